@@ -1,0 +1,5 @@
+"""`python -m canonlab` is `canonlab`."""
+
+from canonlab.cli import main
+
+main()

@@ -1,0 +1,122 @@
+"""The Canon layer as a function, and the choice of what computes it.
+
+A Canon layer mixes each position with the few before it, channel by channel: a causal depthwise convolution, by default
+with a residual connection (Physics of Language Models, Part 4.1, arXiv 2512.17351, section 4).
+"""
+
+import importlib.util
+from difflib import get_close_matches
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from canonlab.canon.ops import convolve
+
+KERNELS = range(2, 9)
+BACKENDS = ("numba", "reference")
+NUMBA_DTYPES = (torch.float32, torch.float64, torch.bfloat16)
+HAS_NUMBA = importlib.util.find_spec("numba") is not None  # looks, does not load
+
+
+def canon(
+    x: Tensor,
+    weight: Tensor,
+    *,
+    segment_ids: Tensor | None = None,
+    residual: bool = True,
+    activation: bool = False,
+    backend: str | None = None,
+) -> Tensor:
+    """x + conv(x), where conv(x)[t] = sum over j of weight[j] * x[t-j], with zeros before the start.
+
+    Args:
+        x: (batch, time, width), any floating dtype.
+        weight: (kernel, width), kernel 2 to 8; `weight[j]` multiplies the input j positions back.
+        segment_ids: (batch, time) integers; a position only sees those of its own segment. Padding is segment -1.
+        residual: add x; without an activation it costs nothing, since x + conv(x; w) = conv(x; w + e_0).
+        activation: SiLU(conv(x)) in place of conv(x).
+        backend: "reference" or "numba"; None lets `choose_backend` choose.
+
+    Returns:
+        (batch, time, width) in the dtype of x. Sums are in float32, or in float64 when x is.
+
+    Raises:
+        TypeError: x or weight is not floating, or segment_ids is not integer.
+        ValueError: shapes or devices do not fit, or the backend is unknown or cannot run here.
+    """
+    _check(x, weight, segment_ids)
+    backend = choose_backend(x.device, x.dtype) if backend is None else require_backend(backend, x.device, x.dtype)
+    taps = weight.to(torch.float64 if x.dtype == torch.float64 else torch.float32)
+    if residual and not activation:
+        taps = taps + torch.eye(len(taps), 1, dtype=taps.dtype, device=taps.device)  # folded: one more on tap 0
+    y = (reference if backend == "reference" else convolve)(x, taps, segment_ids)
+    if activation:
+        y = F.silu(y)
+        return x + y if residual else y
+    return y
+
+
+def reference(x: Tensor, weight: Tensor, segment_ids: Tensor | None) -> Tensor:
+    """The convolution by its definition: shift, multiply, add. Runs on every device, compiles to one fused kernel."""
+    time = x.shape[1]
+    y = weight[0] * x
+    for lag in range(1, len(weight)):
+        shifted = F.pad(x, (0, 0, lag, 0))[:, :time]
+        if segment_ids is not None:
+            same = F.pad(segment_ids, (lag, 0))[:, :time] == segment_ids
+            shifted = torch.where(same[..., None], shifted, 0)
+        y = y + weight[lag] * shifted
+    return y.to(x.dtype)
+
+
+def choose_backend(device: torch.device | str, dtype: torch.dtype) -> str:
+    """The backend that runs when none is asked for: "numba" on a CPU where it can run, else "reference"."""
+    return "numba" if HAS_NUMBA and _numba_fits(device, dtype) else "reference"
+
+
+def require_backend(backend: str, device: torch.device | str, dtype: torch.dtype) -> str:
+    """`backend` itself, if it is known and can run here: what was asked for runs, or nothing does."""
+    require_known(backend)
+    if backend == "numba" and not HAS_NUMBA:
+        raise ValueError("Canon backend 'numba' needs numba, which is not installed: pip install numba")
+    if backend == "numba" and not _numba_fits(device, dtype):
+        allowed = ", ".join(str(dtype) for dtype in NUMBA_DTYPES)
+        raise ValueError(f"Canon backend 'numba' does not run {dtype} on {device} (allowed: {allowed} on cpu)")
+    return backend
+
+
+def require_known(backend: str) -> None:
+    if backend not in BACKENDS:
+        close = get_close_matches(str(backend), BACKENDS, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"unknown Canon backend {backend!r}{hint} (allowed: {', '.join(BACKENDS)})")
+
+
+def require_kernel(kernel: int) -> None:
+    if kernel not in KERNELS:
+        raise ValueError(f"Canon kernel = {kernel}: must be from {KERNELS[0]} to {KERNELS[-1]}")
+
+
+def _numba_fits(device: torch.device | str, dtype: torch.dtype) -> bool:
+    return torch.device(device).type == "cpu" and dtype in NUMBA_DTYPES
+
+
+def _check(x: Tensor, weight: Tensor, segment_ids: Tensor | None) -> None:
+    if x.ndim != 3:
+        raise ValueError(f"Canon x has shape {tuple(x.shape)}: must be (batch, time, width)")
+    if weight.ndim != 2 or weight.shape[1] != x.shape[2]:
+        raise ValueError(f"Canon weight has shape {tuple(weight.shape)}: must be (kernel, {x.shape[2]}) for this x")
+    require_kernel(weight.shape[0])
+    for name, tensor in (("x", x), ("weight", weight)):
+        if not tensor.is_floating_point():
+            raise TypeError(f"Canon {name} is {tensor.dtype}: must be floating")
+    if weight.device != x.device:
+        raise ValueError(f"Canon weight is on {weight.device}: must be on {x.device} like x")
+    if segment_ids is not None:
+        if segment_ids.device != x.device:
+            raise ValueError(f"Canon segment_ids is on {segment_ids.device}: must be on {x.device} like x")
+        if segment_ids.shape != x.shape[:2]:
+            raise ValueError(f"Canon segment_ids has shape {tuple(segment_ids.shape)}: must be {tuple(x.shape[:2])}")
+        if segment_ids.is_floating_point() or segment_ids.is_complex() or segment_ids.dtype == torch.bool:
+            raise TypeError(f"Canon segment_ids is {segment_ids.dtype}: must be an integer type")

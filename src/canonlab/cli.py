@@ -1,0 +1,302 @@
+"""The command line: parse, call, print. Exit status 0, 2 for bad input, 1 for a failure."""
+
+import dataclasses
+import json
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import tyro
+import yaml
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
+
+from canonlab import benchmarks, console, reports
+from canonlab.errors import InputError, require_integer, unknown
+from canonlab.models.presets import ModelConfig
+from canonlab.sweeps.recipe import load_recipe, read_run_config, run_config
+from canonlab.sweeps.serial import run_all
+from canonlab.tasks.base import Task, require_split
+from canonlab.tasks.catalog import TASKS
+from canonlab.training.backend import environment
+from canonlab.training.config import BackendConfig, RunConfig, TaskConfig, TrainingConfig
+from canonlab.training.loop import Diverged, Interrupted, evaluate_checkpoint, train
+from canonlab.training.run import Run, create_run, load_task, open_run
+
+Set = Annotated[tuple[str, ...], arg(name="set", metavar="NAME=VALUE ...", help="Task parameters, e.g. N=225 K=4.")]
+Json = Annotated[FlagCreatePairsOff[bool], arg(name="json", help="Machine-readable output.")]
+TaskName = Annotated[Positional[str], arg(metavar="TASK", help="A preset (see `canonlab tasks`), or path.py:Class.")]
+RunPath = Annotated[Positional[Path], arg(metavar="RUN", help="A run folder.")]
+
+
+def main() -> NoReturn:
+    """Entry point of the `canonlab` command."""
+    commands = {
+        "tasks": tasks,
+        "sample": sample,
+        "score": score,
+        "train": _train_command(sys.argv[1:]),
+        "resume": resume,
+        "eval": evaluate,
+        "sweep": sweep,
+        "report": report,
+        "demo": demo,
+        "bench": bench,
+    }
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            commands, prog="canonlab", description="Which sequence architecture is better, and at what?"
+        )
+    except InputError as error:
+        _stop(2, error)
+    except Interrupted as stopped:
+        _stop(0, stopped)
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except (Diverged, OSError) as error:
+        _stop(1, error)
+    sys.exit(0)
+
+
+def tasks(
+    name: Annotated[Positional[str | None], arg(metavar="[NAME]", help="A task to describe.")] = None,
+    settings: Set = (),
+    as_json: Json = False,
+) -> None:
+    """List the tasks, or describe one: parameters, context and vocabulary."""
+    if name is None:
+        if settings:
+            raise InputError(f"--set {' '.join(settings)}: name the task that it is for")
+        rows = [{"name": key, "summary": preset.summary} for key, preset in TASKS.items()]
+        console.print_json(rows) if as_json else console.print_rows(rows)
+        return
+    task = _task(name, settings)
+    if as_json:
+        vocabulary = [dataclasses.asdict(token) for token in task.vocabulary]
+        described = {"parameters": task.parameters, "context": task.context, "vocabulary": vocabulary}
+        console.print_json({"name": name, **described})
+    else:
+        console.print_task(name, task)
+
+
+def sample(
+    task: TaskName,
+    settings: Set = (),
+    seed: Annotated[int, arg(help="Of the stream.")] = 0,
+    split: Annotated[str, arg(help="train or eval.")] = "train",
+    start: Annotated[int, arg(help="Index of the first window.")] = 0,
+    count: Annotated[int, arg(help="How many windows.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Show windows of a task: coloured, the scored targets underlined; or as JSON lines."""
+    built = _task(task, settings)
+    for field, value, least in (("seed", seed, 0), ("start", start, 0), ("count", count, 1)):
+        require_integer(field, value, least)
+    part = require_split(split)
+    for index in range(start, start + count):
+        tokens, mask = built.windows(seed, index, 1, part)
+        ids, marks = tokens[0].tolist(), mask[0].tolist()
+        if as_json:
+            console.print_json({"index": index, "tokens": ids, "mask": marks})
+        else:
+            console.print_window(built, index, ids, marks)
+
+
+def score(task: TaskName, settings: Set = (), as_json: Json = False) -> None:
+    """Judge answers, one JSON object a line on standard input: {"prompt": [ids], "answer": [ids]}."""
+    built = _task(task, settings)
+    pairs = [_answer(number, line) for number, line in enumerate(sys.stdin, start=1) if line.strip()]
+    if not pairs:
+        raise InputError("standard input holds no answers")
+    right = 0
+    for number, prompt, answer in pairs:
+        try:
+            verdict = built.score(prompt, answer)
+        except InputError as error:
+            raise InputError(f"line {number}: {error}") from None
+        right += verdict.right
+        if as_json:
+            console.print_json({"right": verdict.right, "why": verdict.why})
+        else:
+            print(f"{'right' if verdict.right else 'wrong'}: {verdict.why}")
+    summary = {"right": right, "count": len(pairs), "share": right / len(pairs)}
+    console.print_json(summary) if as_json else print(f"{right} of {len(pairs)} right")
+
+
+def _train_command(argv: Sequence[str]) -> Any:
+    """The `train` command, whose flags default to what its task publishes and its --config file says."""
+    defaults = _train_defaults(argv)
+    sets = tuple(f"{key}={json.dumps(value)}" for key, value in defaults.task.set.items())
+
+    def train_one(
+        task: TaskName = defaults.task.name or tyro.MISSING,
+        settings: Set = sets,
+        config: Annotated[
+            Path | None, arg(help="YAML of one run, as a recipe without a grid; flags go before it.")
+        ] = None,
+        out: Annotated[
+            Path | None, arg(help="The run folder; by default one below runs/, named after the run.")
+        ] = None,
+        model: OmitArgPrefixes[ModelConfig] = defaults.model,
+        training: OmitArgPrefixes[TrainingConfig] = defaults.training,
+        backend: OmitArgPrefixes[BackendConfig] = defaults.backend,
+        as_json: Json = False,
+    ) -> None:
+        """Train one model on one task. A run that exists already is resumed, or shown when it is done."""
+        asked = RunConfig(TaskConfig(task, _settings(settings)), model, training, backend)
+        _work(create_run(asked, out), as_json)
+
+    return train_one
+
+
+def _train_defaults(argv: Sequence[str]) -> RunConfig:
+    """What `train`'s flags default to, from a first look at the arguments for the task's name and --config."""
+    rest = list(argv[1:]) if argv[:1] == ["train"] else []
+    file = next((b for a, b in zip(rest, rest[1:], strict=False) if a == "--config"), None)
+    file = file or next((a.removeprefix("--config=") for a in rest if a.startswith("--config=")), None)
+    content = read_run_config(file) if file else {}
+    if rest and not rest[0].startswith("-"):
+        content = {**content, "task": {**content.get("task", {}), "name": rest[0]}}
+    return run_config(content)
+
+
+def resume(run: RunPath, as_json: Json = False) -> None:
+    """Go on with a run from its last checkpoint, to the same weights as if it had never stopped."""
+    _work(open_run(run), as_json)
+
+
+def evaluate(
+    run: RunPath,
+    checkpoint: Annotated[str, arg(help="last or best.")] = "last",
+    windows: Annotated[int, arg(help="Evaluation windows; 0 for the task's default.")] = 0,
+    seed: Annotated[int | None, arg(help="Of the evaluation stream; by default the run's.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Evaluate a checkpoint of a run anew."""
+    require_integer("windows", windows, 0)
+    if seed is not None:
+        require_integer("seed", seed, 0)
+    found, step = evaluate_checkpoint(open_run(run), checkpoint, windows or None, seed)
+    if as_json:
+        console.print_json({"checkpoint": checkpoint, "step": step, **found.plain()})
+    else:
+        console.print_evaluation(found.plain(), f"{run}, {checkpoint} checkpoint, step {step}")
+
+
+def sweep(
+    recipe: Annotated[
+        Positional[str], arg(metavar="RECIPE", help="A YAML file, or a shipped one such as laptop/depo.")
+    ],
+    out: Annotated[Path | None, arg(help="Folder of the runs; by default runs/<recipe's name>.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make all runs of a recipe, skipping what is done and resuming what was interrupted; then report."""
+    loaded = load_recipe(recipe)
+    _sweep(loaded.runs, out or Path("runs") / loaded.name, as_json)
+
+
+def report(
+    runs: Annotated[
+        Positional[tuple[Path, ...]], arg(metavar="RUNS...", help="Run folders, or folders that hold some.")
+    ],
+    out: Annotated[Path | None, arg(help="The page; by default report.html in the first folder named.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare runs: a table here, and one self-contained HTML page."""
+    if not runs:
+        raise InputError("name the run folders to report on, or a folder that holds some")
+    _report(runs, out or runs[0] / "report.html", as_json)
+
+
+def demo(
+    out: Annotated[Path, arg(help="Folder of the runs.")] = Path("runs/demo"),
+    steps: Annotated[int | None, arg(help="Fewer steps than the recipe's, for a quick look.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Can one layer copy? RoPE attention with and without Canon layers, three seeds, and the page."""
+    runs = load_recipe("laptop/copy").runs
+    if steps is not None:
+        runs = [dataclasses.replace(run, training=dataclasses.replace(run.training, steps=steps)) for run in runs]
+    _sweep(runs, out, as_json)
+
+
+def bench(
+    what: Annotated[Positional[str], arg(metavar="data|canon|train", help="What to measure.")],
+    as_json: Json = False,
+) -> None:
+    """Measure speed on this machine: the generators, the Canon layer, or a training step."""
+    if what not in benchmarks.BENCHMARKS:
+        raise unknown("benchmark", what, benchmarks.BENCHMARKS)
+    tables = benchmarks.BENCHMARKS[what]()
+    if as_json:
+        console.print_json({"environment": environment("cpu"), "tables": tables})
+        return
+    for title, rows in tables.items():
+        print(f"\n{title}")
+        console.print_rows(rows)
+
+
+def _stop(status: int, reason: BaseException) -> NoReturn:
+    text = " ".join(str(reason).split())
+    print(f"canonlab: {text}" if status == 0 else f"canonlab: error: {text}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _work(run: Run, as_json: bool) -> None:
+    with console.Progressing() as progress:
+        result = train(run, progress, shlex.join(["canonlab", *sys.argv[1:]]))
+    if as_json:
+        console.print_json(result)
+    else:
+        console.print_evaluation(result["evaluation"], str(run.folder))
+
+
+def _sweep(runs: list[RunConfig], parent: Path, as_json: bool) -> None:
+    with console.Progressing() as progress:
+        run_all(runs, parent, progress, shlex.join(["canonlab", *sys.argv[1:]]))
+    _report((parent,), parent / "report.html", as_json)
+
+
+def _report(paths: Sequence[Path], page: Path, as_json: bool) -> None:
+    runs = reports.load_runs(paths)
+    reports.write_page(runs, page)
+    if as_json:
+        console.print_json({"page": str(page), **reports.summary(runs)})
+        return
+    console.print_tables(reports.terminal_tables(runs))
+    print(f"page: {page.resolve()}")
+
+
+def _task(name: str, settings: Sequence[str]) -> Task:
+    task, _ = load_task(TaskConfig(name, _settings(settings)))
+    for warning in task.warnings():
+        print(f"canonlab: warning: {warning}", file=sys.stderr)
+    return task
+
+
+def _settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """NAME=VALUE pairs as a mapping, each value read as YAML: N=225, lengths=[1,2], query=last."""
+    settings = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not (name and equals and value):
+            raise InputError(f"--set {pair!r}: must be NAME=VALUE, such as N=225")
+        try:
+            settings[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise InputError(f"--set {pair!r}: the value is not valid YAML") from None
+    return settings
+
+
+def _answer(number: int, line: str) -> tuple[int, list[Any], list[Any]]:
+    try:
+        pair = json.loads(line)
+        prompt, answer = pair["prompt"], pair["answer"]
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f'line {number} is not {{"prompt": [ids], "answer": [ids]}}: {line.strip()[:60]!r}') from None
+    if not isinstance(prompt, list) or not isinstance(answer, list):
+        raise InputError(f"line {number}: prompt and answer must be lists of token ids")
+    return number, prompt, answer

@@ -1,0 +1,164 @@
+"""What a person at a terminal sees: progress of a run, coloured windows, errors of one line."""
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from canonlab.tasks.base import Task
+from canonlab.training.run import Run
+
+PLAIN_LINE_SECONDS = 10.0
+"""How often a run says how it goes when nobody watches a terminal."""
+
+
+def print_json(value: Any) -> None:
+    """One compact JSON document on one line of standard output."""
+    sys.stdout.write(json.dumps(value, separators=(",", ":")) + "\n")
+
+
+def describe(metrics: Mapping[str, Mapping[str, Any]], names: tuple[str, ...] | list[str]) -> str:
+    """The named metrics as percentages, e.g. "token_accuracy 99.8%"."""
+    shares = {name: metrics[name]["value"] for name in names}
+    return "  ".join(f"{name} {'-' if value is None else f'{100 * value:.1f}%'}" for name, value in shares.items())
+
+
+class Progressing:
+    """A training listener: a bar on a terminal, a plain line now and then elsewhere. Writes to standard error."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, soft_wrap=True, highlight=False)
+        self.live = self.console.is_terminal
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[facts]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.live,
+        )
+        self.facts = {"loss": "", "speed": "", "accuracy": ""}
+        self.last_line = 0.0
+
+    def __enter__(self) -> "Progressing":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def start(self, run: Run, step: int) -> None:
+        """See training.loop.Listener."""
+        for task in self.bar.task_ids:
+            self.bar.remove_task(task)
+        self.steps, self.first, self.began = run.plan.config.training.steps, step, time.monotonic()
+        self.row = self.bar.add_task(run.plan.name.rsplit("-", 1)[0], total=self.steps, completed=step, facts="")
+        backend = run.plan.backend
+        self.message(
+            f"{run.folder}: {'from step ' + str(step) if step else 'starting'} on {backend.device}, {backend.precision}, "
+            f"{'compiled' if backend.compile else 'eager'}, {backend.threads} threads, canon {backend.canon}"
+        )
+
+    def record(self, record: dict[str, Any]) -> None:
+        """See training.loop.Listener."""
+        step = record["step"]
+        if record["kind"] == "train":
+            self.facts["loss"] = f"loss {record['loss']:.3f}"
+            self.facts["speed"] = f"{record['tokens_per_second']:,} tokens/s"
+        else:
+            self.facts["accuracy"] = describe(record["metrics"], record["headline"][:1])
+        facts = "  ".join(filter(None, self.facts.values()))
+        self.bar.update(self.row, completed=step, facts=facts)
+        now = time.monotonic()
+        if not self.live and (now - self.last_line >= PLAIN_LINE_SECONDS or step == self.steps):
+            self.last_line = now
+            left = (now - self.began) / max(1, step - self.first) * (self.steps - step)
+            self.message(f"step {step}/{self.steps}  {facts}  {left:.0f} s left")
+
+    def message(self, text: str) -> None:
+        """See training.loop.Listener."""
+        self.console.print(text, markup=False)
+
+
+STYLES = {
+    "special": "bold magenta",
+    "query": "bold yellow",
+    "length": "bold yellow",
+    "operator": "green",
+    "number": "cyan",
+    "name": "blue",
+    "name_end": "cyan",
+    "terminal": "cyan",
+    "text": "",
+}
+
+
+def coloured_window(task: Task, ids: list[int], marks: list[int]) -> Text:
+    """A window for people: tokens coloured by role, marked targets underlined, a new line at each <bos>."""
+    text = Text()
+    for position, (i, mark) in enumerate(zip(ids, marks, strict=True)):
+        token = task.vocabulary[i]
+        if position and token.name == "<bos>":
+            text.append("\n")
+        text.append(token.name, style=f"{STYLES[token.role]}{' underline' if mark else ''}".strip())
+        text.append(" ")
+    return text
+
+
+def print_window(task: Task, index: int, ids: list[int], marks: list[int]) -> None:
+    """One window for people, after a line that says which."""
+    out = Console(soft_wrap=True, highlight=False)
+    out.print(f"window {index}", style="dim")
+    out.print(coloured_window(task, ids, marks))
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Mappings of the same keys as a table."""
+    table = Table(box=None, pad_edge=False)
+    for key in rows[0]:
+        number = isinstance(rows[0][key], int | float)
+        table.add_column(key.replace("_", " "), justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*("-" if v is None else f"{v:,.3g}" if isinstance(v, float) else str(v) for v in row.values()))
+    Console(highlight=False).print(table)
+
+
+def print_task(name: str, task: Task) -> None:
+    """A task for people: what it is, parameters, and the vocabulary by role."""
+    out = Console(highlight=False, soft_wrap=True)
+    summary = (type(task).__doc__ or "").strip().splitlines()
+    out.print(f"{name}: {summary[0] if summary else ''}", markup=False)
+    for key, value in {**task.parameters, "context": task.context}.items():
+        out.print(f"  {key} = {value}", markup=False)
+    out.print(f"vocabulary: {len(task.vocabulary)} tokens")
+    for role in dict.fromkeys(token.role for token in task.vocabulary):
+        names = [token.name for token in task.vocabulary if token.role == role]
+        shown = " ".join(names if len(names) <= 8 else [*names[:4], "...", names[-1]])
+        out.print(f"  {role} ({len(names)}): {shown}", markup=False)
+
+
+def print_evaluation(evaluation: Mapping[str, Any], title: str) -> None:
+    """All metrics with their intervals and counts, and the notes."""
+    out = Console(highlight=False, soft_wrap=True)
+    out.print(title, style="bold", markup=False)
+    for name, metric in evaluation["metrics"].items():
+        value = "-" if metric["value"] is None else f"{100 * metric['value']:.1f}%"
+        interval = f"[{100 * metric['low']:.1f}, {100 * metric['high']:.1f}]"
+        star = "*" if name in evaluation["headline"] else " "
+        out.print(f" {star} {name:<20} {value:>7}  95% {interval}, {metric['count']} counted", markup=False)
+    notes = ", ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in evaluation["notes"].items())
+    out.print(f"   {notes}", style="dim", markup=False)
+
+
+def print_tables(tables: Sequence[Table]) -> None:
+    """Tables one below another."""
+    out = Console(highlight=False)
+    for table in tables:
+        out.print(table)

@@ -1,0 +1,28 @@
+"""Bad input: one clear line that names the field, the value, what is allowed and the nearest right word."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class InputError(Exception):
+    """Something the user gave is wrong. The message is one line; the command line prints it and exits with 2.
+
+    Not a ValueError, so that libraries which catch those on the way cannot reword it.
+    """
+
+
+def unknown(field: str, value: object, allowed: Iterable[str]) -> InputError:
+    """The error for a `value` of `field` that is none of the `allowed` words."""
+    words = sorted(allowed)
+    close = get_close_matches(str(value).lower(), [word.lower() for word in words], n=1, cutoff=0.5)
+    nearest = next((word for word in words if close and word.lower() == close[0]), None)
+    hint = f"; did you mean {nearest!r}?" if nearest else ""
+    return InputError(f"unknown {field} {value!r}{hint} (allowed: {', '.join(words)})")
+
+
+def require_integer(field: str, value: object, low: int, high: int | None = None) -> int:
+    """`value` itself when it is an integer in low..high (both included), else an InputError that says so."""
+    allowed = f"an integer of at least {low}" if high is None else f"an integer from {low} to {high}"
+    if not isinstance(value, int) or isinstance(value, bool) or value < low or (high is not None and value > high):
+        raise InputError(f"{field} = {value!r}: must be {allowed}")
+    return value

@@ -1,0 +1,194 @@
+"""The decoder: token embedding, pre-norm residual blocks, final norm, output head.
+
+What is fixed: RMSNorm, no biases, no dropout, no rescaling of residual projections, untied head unless asked for.
+What varies: the mixer and the Canon set. Source: Part 4.1, section 3 and appendix C.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from canonlab.errors import InputError, require_integer
+from canonlab.models.canon_points import CanonConfig
+from canonlab.models.layers import RMSNorm, linear
+from canonlab.models.mixers.base import Mixer
+from canonlab.models.mlp import GatedMLP
+
+
+@dataclass(frozen=True)
+class MixerConfig:
+    """A mixer class and the arguments of its `Config`, `width` apart."""
+
+    cls: type[Mixer]
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Everything that determines a decoder. `intermediate` is the width of the gated MLP's inner layer."""
+
+    vocabulary: int
+    layers: int
+    width: int
+    intermediate: int
+    mixer: MixerConfig
+    canon: CanonConfig = CanonConfig()
+    tied: bool = False
+    norm_eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        for name in ("vocabulary", "layers", "width", "intermediate"):
+            require_integer(name, getattr(self, name), 1)
+
+    def check(self) -> None:
+        """InputError when the parts don't fit together, found by building them without memory."""
+        with torch.device("meta"):
+            Decoder(self)
+
+    def build(self, seed: int = 0) -> "Decoder":
+        """The decoder with weights drawn from `seed` alone; the global random state is left as it was."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return Decoder(self)
+
+
+class DecoderState:
+    """What decoding remembers: a fixed-size state per block, updated in place, and the number of tokens seen."""
+
+    def __init__(self, blocks: list[dict[str, Any]], max_len: int) -> None:
+        self.blocks = blocks
+        self.max_len = max_len
+        self.position = 0
+
+    def advance(self, tokens: int) -> None:
+        """Count `tokens` more; an error before anything is written when they don't fit."""
+        if self.position + tokens > self.max_len:
+            raise InputError(f"{self.position} + {tokens} tokens don't fit a state made for max_len = {self.max_len}")
+        self.position += tokens
+
+    def reorder(self, index: Tensor) -> None:
+        """Make row i continue what row index[i] was, for beam search: index (batch,) int64."""
+        for tensor in _tensors(self.blocks):
+            tensor.copy_(tensor.index_select(0, index))
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    if isinstance(tree, Tensor):
+        return [tree]
+    children = tree.values() if isinstance(tree, dict) else tree
+    return [tensor for child in children for tensor in _tensors(child)]
+
+
+class Output(NamedTuple):
+    """`logits`: (batch, time, vocabulary), or (selected, vocabulary) with `select`.
+
+    `auxiliary` is the sum of what the MLPs ask to be added to the loss, None when none does.
+    """
+
+    logits: Tensor
+    state: DecoderState | None
+    auxiliary: Tensor | None
+
+
+class Block(nn.Module):
+    """x + mixer(canon_a(norm(x))), then x + mlp(canon_c(norm(x)))."""
+
+    def __init__(self, config: DecoderConfig, layer: int) -> None:
+        super().__init__()
+        canon, width = config.canon, config.width
+        self.mixer_norm = RMSNorm(width, config.norm_eps)
+        self.canon_a = canon.build("A", width)
+        self.mixer = _build_mixer(config, layer)
+        self.mlp_norm = RMSNorm(width, config.norm_eps)
+        self.canon_c = canon.build("C", width)
+        self.mlp = GatedMLP(width, config.intermediate, canon)
+
+    def forward(
+        self, x: Tensor, segment_ids: Tensor | None, state: dict[str, Any] | None
+    ) -> tuple[Tensor, Tensor | None]:
+        part = state.get if state else lambda _: None
+        h = self.canon_a(self.mixer_norm(x), segment_ids, part("a"))
+        h, _ = self.mixer(h, segment_ids, part("mixer"))
+        x = x + h
+        h = self.canon_c(self.mlp_norm(x), segment_ids, part("c"))
+        h, auxiliary = self.mlp(h, segment_ids, part("mlp"))
+        return x + h, auxiliary
+
+    def init_state(self, batch: int, max_len: int, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
+        return {
+            "a": self.canon_a.init_state(batch, dtype, device),
+            "mixer": self.mixer.init_state(batch, max_len, dtype, device),
+            "c": self.canon_c.init_state(batch, dtype, device),
+            "mlp": self.mlp.init_state(batch, dtype, device),
+        }
+
+
+class Decoder(nn.Module):
+    """Token ids to next-token logits."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocabulary, config.width)
+        nn.init.normal_(self.embedding.weight, std=0.02)
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
+        self.norm = RMSNorm(config.width, config.norm_eps)
+        self.head = linear(config.width, config.vocabulary, std=0.02)
+        if config.tied:
+            self.head.weight = self.embedding.weight
+
+    def forward(
+        self,
+        ids: Tensor,
+        segment_ids: Tensor | None = None,
+        state: DecoderState | None = None,
+        select: Tensor | None = None,
+    ) -> Output:
+        """Logits for the token after each of `ids` (batch, time) int64.
+
+        segment_ids (batch, time): documents packed into one row don't see each other; padding is -1. state: continue
+        what it has seen, and remember `ids`. select (batch, time) bool: logits only there, flattened.
+        """
+        if state is not None:
+            state.advance(ids.shape[1])
+        x = self.embedding(ids)
+        auxiliary: Tensor | None = None
+        for layer, block in enumerate(self.blocks):
+            x, loss = block(x, segment_ids, state.blocks[layer] if state is not None else None)
+            if loss is not None:
+                auxiliary = loss if auxiliary is None else auxiliary + loss
+        if select is not None:
+            x = x[select]
+        return Output(self.head(self.norm(x)), state, auxiliary)
+
+    def init_state(
+        self, batch: int, max_len: int, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+    ) -> DecoderState:
+        """The state before the first token of `batch` rows of at most `max_len` tokens, padding included."""
+        weight = self.embedding.weight
+        dtype, device = dtype or weight.dtype, torch.device(device or weight.device)
+        return DecoderState([block.init_state(batch, max_len, dtype, device) for block in self.blocks], max_len)  # type: ignore[operator]
+
+    def compile_blocks(self) -> None:
+        """Compile each block by itself: they share one graph, which whole-model compilation would unroll."""
+        for block in self.blocks:
+            block.compile()
+
+
+def _build_mixer(config: DecoderConfig, layer: int) -> Mixer:
+    """The mixer with its config and Canon factory; an error when the Canon set asks for a point that it lacks."""
+    asked: list[int] = []
+
+    def canon(width: int) -> nn.Module:
+        asked.append(width)
+        return config.canon.build("B", width)
+
+    name = config.mixer.cls.__name__
+    mixer = config.mixer.cls(config.mixer.cls.Config(width=config.width, **config.mixer.arguments), canon)
+    if "B" in config.canon.points and not asked:
+        raise InputError(
+            f"canon = {config.canon.points!r}: the mixer {name} has no point B (it never calls canon(width))"
+        )
+    return mixer

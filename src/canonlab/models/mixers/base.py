@@ -1,0 +1,46 @@
+"""The contract of a sequence mixer, built in or a user's own."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+CanonFactory = Callable[[int], nn.Module]
+"""width -> the layer for point B: a Canon, or one that does nothing when the Canon set lacks B."""
+
+MixerState = dict[str, Any]
+"""A nested dict of tensors, each with the batch first: fixed in size, updated in place."""
+
+
+class Mixer(nn.Module):
+    """Mixes information along time: x (batch, time, width) -> y (batch, time, width), causally.
+
+    A mixer class has a frozen dataclass `Config` whose first field is `width`; its other fields are the arguments that a
+    user may set, with their defaults. A boolean field `conv1d` says that the mixer has a short convolution of its own
+    (Canon point b) and whether it is on.
+
+    The constructor calls `canon(width)` where point B belongs, on the concatenated projections that feed the mixing
+    (q, k and v, before any non-linearity and position embedding), keeps the module, and passes it `segment_ids` and its
+    own state: `self.canon(h, segment_ids, state and state["canon"])`. A mixer that never calls it cannot be asked for B.
+    It initialises its own parameters; nobody initialises them again.
+
+    Subclassing this class is not required; the methods and `Config` are.
+    """
+
+    Config: ClassVar[type]
+
+    def forward(
+        self, x: Tensor, segment_ids: Tensor | None, state: MixerState | None
+    ) -> tuple[Tensor, MixerState | None]:
+        """Mix x (batch, time, width).
+
+        segment_ids (batch, time): tokens see only tokens of their own segment; constant on runs; -1 is padding, which
+        nobody may see; None is one segment, 0. state: what `init_state` gave, updated in place and returned; x then
+        continues what the state has seen. Any chunking of a sequence gives the same outputs as the whole.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.forward")
+
+    def init_state(self, batch: int, max_len: int, dtype: torch.dtype, device: torch.device) -> MixerState:
+        """The state before the first token, for up to `max_len` tokens."""
+        raise NotImplementedError(f"{type(self).__name__}.init_state")

@@ -1,0 +1,48 @@
+"""Rotary position embedding, whole or reduced. Source: Part 4.1, section 6 and appendix C."""
+
+import torch
+from torch import Tensor
+
+BASE = 10000.0
+
+ROTATED_SHARES = {
+    "rope": (1.0, 1.0),
+    "rope-quarter": (0.5, 0.5),
+    "rope-quarter-fullheads": (0.25, 1.0),
+    "rope-quarter-allheads": (1.0, 0.25),
+    "nope": (0.0, 0.0),
+}
+"""position type -> (share of the heads, share of each such head's dimensions) that are rotated: the first ones."""
+
+
+@torch.library.custom_op("canonlab::rotary_table", mutates_args=())
+def rotary_table(positions: Tensor, dimensions: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """cos and sin, each (..., dimensions / 2), of positions (...) times the frequencies BASE^(-2i / dimensions).
+
+    An operator of its own, so that a compiler computes the table once instead of fusing the trigonometry into every
+    element of q and k.
+    """
+    exponents = torch.arange(0, dimensions, 2, dtype=dtype, device=positions.device) / dimensions
+    angles = positions[..., None].to(dtype) * BASE**-exponents
+    return angles.cos(), angles.sin()
+
+
+@rotary_table.register_fake
+def _(positions: Tensor, dimensions: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    shape = (*positions.shape, dimensions // 2)
+    return positions.new_empty(shape, dtype=dtype), positions.new_empty(shape, dtype=dtype)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor, heads: int) -> Tensor:
+    """Rotate the first dimensions of the first `heads` heads of x (batch, time, heads, head width).
+
+    cos and sin are (batch or 1, time, r / 2): dimension i < r / 2 is paired with i + r / 2 ("half-split" pairs), and
+    the dimensions from r on stay as they are.
+    """
+    half = cos.shape[-1]
+    cos, sin = cos[:, :, None], sin[:, :, None]
+    turned, rest = x[:, :, :heads], x[:, :, heads:]
+    first, second = turned[..., :half], turned[..., half : 2 * half]
+    parts = [first * cos - second * sin, second * cos + first * sin, turned[..., 2 * half :]]
+    turned = torch.cat([part.to(x.dtype) for part in parts if part.shape[-1]], dim=-1)
+    return torch.cat([turned, rest], dim=2) if rest.shape[2] else turned

@@ -1,0 +1,77 @@
+"""A user's own file as a plugin: `path.py:Class`, loaded once, known by the SHA-256 of its source.
+
+The source's hash is part of a run's identity and a copy lies in the run folder, so a plugin is one self-contained file:
+what it imports from other files of the user's is not tracked.
+"""
+
+import hashlib
+import importlib.util
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from canonlab.errors import InputError, unknown
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A class from a user's file: where it is, its source, and the SHA-256 of that source."""
+
+    path: Path
+    class_name: str
+    source: bytes
+    cls: type
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the file's bytes, as lower-case hex."""
+        return hashlib.sha256(self.source).hexdigest()
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What makes two plugins the same: the source and the class, wherever the file lies."""
+        return {"class": self.class_name, "sha256": self.sha256}
+
+
+def is_plugin(reference: str) -> bool:
+    """Whether a task or model name has the form `path.py:Class`."""
+    return ".py:" in reference
+
+
+def load_plugin(reference: str) -> Plugin:
+    """The class that `path.py:Class` names. InputError when the file, or the class in it, isn't there or doesn't load."""
+    file, _, class_name = reference.rpartition(":")
+    path = Path(file).expanduser()
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {file!r} of {reference!r}: {error.strerror or error}") from None
+    module = _import(path, source)
+    cls = getattr(module, class_name, None)
+    if not isinstance(cls, type):
+        own = [name for name, value in vars(module).items() if _defined_in(value, module.__name__)]
+        raise unknown(f"class in {file}", class_name, own)
+    return Plugin(path.resolve(), class_name, source, cls)
+
+
+def _defined_in(value: Any, module_name: str) -> bool:
+    return isinstance(value, type) and value.__module__ == module_name
+
+
+def _import(path: Path, source: bytes) -> Any:
+    """The module of a plugin file, executed once per content: the name carries the hash, so an edit is a new module."""
+    name = f"canonlab_plugin_{path.stem}_{hashlib.sha256(source).hexdigest()[:12]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickling look their module up by name while it is being executed
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise InputError(f"{path} does not load: {type(error).__name__}: {error}") from error
+    return module

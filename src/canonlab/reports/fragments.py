@@ -1,0 +1,227 @@
+"""The parts of the page that belong to one task: tables, places for charts, and what stands behind the numbers."""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from canonlab.reports.groups import Row, Section
+from canonlab.reports.load import Run
+from canonlab.reports.markup import Markup, join, tag
+from canonlab.reports.notes import section_notes
+from canonlab.reports.plain import finite
+from canonlab.reports.words import (
+    NOTHING,
+    duration,
+    interval_text,
+    metric_label,
+    range_text,
+    setting_label,
+    setting_text,
+    settings_text,
+    si,
+    title,
+    value_text,
+    whole,
+)
+
+
+class LineStyle(NamedTuple):
+    """How a row is drawn: a colour of the palette in page.css, and a dash pattern, "solid" or lengths in px."""
+
+    colour: int
+    dash: str
+
+
+def section_html(section: Section, number: int, styles: Sequence[LineStyle]) -> Markup:
+    """All on one task; `number` is its place on the page, `styles` has the line of each row."""
+    name = title(section.task["name"])
+    shared = [(setting_label(key), _plain(value)) for key, value in section.shared.items()]
+    labels = [join(_swatch(style), section.label(row)) for row, style in zip(section.rows, styles, strict=True)]
+    return tag(
+        "section",
+        tag("h2", name, " ", tag("small", settings_text(section.parameters)), id=f"task-{number}"),
+        tag("p", "All rows: ", settings_text(section.quoted), ".", class_="hint") if section.quoted else "",
+        _results(section, styles),
+        tag("ul", *(tag("li", note) for note in section_notes(section)), class_="notes"),
+        tag("h3", "Learning curves"),
+        tag("ul", *(tag("li", label) for label in labels), class_="legend"),
+        tag("div", *_charts(section, number), class_="charts"),
+        tag(
+            "p",
+            "Thick lines: mean over the finished seeds of a row, or its only one. Thin lines: single seeds. "
+            "Curves: evaluations during training, usually on fewer windows than the final one in the table. "
+            "Each point of a long loss curve is the mean over the steps since the point before.",
+            class_="hint",
+        ),
+        tag("h3", "Costs"),
+        _costs(section, labels),
+        tag(
+            "div",
+            tag("h3", "Behind the numbers"),
+            tag("details", tag("summary", "All metrics"), _all_metrics(section, labels)),
+            tag("details", tag("summary", "Settings that all rows share"), _definitions(shared)),
+            tag("details", tag("summary", "Command, hashes and versions of each run"), *map(_provenance, section.runs)),
+            class_="behind",
+        ),
+        aria_labelledby=f"task-{number}",
+    )
+
+
+def _results(section: Section, styles: Sequence[LineStyle]) -> Markup:
+    return _table(
+        f"Results on {title(section.task['name'])}",
+        ["Architecture", *map(setting_label, section.varied), "Seed"],
+        [*map(metric_label, section.headline), "Parameters", "FLOPs/token", "Time"],
+        *(_result_group(section, row, style) for row, style in zip(section.rows, styles, strict=True)),
+    )
+
+
+def _result_group(section: Section, row: Row, style: LineStyle) -> Markup:
+    """A row of the results: mean and range when several seeds are finished, then a line a seed."""
+    averaged = len(row.finished) > 1
+    lines = [
+        [_seed(run), *(_run_cell(section, run, n, None if averaged else style) for n in section.headline)]
+        for run in row.runs
+    ]
+    if averaged:
+        mean = tag("td", f"mean of {len(row.finished)}", class_="seed")
+        lines.insert(0, [mean, *(_mean_cell(section, row, name, style) for name in section.headline)])
+    rows = str(len(lines))
+    costs = [si(row.cost("parameters")), si(row.cost("flops_per_token")), duration(row.cost("seconds"))]
+    lines[0] = [
+        tag("th", _swatch(style), row.architecture, scope="rowgroup", rowspan=rows),
+        *(tag("td", setting_text(row.settings.get(key)), rowspan=rows) for key in section.varied),
+        *lines[0],
+        *(tag("td", text, rowspan=rows, class_="number") for text in costs),
+    ]
+    return tag("tbody", *(tag("tr", *line) for line in lines), class_="averaged" if averaged else None)
+
+
+def _seed(run: Run) -> Markup:
+    link = tag("a", run.state, href=f"#run-{run.identity}")
+    return tag("td", link, class_="seed" if run.result else "seed unfinished")
+
+
+def _mean_cell(section: Section, row: Row, metric: str, style: LineStyle) -> Markup:
+    spread, share = row.spread(metric), metric in section.shares
+    if spread is None:
+        return tag("td", NOTHING, class_="number")
+    text, reach = value_text(spread.mean, share), range_text(spread.low, spread.high, share)
+    strip = _strip(style, (spread.low, spread.high), row.values(metric)) if share else ""
+    return tag("td", tag("b", text), " ", tag("small", reach), strip, class_="number")
+
+
+def _run_cell(section: Section, run: Run, metric: str, style: LineStyle | None) -> Markup:
+    measure = run.evaluation.metrics.get(metric) if run.evaluation else None
+    if measure is None:
+        return tag("td", NOTHING, class_="number")
+    share = metric in section.shares
+    strip = _strip(style, measure.interval, [measure.value]) if style and share and measure.interval else ""
+    text, interval = value_text(measure.value, share), interval_text(measure, share)
+    kind = "number" if run.result else "number unfinished"
+    return tag("td", tag("b", text), " ", tag("small", interval), strip, class_=kind)
+
+
+def _all_metrics(section: Section, labels: Sequence[Markup]) -> Markup:
+    def cell(row: Row, metric: str) -> Markup:
+        spread, share = row.spread(metric), metric in section.shares
+        if spread is None:
+            return tag("td", NOTHING, class_="number")
+        reach = tag("small", range_text(spread.low, spread.high, share)) if spread.seeds > 1 else ""
+        return tag("td", value_text(spread.mean, share), " ", reach, class_="number")
+
+    rows = [
+        tag("tr", tag("th", label, scope="row"), *(cell(row, name) for name in section.metrics))
+        for row, label in zip(section.rows, labels, strict=True)
+    ]
+    caption = f"All metrics on {title(section.task['name'])}: mean and range over finished seeds"
+    return _table(caption, ["Architecture"], [*map(metric_label, section.metrics)], tag("tbody", *rows))
+
+
+def _costs(section: Section, labels: Sequence[Markup]) -> Markup:
+    def line(row: Row, label: Markup) -> Markup:
+        keys = ("parameters", "parameters_without_embedding", "flops_per_token", "tokens")
+        texts = [*(whole(row.cost(key)) for key in keys), duration(row.cost("seconds"))]
+        devices = dict.fromkeys(str(run.result.cost.get("device", NOTHING)) for run in row.runs if run.result)
+        numbers = (tag("td", text, class_="number") for text in texts)
+        return tag("tr", tag("th", label, scope="row"), tag("td", ", ".join(devices) or NOTHING), *numbers)
+
+    return _table(
+        f"Costs on {title(section.task['name'])}: means over finished seeds",
+        ["Architecture", "Device"],
+        ["Parameters", "Without embedding", "Forward FLOPs/token", "Training tokens", "Time"],
+        tag("tbody", *map(line, section.rows, labels)),
+    )
+
+
+def _charts(section: Section, number: int) -> Iterable[Markup]:
+    """An empty place for each chart; page.js draws into it what its data attributes ask for."""
+    for metric in section.charted:
+        label = metric_label(metric)
+        yield _chart(label, number, "share" if metric in section.shares else "value", metric)
+    yield _chart("training loss", number, "loss", None)
+
+
+def _chart(label: str, number: int, kind: str, metric: str | None) -> Markup:
+    alternative = f"Line chart of {label} over training steps, a line for each row of the table of results."
+    place = tag(
+        "div",
+        class_="chart",
+        role="img",
+        aria_label=alternative,
+        data_section=number,
+        data_kind=kind,
+        data_metric=metric,
+    )
+    return tag("figure", tag("figcaption", title(label)), place)
+
+
+def _provenance(run: Run) -> Markup:
+    """Where a run's numbers come from, for who wants to check or repeat them."""
+    entries: list[tuple[str, object]] = [("folder", run.folder), ("run", run.state), ("identity", _code(run.identity))]
+    for key, value in (run.result.provenance if run.result else {}).items():
+        verbatim = key == "command" or key.endswith("sha256")
+        entries.append((setting_label(key), _code(value) if verbatim else _plain(value)))
+    if run.evaluation and run.evaluation.notes:
+        entries.append(("evaluation", _plain(run.evaluation.notes)))
+    config = tag("pre", json.dumps(finite(run.config), indent=1))
+    details = tag("details", tag("summary", "Configuration"), config)
+    return tag("article", tag("h4", run.name), _definitions(entries), details, id=f"run-{run.identity}")
+
+
+def _code(value: object) -> Markup:
+    return tag("code", value)
+
+
+def _plain(value: Any) -> str:
+    return settings_text(value) if isinstance(value, dict) else setting_text(value)
+
+
+def _definitions(entries: Iterable[tuple[str, object]]) -> Markup:
+    return tag("dl", *(tag("div", tag("dt", key), tag("dd", value)) for key, value in entries))
+
+
+def _table(caption: str, words: Sequence[str], numbers: Sequence[str], *bodies: Markup) -> Markup:
+    """A table, its columns of words before those of numbers, that scrolls sideways where the screen is too narrow."""
+    columns = [tag("th", title(name), scope="col") for name in words]
+    columns += [tag("th", title(name), scope="col", class_="number") for name in numbers]
+    table = tag("table", tag("caption", caption), tag("thead", tag("tr", *columns)), *bodies)
+    return tag("div", table, class_="scroll", tabindex="0", role="region", aria_label=caption)
+
+
+def _swatch(style: LineStyle) -> Markup:
+    """The line of a row as the charts draw it."""
+    dash = None if style.dash == "solid" else style.dash.replace("px", "")
+    line = tag("line", x1=1, y1=5, x2=29, y2=5, stroke_dasharray=dash)
+    return tag("svg", line, class_=f"swatch colour-{style.colour}", viewBox="0 0 30 10", aria_hidden="true")
+
+
+def _strip(style: LineStyle, reach: tuple[float, float], values: Iterable[float]) -> Markup:
+    """Shares on a line from 0 to 100%: a bar over the `reach` (range or interval), a dot for each value."""
+    low, high = (100 * share for share in reach)
+    marks = [
+        tag("line", x1=0, y1=5, x2=100, y2=5, class_="track"),
+        tag("line", x1=f"{low:.1f}", y1=5, x2=f"{high:.1f}", y2=5),
+    ]
+    dots = (tag("circle", cx=f"{100 * value:.1f}", cy=5, r=2.2) for value in values)
+    return tag("svg", *marks, *dots, class_=f"strip colour-{style.colour}", viewBox="-3 0 106 10", aria_hidden="true")

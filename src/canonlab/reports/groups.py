@@ -1,0 +1,198 @@
+"""Runs -> sections (one task each) -> rows (one setting each, all its seeds)."""
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from canonlab.reports.load import Run
+from canonlab.reports.words import metric_family, setting_label, setting_text
+
+ARCHITECTURE = ("model.model", "model.canon")
+SIZE = "model.size"
+QUOTED = (SIZE, "training.steps", "training.batch", "training.lr")
+RESOLVED = "resolved"
+"""Prefix of what a model's words stand for: shown only where the same words stand for different models."""
+
+
+class Spread(NamedTuple):
+    """Mean and range of a metric over the finished runs of a row."""
+
+    mean: float
+    low: float
+    high: float
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """Runs that differ only in their seed, ordered by it. `settings` are the rest, by dotted key."""
+
+    settings: dict[str, Any]
+    runs: tuple[Run, ...]
+
+    @property
+    def architecture(self) -> str:
+        """Model and Canon set, such as "llama-rope + Canon-ABCD"."""
+        model, canon = (self.settings[key] for key in ARCHITECTURE)
+        return f"{model} + Canon-{canon}" if canon else str(model)
+
+    @property
+    def finished(self) -> tuple[Run, ...]:
+        """The runs that have a result."""
+        return tuple(run for run in self.runs if run.result)
+
+    def values(self, metric: str) -> list[float]:
+        """The metric of every finished run that has it as a finite number, by seed."""
+        evaluations = [run.result.evaluation for run in self.runs if run.result]
+        found = [evaluation.metrics[metric].value for evaluation in evaluations if metric in evaluation.metrics]
+        return [value for value in found if math.isfinite(value)]
+
+    def spread(self, metric: str) -> Spread | None:
+        """The metric over the finished runs; None when none has it."""
+        values = self.values(metric)
+        return Spread(math.fsum(values) / len(values), min(values), max(values), len(values)) if values else None
+
+    def cost(self, key: str) -> float | None:
+        """The mean of a cost over the finished runs; None when none knows it."""
+        values = [run.result.cost.get(key) for run in self.runs if run.result]
+        numbers = [value for value in values if isinstance(value, int | float)]
+        return math.fsum(numbers) / len(numbers) if numbers else None
+
+
+@dataclass(frozen=True)
+class Section:
+    """All rows of one task: the same name, version, parameters, context and, for a user's own, source."""
+
+    task: dict[str, Any]
+    rows: tuple[Row, ...]
+
+    @property
+    def runs(self) -> list[Run]:
+        """All runs, row by row."""
+        return [run for row in self.rows for run in row.runs]
+
+    def label(self, row: Row) -> str:
+        """What tells a row from all others: "llama-rope + Canon-ABCD, learning rate 0.003"."""
+        rest = (f"{setting_label(key)} {setting_text(row.settings.get(key))}" for key in self.varied)
+        return ", ".join([row.architecture, *rest])
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What tells the task from others of its name: its parameters, context, version and source."""
+        task = self.task
+        version = {"version": task["version"]} if task.get("version", 1) != 1 else {}
+        source = {"source": task["source"]["sha256"][:10]} if task.get("source") else {}
+        return {**task["parameters"], "context": task["context"], **version, **source}
+
+    @cached_property
+    def varied(self) -> tuple[str, ...]:
+        """The settings, model and Canon apart, in which rows differ: these tell rows of one architecture apart."""
+        words = _varied(self.rows, resolved=False)
+        alike: dict[str, list[Row]] = {}
+        for row in self.rows:
+            alike.setdefault(repr([row.settings.get(key) for key in (*ARCHITECTURE, *words)]), []).append(row)
+        resolved = (key for rows in alike.values() for key in _varied(rows, resolved=True))
+        return tuple(dict.fromkeys([*words, *resolved]))
+
+    @cached_property
+    def shared(self) -> dict[str, Any]:
+        """The settings that all rows have in common."""
+        apart = (*self.varied, *ARCHITECTURE)
+        first = self.rows[0].settings
+        return {key: value for key, value in first.items() if key not in apart and not key.startswith(RESOLVED)}
+
+    @property
+    def quoted(self) -> dict[str, Any]:
+        """The common settings that a reader asks for first."""
+        return {key: self.shared[key] for key in QUOTED if key in self.shared}
+
+    @cached_property
+    def headline(self) -> tuple[str, ...]:
+        """The metrics to quote, the main one first."""
+        evaluations = [run.evaluation for run in self.runs if run.evaluation]
+        return tuple(dict.fromkeys(name for evaluation in evaluations for name in evaluation.headline))
+
+    @cached_property
+    def metrics(self) -> tuple[str, ...]:
+        """All metrics: the quoted ones, then the rest in natural order."""
+        evaluations = [run.evaluation for run in self.runs if run.evaluation]
+        names = {name for evaluation in evaluations for name in evaluation.metrics}
+        return tuple(dict.fromkeys([*self.headline, *sorted(names, key=natural)]))
+
+    @cached_property
+    def charted(self) -> tuple[str, ...]:
+        """The metrics that get a learning curve: the quoted ones and, for a quoted difficulty, all others beside it."""
+        families = {family[:2] for name in self.headline if (family := metric_family(name))}
+        members = [name for name in self.metrics if (family := metric_family(name)) and family[:2] in families]
+        single = [name for name in self.headline if name not in members]
+        return (*single, *sorted(members, key=natural))
+
+    @cached_property
+    def shares(self) -> frozenset[str]:
+        """The metrics that are shares of right answers, to be shown in percent."""
+        evaluations = [run.evaluation for run in self.runs if run.evaluation]
+        return frozenset(n for evaluation in evaluations for n, m in evaluation.metrics.items() if m.count is not None)
+
+
+def sections(runs: Sequence[Run]) -> list[Section]:
+    """The runs grouped by task and setting; tasks by name, rows by model, Canon and the rest in natural order."""
+    tasks: dict[str, dict[str, list[Run]]] = {}
+    for run in sorted(runs, key=lambda run: run.seed):
+        task = json.dumps(run.config["task"], sort_keys=True)
+        tasks.setdefault(task, {}).setdefault(_resolved(run), []).append(run)
+    found = []
+    for task in sorted(tasks, key=natural):
+        rows = sorted((Row(_settings(group[0]), tuple(group)) for group in tasks[task].values()), key=_row_order)
+        found.append(Section(rows[0].runs[0].config["task"], tuple(rows)))
+    return sorted(found, key=lambda section: section.task["name"])
+
+
+def _varied(rows: Sequence[Row], resolved: bool) -> list[str]:
+    """The settings whose values differ between the rows, either the words or what they stand for."""
+    keys = dict.fromkeys(key for row in rows for key in row.settings if key not in ARCHITECTURE)
+    some = [key for key in keys if key.startswith(RESOLVED) == resolved]
+    return [key for key in some if len({repr(row.settings.get(key)) for row in rows}) > 1]
+
+
+def natural(value: Any) -> tuple[tuple[int, float, str], ...]:
+    """A sort key: numbers by size, before text in which "8L512D" comes before "12L512D", the empty one first."""
+    if isinstance(value, int | float):
+        return ((0, value, ""),)
+    parts = re.findall(r"\d+|\D+", str(value or ""))
+    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
+
+
+def _resolved(run: Run) -> str:
+    """All that determines a run's result but task and seed, as text: what runs of a row have in common."""
+    training = {key: value for key, value in run.config["training"].items() if key != "seed"}
+    return json.dumps([run.config["model"], training, run.config["backend"]], sort_keys=True)
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    """The same for people, flat: the model in the user's words, {"model.model": "llama-rope", "training.lr": 0.003}."""
+    asked, model = run.asked["model"], run.config["model"]
+    words = {**asked, "model": asked["model"].rpartition(".py:")[2], "canon": model["canon"]["points"]}
+    flat: dict[str, Any] = {}
+
+    def visit(prefix: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for key, entry in value.items():
+                visit(f"{prefix}.{key}", entry)
+        else:
+            flat[prefix] = value
+
+    visit("model", words)
+    visit(RESOLVED, model)
+    visit("training", {key: value for key, value in run.config["training"].items() if key != "seed"})
+    visit("backend", run.config["backend"])
+    return flat
+
+
+def _row_order(row: Row) -> list[tuple[tuple[int, float, str], ...]]:
+    first = (*ARCHITECTURE, SIZE)
+    rest = sorted(key for key in row.settings if key not in first)
+    return [natural(row.settings.get(key)) for key in (*first, *rest)]

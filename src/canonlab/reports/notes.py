@@ -1,0 +1,47 @@
+"""What a reader must know before comparing the rows of a task."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from canonlab.reports.groups import SIZE, Row, Section, natural
+from canonlab.reports.load import Run
+from canonlab.reports.words import enumeration, percent, plural
+
+UNEQUAL_PARAMETERS = 0.03
+"""A comparison whose parameter counts differ by more than this share says so."""
+
+
+def section_notes(section: Section) -> list[str]:
+    """A sentence each: unfinished runs, whether equal seeds saw equal data, parameter counts that differ."""
+    return [*_unfinished(section.runs), *_same_data(section.runs), *_parameters(section.rows)]
+
+
+def _unfinished(runs: Iterable[Run]) -> Iterable[str]:
+    count = sum(run.result is None for run in runs)
+    if count:
+        yield f"{plural(count, 'run')} unfinished: shown with the latest evaluation, left out of means."
+
+
+def _same_data(runs: Iterable[Run]) -> Iterable[str]:
+    """Compares the data hashes of runs that have the seed and the number of training tokens in common."""
+    hashes: dict[tuple[int, Any], list[str]] = {}
+    for run in runs:
+        if run.result and "data_sha256" in run.result.provenance:
+            key = (run.seed, run.result.cost["tokens"])
+            hashes.setdefault(key, []).append(run.result.provenance["data_sha256"])
+    differ = sorted({seed for (seed, _), found in hashes.items() if len(set(found)) > 1})
+    if differ:
+        yield f"Not comparable: runs of seed {enumeration(map(str, differ))} saw different training data (by SHA-256)."
+    elif any(len(found) > 1 for found in hashes.values()):
+        yield "Runs of the same seed saw identical training data (by SHA-256)."
+
+
+def _parameters(rows: Iterable[Row]) -> Iterable[str]:
+    counts: dict[str, list[float]] = {}
+    for row in rows:
+        if count := row.cost("parameters"):
+            counts.setdefault(row.settings[SIZE], []).append(count)
+    for size in sorted(counts, key=natural):
+        excess = max(counts[size]) / min(counts[size]) - 1
+        if excess > UNEQUAL_PARAMETERS:
+            yield f"Parameter counts at {size} differ by up to {percent(excess)}."

@@ -1,0 +1,133 @@
+/* Draws the learning curves from the data in the page. Every place for a chart says what it shows:
+   data-section (index), data-kind ("share", "value" or "loss") and, but for the loss, data-metric. */
+"use strict";
+
+(() => {
+  const root = document.documentElement;
+
+  // For tests: how many errors there were, and how many charts have been drawn.
+  root.dataset.errors = 0;
+  root.dataset.charts = 0;
+  const failed = () => root.dataset.errors++;
+  for (const event of ["error", "unhandledrejection", "securitypolicyviolation"]) window.addEventListener(event, failed);
+
+  // Plotly reads text as a subset of HTML.
+  const escape = (text) => String(text).replace(/[&<>]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[c]);
+
+  function curve(run, kind, metric) {
+    return kind === "loss" ? [run.lossSteps, run.loss] : [run.steps, run.metrics[metric]];
+  }
+
+  /** Math.max(...values), but for any number of values. */
+  const greatest = (values) => values.reduce((most, value) => Math.max(most, value), -Infinity);
+
+  /** Mean, least and greatest value at every step that all curves have: [{step, mean, low, high}]. */
+  function average(curves) {
+    const [first, ...rest] = curves.map(([steps, values]) => new Map(steps.map((step, i) => [step, values[i]])));
+    return [...first]
+      .map(([step, value]) => ({ step, values: [value, ...rest.map((other) => other.get(step) ?? null)] }))
+      .filter(({ values }) => !values.includes(null))
+      .map(({ step, values }) => ({
+        step,
+        mean: values.reduce((sum, value) => sum + value, 0) / values.length,
+        low: -greatest(values.map((value) => -value)),
+        high: greatest(values),
+      }));
+  }
+
+  /** A share in percent, as in the tables: only exactly 0 and 1 read 0.0% and 100.0%. */
+  function percent(share) {
+    const text = (100 * share).toFixed(1) + "%";
+    if (share > 0 && text === "0.0%") return "&lt;0.1%";
+    return share < 1 && text === "100.0%" ? "&gt;99.9%" : text;
+  }
+
+  /** The lines of a row of the table: one for each seed, and the mean when several are finished. */
+  function traces(row, kind, metric, colour) {
+    const show = (value) => (kind === "share" ? percent(value) : value.toPrecision(4));
+    const at = (step) => `step ${step.toLocaleString("en")}`;
+    const line = (x, y, text, thick) => ({
+      x,
+      y,
+      text,
+      mode: "lines",
+      hovertemplate: `<b>${escape(row.label)}</b><br>%{text}<extra></extra>`,
+      opacity: thick ? 1 : 0.5,
+      line: { color: colour, width: thick ? 2.4 : 1, dash: row.dash },
+    });
+    const finished = row.runs.filter((run) => run.finished);
+    const only = finished.length === 1 ? finished[0] : row.runs.length === 1 ? row.runs[0] : null;
+    const lines = row.runs.map((run) => {
+      const [steps, values] = curve(run, kind, metric);
+      const text = values.map((value, i) => value === null ? "" : `seed ${run.seed}, ${at(steps[i])}: ${show(value)}`);
+      return line(steps, values, text, run === only);
+    });
+    if (finished.length > 1) {
+      const means = average(finished.map((run) => curve(run, kind, metric)));
+      const text = means.map(({ step, mean, low, high }) =>
+        `mean of ${finished.length}, ${at(step)}: ${show(mean)} (${show(low)} to ${show(high)})`);
+      lines.push(line(means.map((m) => m.step), means.map((m) => m.mean), text, true));
+    }
+    return lines;
+  }
+
+  function layout(kind, lines) {
+    const last = greatest(lines.map((line) => greatest(line.x)));
+    const most = greatest(lines.map((line) => greatest(line.y)));
+    const least = -greatest(lines.map((line) => greatest(line.y.filter((value) => value > 0).map((value) => -value))));
+    const y =
+      kind === "share" ? { range: [-0.02, 1.04], tickformat: ".0%", dtick: 0.25 }
+      : kind === "loss" && most > 100 * least ? { type: "log", dtick: 1 }
+      : { rangemode: "tozero" };
+    return {
+      height: 232,
+      margin: { l: 46, r: 12, t: 6, b: 40 },
+      paper_bgcolor: "transparent",
+      plot_bgcolor: "transparent",
+      font: { family: getComputedStyle(document.body).fontFamily, size: 12 },
+      showlegend: false,
+      hovermode: "closest",
+      hoverlabel: { align: "left" },
+      dragmode: false, // a finger that moves over a chart scrolls the page
+      xaxis: {
+        title: { text: "training step", standoff: 8 },
+        range: [0, 1.02 * last],
+        nticks: 6,
+        fixedrange: true,
+        zeroline: false,
+      },
+      yaxis: { fixedrange: true, zeroline: false, ...y },
+    };
+  }
+
+  function draw(place, sections) {
+    const { section, kind, metric } = place.dataset;
+    const style = getComputedStyle(root);
+    const lines = sections[section].rows.flatMap((row) =>
+      traces(row, kind, metric, style.getPropertyValue(`--series-${row.colour}`).trim()));
+    if (lines.every((line) => line.y.every((value) => value === null))) {
+      place.textContent = "Nothing recorded yet.";
+      place.classList.add("empty");
+      return;
+    }
+    // Means lie above the lines of single seeds.
+    lines.sort((a, b) => a.line.width - b.line.width);
+    Plotly.newPlot(place, lines, layout(kind, lines), { displayModeBar: false, responsive: true })
+      .then(() => root.dataset.charts++);
+  }
+
+  /** A link to what stands behind a number opens the boxes that it stands in. */
+  function reveal() {
+    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (!target) return;
+    for (let box = target.closest("details"); box; box = box.parentElement.closest("details")) box.open = true;
+    target.scrollIntoView();
+  }
+
+  document.addEventListener("DOMContentLoaded", () => {
+    const { sections } = JSON.parse(document.getElementById("data").textContent);
+    window.addEventListener("hashchange", reveal);
+    reveal();
+    for (const place of document.querySelectorAll(".chart")) draw(place, sections);
+  });
+})();

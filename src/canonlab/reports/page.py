@@ -1,0 +1,136 @@
+"""The page: one HTML file that holds its own style, scripts and data and needs no network."""
+
+import math
+import os
+from collections import Counter
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from canonlab import __version__
+from canonlab.errors import InputError
+from canonlab.reports.fragments import LineStyle, section_html
+from canonlab.reports.groups import Section, sections
+from canonlab.reports.load import Run
+from canonlab.reports.markup import Markup, join, script_json, tag
+from canonlab.reports.words import INTERVALS, enumeration, plural, settings_text, title
+from canonlab.training.files import replacing
+
+COLOURS = 6
+"""How many series colours page.css has."""
+
+DASHES = ("solid", "8px,4px", "2px,3px", "9px,3px,2px,3px", "15px,5px", "4px,3px")
+
+LOSS_POINTS = 200
+"""A longer loss curve is thinned to about so many points, each the mean of its neighbours."""
+
+
+def write_page(runs: Sequence[Run], path: str | os.PathLike[str]) -> Path:
+    """Write the page on `runs` to `path`, whole or not at all, and return the path.
+
+    The same runs give the same bytes. InputError when the file cannot be written.
+    """
+    path = Path(path)
+    text = page_html(runs)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"page {str(path)!r}: cannot be written: {error.strerror}") from None
+    return path
+
+
+def page_html(runs: Sequence[Run]) -> str:
+    """The text of the page."""
+    found = sections(runs)
+    styles = line_styles(found)
+    names = list(dict.fromkeys(section.task["name"] for section in found))
+    unfinished = sum(run.result is None for run in runs)
+    architectures = {row.architecture for section in found for row in section.rows}
+    lead = f"{plural(len(runs), 'run')} of {plural(len(architectures), 'architecture')} on {plural(len(found), 'task')}"
+    return Template(_resource("page.html")).substitute(
+        title=join("canonlab: ", enumeration(names)),
+        heading=join("Results on ", enumeration(map(title, names))),
+        lead=join(lead, f", {unfinished} of them unfinished." if unfinished else "."),
+        intervals=join(INTERVALS),
+        contents=_contents(found) if len(found) > 1 else "",
+        sections=join(*(section_html(section, n, styles[n]) for n, section in enumerate(found))),
+        data=script_json({"sections": [_section_data(section, styles[n]) for n, section in enumerate(found)]}),
+        version=join(__version__),
+        style=_resource("page.css"),
+        script=_resource("page.js"),
+        plotly=_resource("vendor/plotly-cartesian.min.js"),
+    )
+
+
+def line_styles(found: Sequence[Section]) -> list[list[LineStyle]]:
+    """The line of every row, section by section: an architecture has one colour throughout, its further rows dashes."""
+    colours: dict[str, int] = {}
+    styles: list[list[LineStyle]] = []
+    for section in found:
+        drawn: Counter[int] = Counter()
+        styles.append([])
+        for row in section.rows:
+            colour = colours.setdefault(row.architecture, len(colours) % COLOURS)
+            # Starting at the colour's own number makes a few architectures differ in their dashes too, for print.
+            styles[-1].append(LineStyle(colour, DASHES[(colour + drawn[colour]) % len(DASHES)]))
+            drawn[colour] += 1
+    return styles
+
+
+def thin(steps: Sequence[int], values: Sequence[float], limit: int = LOSS_POINTS) -> tuple[list[int], list[float]]:
+    """A curve of at most `limit` points: means of equal runs of neighbours, each at its last step."""
+    size = max(1, math.ceil(len(steps) / limit))
+    starts = range(0, len(steps), size)
+    means = [sum(part) / len(part) for part in (values[start : start + size] for start in starts)]
+    return [steps[min(start + size, len(steps)) - 1] for start in starts], means
+
+
+def _section_data(section: Section, styles: Sequence[LineStyle]) -> dict[str, Any]:
+    rows = [
+        {
+            "label": section.label(row),
+            "colour": style.colour,
+            "dash": style.dash,
+            "runs": [_run_data(section, run) for run in row.runs],
+        }
+        for row, style in zip(section.rows, styles, strict=True)
+    ]
+    return {"rows": rows}
+
+
+def _run_data(section: Section, run: Run) -> dict[str, Any]:
+    """The curves of a run, steps stored once. Five digits are more than a screen can show."""
+    curves = run.curves
+    loss_steps, loss = thin(curves.loss_steps, curves.loss)
+    evaluations = [evaluation.metrics for _, evaluation in curves.evaluations]
+    return {
+        "seed": run.seed,
+        "finished": run.result is not None,
+        "steps": [step for step, _ in curves.evaluations],
+        "metrics": {
+            name: [_rounded(metrics[name].value) if name in metrics else None for metrics in evaluations]
+            for name in section.charted
+        },
+        "lossSteps": loss_steps,
+        "loss": [_rounded(value) for value in loss],
+    }
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.5g}")
+
+
+def _contents(found: Sequence[Section]) -> Markup:
+    def entry(number: int, section: Section) -> Markup:
+        link = tag("a", title(section.task["name"]), href=f"#task-{number}")
+        return tag("li", link, " ", settings_text(section.parameters))
+
+    return tag("nav", tag("ul", *(entry(n, section) for n, section in enumerate(found))), aria_label="Tasks")
+
+
+def _resource(name: str) -> str:
+    return resources.files("canonlab.reports").joinpath(name).read_text(encoding="utf-8")

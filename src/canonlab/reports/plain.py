@@ -1,0 +1,58 @@
+"""The report as plain data, for programs."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from canonlab.reports.groups import Row, Section, sections
+from canonlab.reports.load import Run
+from canonlab.reports.notes import section_notes
+
+
+def summary(runs: Sequence[Run]) -> dict[str, Any]:
+    """Sections (a task each) of rows (a setting each) of runs (a seed each), ready for strict JSON: no NaN.
+
+    A row's `metrics` have mean, low (least), high (greatest) and number of seeds over its finished runs; a run's have
+    value, low and high (95% interval), right and count, of an unfinished run those of its latest evaluation.
+    """
+    return finite({"format": 1, "sections": [_section(section) for section in sections(runs)]})
+
+
+def finite(value: Any) -> Any:
+    """`value` with every number that JSON does not have (NaN, infinities) replaced by None."""
+    if isinstance(value, dict):
+        return {key: finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _section(section: Section) -> dict[str, Any]:
+    rows = [_row(section, row) for row in section.rows]
+    return {"task": section.task, "headline": section.headline, "notes": section_notes(section), "rows": rows}
+
+
+def _row(section: Section, row: Row) -> dict[str, Any]:
+    return {
+        "architecture": row.architecture,
+        "settings": row.settings,
+        "metrics": {name: spread._asdict() for name in section.metrics if (spread := row.spread(name))},
+        "runs": [_run(run) for run in row.runs],
+    }
+
+
+def _run(run: Run) -> dict[str, Any]:
+    metrics = run.evaluation.metrics if run.evaluation else {}
+    return {
+        "name": run.name,
+        "folder": str(run.folder),
+        "identity": run.identity,
+        "seed": run.seed,
+        "finished": run.result is not None,
+        "step": run.steps if run.result else run.curves.last_step,
+        "steps": run.steps,
+        "metrics": {name: dataclasses.asdict(measure) for name, measure in metrics.items()},
+        "cost": run.result.cost if run.result else None,
+        **(run.result.provenance if run.result else {}),
+    }

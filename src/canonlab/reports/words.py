@@ -1,0 +1,139 @@
+"""Names and numbers as people read them; the same in the terminal and in the page."""
+
+import math
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from canonlab.reports.load import Measure
+
+NOTHING = "–"
+
+INTERVALS = (
+    "Square brackets: 95% binomial interval within one run, that is, how far its finite number of evaluated answers, "
+    "taken as independent, can be off. Mean and min..max: over seeds, that is, how much training once more changes the "
+    "result. Neither says by itself that one row is better than another."
+)
+
+SETTINGS = {
+    "canon": "Canon",
+    "backend.canon": "Canon backend",
+    "lr": "learning rate",
+    "coincidence": "evaluation instances also trained on, at most",
+    "data_sha256": "SHA-256 of the training data",
+    "weights_sha256": "SHA-256 of the weights",
+}
+"""Names in files that are not the ones to print."""
+
+FAMILIES = {"k": "{n}-hop {base}", "l": "{base} at length {n}", "depth": "{base} at depth {n}"}
+"""How a metric of one difficulty reads: `accuracy_k4` is the member n = 4 of the family ("accuracy", "k")."""
+
+
+def metric_family(name: str) -> tuple[str, str, int] | None:
+    """(base, letter, n) of a metric of one difficulty, such as ("accuracy", "k", 4) for `accuracy_k4`; else None."""
+    match = re.fullmatch(r"(.+)_([a-z]+)_?(\d+)", name)
+    return (match[1], match[2], int(match[3])) if match else None
+
+
+def metric_label(name: str) -> str:
+    """A metric's name for people: `accuracy_k4` -> "4-hop accuracy", `token_accuracy` -> "token accuracy"."""
+    if family := metric_family(name):
+        base, letter, n = family
+        return FAMILIES.get(letter, "{base}, {letter} = {n}").format(base=metric_label(base), letter=letter, n=n)
+    if match := re.fullmatch(r"first_(\d+)", name):
+        return f"first {match[1]} all right"
+    return "all right" if name == "all" else name.replace("_", " ")
+
+
+def title(text: str) -> str:
+    """`text` with its first letter in upper case and the others as they are."""
+    return text[:1].upper() + text[1:]
+
+
+def setting_label(key: str) -> str:
+    """The name of a dotted configuration key for people: `training.lr` -> "learning rate"."""
+    last = key.rsplit(".", 1)[-1]
+    return SETTINGS.get(key) or SETTINGS.get(last) or last.replace("_", " ")
+
+
+def setting_text(value: Any) -> str:
+    """A configuration value for people; of a SHA-256 the start."""
+    if value is None or value == "" or value == []:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple):
+        return f"({', '.join(map(setting_text, value))})"
+    return value[:10] if re.fullmatch("[0-9a-f]{64}", str(value)) else str(value)
+
+
+def percent(share: float) -> str:
+    """A share in percent with one decimal. Only exactly 0 and 1 read 0.0% and 100.0%."""
+    text = f"{100 * share:.1f}%"
+    if share > 0 and text == "0.0%":
+        return "<0.1%"
+    return ">99.9%" if share < 1 and text == "100.0%" else text
+
+
+def value_text(value: float, is_share: bool) -> str:
+    """The value of a metric: a share in percent, anything else (nats, bits) with four significant digits."""
+    if not math.isfinite(value):
+        return NOTHING
+    return percent(value) if is_share else f"{value:.4g}"
+
+
+def range_text(low: float, high: float, is_share: bool) -> str:
+    """From least to greatest, such as "58.0..65.1" in percent or "0.213..0.34"."""
+    return f"{100 * low:.1f}..{100 * high:.1f}" if is_share else f"{low:.4g}..{high:.4g}"
+
+
+def interval_text(measure: Measure, is_share: bool) -> str:
+    """The interval within a run, such as "[60.0..66.0]"; empty when there is none."""
+    return f"[{range_text(*measure.interval, is_share)}]" if measure.interval else ""
+
+
+def settings_text(settings: dict[str, Any]) -> str:
+    """Several settings in a line: "N = 10, K = 4"."""
+    return ", ".join(f"{setting_label(key)} = {setting_text(value)}" for key, value in settings.items())
+
+
+def whole(number: float | None) -> str:
+    """A count in full: 98304 -> "98,304"."""
+    return NOTHING if number is None or not math.isfinite(number) else f"{number:,.0f}"
+
+
+def si(number: float | None) -> str:
+    """A number of three significant digits with K, M, G, T, P or E: 98304 -> "98.3K"."""
+    if number is None or not math.isfinite(number):
+        return NOTHING
+    for suffix in ("", "K", "M", "G", "T", "P"):
+        if abs(number) < 999.5:
+            return (f"{number:.3g}" if number != int(number) or suffix else f"{number:.0f}") + suffix
+        number /= 1000
+    return f"{number:.3g}E"
+
+
+def duration(seconds: float | None) -> str:
+    """A time span in the unit that suits it: 48.2 -> "48 s", 5000 -> "1.4 h"."""
+    if seconds is None or not math.isfinite(seconds):
+        return NOTHING
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def enumeration(words: Iterable[str]) -> str:
+    """A list in a sentence: "a", "a and b", "a, b and c"."""
+    *head, last = words
+    return f"{', '.join(head)} and {last}" if head else last
+
+
+def plural(count: int, noun: str) -> str:
+    """A count and its noun: "1 run", "2 runs"."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")

@@ -1,0 +1,149 @@
+"""Recipes: a YAML file that says which runs to make.
+
+    name: copy
+    about: one line for people
+    task: {name: copy, set: {N: 64, context: 130}}
+    model: {size: 1L32D2H}
+    training: {steps: 600, batch: 32, lr: 0.005}
+    backend: {threads: 2}
+    grid:
+      model.canon: [none, ABCD]
+      training.seed: [0, 1, 2]
+
+Every field of training.config.RunConfig may be set; `grid` names fields whose values are combined, all with all, the last
+one varying fastest. What is not said comes from the task's published hyper-parameters, then from the defaults.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from canonlab.errors import InputError, unknown
+from canonlab.training.config import RunConfig
+from canonlab.training.presets import TRAINING
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A name, a line for people, and the runs."""
+
+    name: str
+    about: str
+    runs: list[RunConfig]
+
+
+def load_recipe(reference: str) -> Recipe:
+    """The recipe in a file, or a shipped one by name, such as laptop/copy. InputError for whatever is wrong in it."""
+    return parse_recipe(_load(reference), default_name=Path(reference).stem)
+
+
+def read_run_config(reference: str) -> dict[str, Any]:
+    """The mapping that describes one run: a recipe file without a grid, for `run_config`."""
+    content = _load(reference)
+    if "grid" in content:
+        raise InputError(f"{reference} has a grid of runs; use canonlab sweep, or take the grid out")
+    parts = {key: value for key, value in content.items() if key not in ("name", "about")}
+    return {part: _as_mapping(part, value or {}) for part, value in parts.items()}
+
+
+def shipped_recipes() -> list[str]:
+    """The names of the recipes that come with the package."""
+    root = files("canonlab.recipes")
+    folders = [folder for folder in root.iterdir() if folder.is_dir()]
+    return sorted(
+        f"{folder.name}/{file.name.removesuffix('.yaml')}"
+        for folder in folders
+        for file in folder.iterdir()
+        if file.name.endswith(".yaml")
+    )
+
+
+def parse_recipe(content: Mapping[str, Any], default_name: str = "recipe") -> Recipe:
+    """The recipe that a mapping (parsed YAML) describes."""
+    parts = [field.name for field in dataclasses.fields(RunConfig)]
+    for key in content:
+        if key not in [*parts, "name", "about", "grid"]:
+            raise unknown("recipe field", key, [*parts, "name", "about", "grid"])
+    grid = content.get("grid") or {}
+    if not isinstance(grid, dict) or not all(isinstance(values, list) and values for values in grid.values()):
+        raise InputError("grid: must map fields, such as training.lr, to non-empty lists of values")
+    base = {part: content.get(part) or {} for part in parts}
+    runs = []
+    for values in itertools.product(*grid.values()):
+        merged = {part: _as_mapping(part, value) for part, value in base.items()}
+        for path, value in zip(grid, values, strict=True):
+            _assign(merged, path, value)
+        runs.append(run_config(merged))
+    return Recipe(str(content.get("name", default_name)), str(content.get("about", "")), runs)
+
+
+def run_config(content: Mapping[str, Any]) -> RunConfig:
+    """The typed configuration of one run, over the published hyper-parameters of its task."""
+    parts = {"task": {}, "model": {}, "training": {}, **content}
+    task = {"name": "", **parts["task"]}
+    merged = {**parts, "task": task, "training": {**TRAINING.get(task["name"], {}), **parts["training"]}}
+    _check_keys(RunConfig, merged, "")
+    try:
+        return TypeAdapter(RunConfig).validate_python(merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{field} = {first['input']!r}: {first['msg'].lower()}") from None
+
+
+def _load(reference: str) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(_read(reference))
+    except yaml.YAMLError as error:
+        raise InputError(f"{reference} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{reference} is empty, or not a mapping of fields")
+    return content
+
+
+def _read(reference: str) -> str:
+    path = Path(reference)
+    if path.is_file():
+        return path.read_text(encoding="utf-8")
+    name = reference.removeprefix("recipes/").removesuffix(".yaml")
+    if name in shipped_recipes():
+        return files("canonlab.recipes").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    raise unknown("recipe (no such file either)", reference, shipped_recipes())
+
+
+def _as_mapping(part: str, value: Any) -> dict[str, Any]:
+    if part == "task" and isinstance(value, str):
+        return {"name": value}
+    if not isinstance(value, dict):
+        raise InputError(f"{part} = {value!r}: must be a mapping of fields")
+    return {key: dict(inner) if isinstance(inner, dict) else inner for key, inner in value.items()}
+
+
+def _assign(content: dict[str, Any], path: str, value: Any) -> None:
+    """Set the field at a dotted path, such as task.set.N."""
+    *parents, leaf = path.split(".")
+    node = content
+    for parent in parents:
+        node = node.setdefault(parent, {})
+        if not isinstance(node, dict):
+            raise InputError(f"grid: {path!r} goes through {parent!r}, which is no mapping")
+    if not parents:
+        raise InputError(f"grid: {path!r} must be a field inside a part, such as training.lr or task.set.N")
+    node[leaf] = value
+
+
+def _check_keys(cls: type, content: Mapping[str, Any], where: str) -> None:
+    """Every key is a field; pydantic would say so too, but without the nearest right word."""
+    types = {field.name: field.type for field in dataclasses.fields(cls)}
+    for key, value in content.items():
+        if key not in types:
+            raise unknown(f"field {where}".strip(), key, types)
+        inner = types[key]
+        if isinstance(inner, type) and dataclasses.is_dataclass(inner) and isinstance(value, Mapping):
+            _check_keys(inner, value, f"{where}{key}.")

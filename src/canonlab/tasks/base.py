@@ -1,0 +1,201 @@
+"""What a task is: a vocabulary, windows that are a function of their index, an evaluator and a scorer.
+
+A task knows nothing about models or training. `Task` is the base class of the built-in tasks and of a user's own.
+"""
+
+import dataclasses
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from canonlab.errors import InputError, require_integer, unknown
+from canonlab.tasks.metrics import Metric
+
+Split = Literal["train", "eval"]
+Role = Literal["special", "query", "length", "operator", "number", "name", "name_end", "terminal", "text"]
+Model = Callable[[Tensor], Any]
+"""Token ids (batch, time) int64 -> logits (batch, time, vocabulary), or an object that has them as `.logits`."""
+
+SPLITS: tuple[Split, ...] = ("train", "eval")
+
+MAX_WINDOWS = 1 << 62
+"""Windows have the indices 0..MAX_WINDOWS - 1."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Token:
+    """One vocabulary entry; `value` is the k of a query, the l of a length, or the number that a number stands for."""
+
+    id: int
+    name: str
+    role: Role
+    value: int | None = None
+
+
+class Vocabulary(Sequence[Token]):
+    """All tokens of a task; entry i has id i, and names are distinct."""
+
+    def __init__(self, entries: Iterable[tuple[str, Role, int | None]]) -> None:
+        self.tokens = tuple(Token(i, name, role, value) for i, (name, role, value) in enumerate(entries))
+        self._ids = {token.name: token.id for token in self.tokens}
+        if len(self._ids) != len(self.tokens):
+            raise ValueError("two tokens of the vocabulary have the same name")
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.tokens[index]
+
+    def id(self, name: str) -> int:
+        """The id of the token called `name`; KeyError when there is none."""
+        return self._ids[name]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The tokens' names, separated by spaces, for people."""
+        return " ".join(self.tokens[int(i)].name for i in ids)
+
+    def names(self, ids: Iterable[object]) -> list[str]:
+        """Like `decode`, one string a token, for ids that may not exist: those read `?17`."""
+        known = range(len(self.tokens))
+        return [self.tokens[i].name if isinstance(i, int) and i in known else f"?{i}" for i in plain_ids(ids)]
+
+
+class Windows(NamedTuple):
+    """`tokens` int32 and `mask` uint8, both (count, context). mask[i, t] = 1: tokens[i, t] is a scored target."""
+
+    tokens: np.ndarray
+    mask: np.ndarray
+
+
+class Verdict(NamedTuple):
+    """Whether one answer is right, and why (for people)."""
+
+    right: bool
+    why: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What `Task.evaluate` found. `headline` names the metrics to quote, the first of them the main one.
+
+    `notes` holds plain counts that qualify the metrics (windows, instances, queries that were cut, ...).
+    """
+
+    metrics: dict[str, Metric]
+    headline: tuple[str, ...]
+    notes: dict[str, float]
+
+    def plain(self) -> dict[str, Any]:
+        """The same as JSON-ready data; a share of nothing has the value null."""
+        metrics = {name: dataclasses.asdict(metric) for name, metric in self.metrics.items()}
+        for metric in metrics.values():
+            metric["value"] = metric["value"] if metric["count"] else None
+        return {"metrics": metrics, "headline": list(self.headline), "notes": self.notes}
+
+
+class Task(ABC):
+    """A skill to train and test. Subclasses are frozen dataclasses whose fields are the task's parameters.
+
+    One of the fields is `context`, the window length in tokens. A subclass sets `name` and `version` (to be raised
+    whenever the same parameters give other windows), checks its fields in `__post_init__`, builds `vocabulary`, and
+    implements `fill`, `evaluate` and `score`. Windows are a pure function of (parameters, seed, split, index).
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    context: int
+    vocabulary: Vocabulary
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The values that define the task, `context` apart."""
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]
+        return {f.name: getattr(self, f.name) for f in fields if f.name != "context"}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What determines the windows besides seed, split and index."""
+        return {"name": self.name, "version": self.version, "parameters": self.parameters, "context": self.context}
+
+    def stream_key(self, seed: int) -> int:
+        """The 64-bit key of the task's stream for `seed`: SHA-256 of the identity, so that no two tasks share one."""
+        text = json.dumps([self.identity, seed], sort_keys=True, separators=(",", ":"))
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+
+    def stream(self, out: Windows, seed: int, start: int, split: Split) -> tuple[np.uint64, int]:
+        """Check the arguments of `fill`; the stream's key and the split's number, as kernels take them.
+
+        InputError for a seed, start or split that doesn't exist; ValueError for arrays that kernels can't write to.
+        """
+        require_integer("seed", seed, 0)
+        number = SPLITS.index(require_split(split))
+        for array, dtype in zip(out, (np.int32, np.uint8), strict=True):
+            if array.shape != (len(out.tokens), self.context) or array.dtype != dtype or not array.flags.carray:
+                raise ValueError(f"out must be C-contiguous arrays (count, {self.context}) of int32 and uint8")
+        require_integer("start", start, 0, MAX_WINDOWS - len(out.tokens))
+        return np.uint64(self.stream_key(seed)), number
+
+    def windows(self, seed: int, start: int, count: int, split: Split = "train") -> Windows:
+        """Windows start .. start + count - 1 of a stream in fresh arrays; `fill` is the same into given ones."""
+        require_integer("count", count, 0)
+        out = Windows(np.empty((count, self.context), np.int32), np.empty((count, self.context), np.uint8))
+        self.fill(out, seed, start, split)
+        return out
+
+    @abstractmethod
+    def fill(self, out: Windows, seed: int, start: int, split: Split = "train") -> None:
+        """Write windows start, start + 1, ... of a stream into the rows of `out`. Thread-safe; releases the GIL."""
+
+    @abstractmethod
+    def evaluate(self, model: Model, *, seed: int, windows: int | None = None, batch: int = 32) -> Evaluation:
+        """Score `model` on the first `windows` windows of the evaluation stream.
+
+        The default count gives every headline metric a 95% interval of at most one point to either side.
+        """
+
+    @abstractmethod
+    def score(self, prompt: Sequence[int], answer: Sequence[int]) -> Verdict:
+        """Judge one answer to one prompt, strictly. A malformed prompt is an InputError."""
+
+    def warnings(self) -> list[str]:
+        """What a user should know of these parameters before a run, a line each (e.g. a share of answers cut)."""
+        return []
+
+    def coincidence(self, training_windows: int) -> float | None:
+        """An upper bound on the share of evaluation instances that also occur in so many training windows, if known."""
+        return None
+
+
+def check_settings(cls: type[Task], settings: Mapping[str, Any]) -> None:
+    """Raise an InputError for a setting that is no parameter of the task class."""
+    allowed = [f.name for f in dataclasses.fields(cls) if f.init]  # type: ignore[arg-type]
+    for key in settings:
+        if key not in allowed:
+            raise unknown("task parameter", key, allowed)
+
+
+def require_split(split: str) -> Split:
+    """`split` itself when it is "train" or "eval"."""
+    for known in SPLITS:
+        if split == known:
+            return known
+    raise unknown("split", split, SPLITS)
+
+
+def require_token_ids(field: str, ids: Sequence[object], vocabulary: Vocabulary) -> list[int]:
+    """`ids` as a list when all are ids of the vocabulary, else an InputError that names the first that isn't."""
+    for position, i in enumerate(ids):
+        if not isinstance(i, int | np.integer) or isinstance(i, bool) or not 0 <= i < len(vocabulary):
+            raise InputError(f"{field}[{position}] = {i!r}: must be a token id from 0 to {len(vocabulary) - 1}")
+    return [int(i) for i in ids]  # type: ignore[call-overload]
+
+
+def plain_ids(ids: Iterable[object]) -> list[object]:
+    """`ids` as a list in which integers, NumPy's too, are Python's, and anything else is text that equals none."""
+    return [int(i) if isinstance(i, int | np.integer) and not isinstance(i, bool) else repr(i) for i in ids]

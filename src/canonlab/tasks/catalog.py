@@ -1,0 +1,40 @@
+"""The built-in tasks by name."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from canonlab.errors import unknown
+from canonlab.tasks.base import Task, check_settings
+from canonlab.tasks.copy import Copy
+from canonlab.tasks.depo import Depo
+
+
+class Preset(NamedTuple):
+    """A task with the parameters that a name stands for."""
+
+    task: type[Task]
+    parameters: Mapping[str, Any]
+    summary: str
+
+
+DEPO1 = {"N": 225, "K": 8, "V": 50, "lengths": (1, 2), "context": 2048}
+DEPO2 = {"N": 75, "K": 16, "V": 4, "lengths": (5, 7), "context": 2048}
+
+TASKS: Mapping[str, Preset] = MappingProxyType(
+    {
+        "copy": Preset(Copy, {"N": 500, "context": 1024}, "copy a permutation of 1..N (a warm-up)"),
+        "depo": Preset(Depo, DEPO1, "reasoning depth: the k-th successor on a directed cycle; the same as depo1"),
+        "depo1": Preset(Depo, DEPO1, "reasoning depth with names of 1-2 tokens out of a vocabulary of 2 x 50"),
+        "depo2": Preset(Depo, DEPO2, "reasoning depth with names of 5-7 tokens out of a vocabulary of 2 x 4"),
+    }
+)
+
+
+def build_task(name: str, settings: Mapping[str, Any] = MappingProxyType({})) -> Task:
+    """The preset `name` with some parameters set anew; InputError with the nearest word if there is no such."""
+    if name not in TASKS:
+        raise unknown("task", name, TASKS)
+    preset = TASKS[name]
+    check_settings(preset.task, settings)
+    return preset.task(**{**preset.parameters, **settings})

@@ -1,0 +1,190 @@
+"""The Depo task: its parameters, vocabulary, windows and evaluation."""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+
+from canonlab.errors import InputError, require_integer
+from canonlab.tasks.base import Evaluation, Model, Role, Split, Task, Verdict, Vocabulary, Windows
+from canonlab.tasks.depo import kernels
+from canonlab.tasks.depo.answers import count_right, find_answers
+from canonlab.tasks.depo.score import judge
+from canonlab.tasks.evaluation import evaluation_batches, predictor
+from canonlab.tasks.metrics import count_for_half_width, share, union_bound
+from canonlab.tasks.names import Names, require_lengths, require_names
+from canonlab.tasks.sizes import SMALLEST, size_thresholds
+
+LIMIT = 10**6
+"""The largest N, K and V: far beyond use, and small enough for the kernels' integers."""
+
+SAMPLE_TOKENS = 1 << 20
+"""How many tokens of the evaluation stream a measured property of the task is measured on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Depo(Task):
+    """Reasoning depth (arXiv 2512.17351, section 2): a directed cycle's edges in random order, then queries about it.
+
+        <bos> x y x y ... <query_k1> q1 <ans> a1 ... <query_kt> qt <ans> at
+
+    asks min(10, n) times for the k-th successor of a node, each time another one. <ans> and the answers are marked.
+    In training the number of nodes n has Pr[n] proportional to 1 / (sqrt(N) + n) on 3..N and k is uniform in 1..K; in
+    evaluation n = N and k is uniform over `evaluated_hops`.
+
+    Args:
+        N: the most nodes.
+        K: the most steps that a query asks for.
+        V: the size of the mini-vocabulary that names are made of.
+        lengths: the fewest and the most tokens of a name.
+        context: the window length in tokens.
+    """
+
+    N: int = 225
+    K: int = 8
+    V: int = 50
+    lengths: tuple[int, int] = (1, 2)
+    context: int = 2048
+
+    name: ClassVar[str] = "depo"
+    version: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        require_integer("N", self.N, SMALLEST, LIMIT)
+        require_integer("K", self.K, 1, LIMIT)
+        require_integer("V", self.V, 1, LIMIT)
+        object.__setattr__(self, "lengths", require_lengths("lengths", self.lengths))
+        require_names(self.names, self.N)
+        require_integer("context", self.context, 1)
+        if self.context < (needed := self.shortest_instance(self.N)):
+            allowed = f"at least {needed}, which the shortest instance of N = {self.N} nodes needs"
+            raise InputError(f"context = {self.context}: must be {allowed}")
+
+    @property
+    def names(self) -> Names:
+        """The nodes' names."""
+        return Names(self.V, *self.lengths, first=kernels.QUERY + self.K + 1)
+
+    def shortest_instance(self, n: int) -> int:
+        """The fewest tokens that an instance of n nodes can have: short names, and queries about the shortest."""
+        names, queries = self.names, min(kernels.QUERIES, n)
+        return 1 + 2 * names.least_tokens(n) + names.least_tokens(queries) + queries * (2 + names.shortest)
+
+    @property
+    def longest_instance(self) -> int:
+        """The most tokens that an instance of N nodes can have, if enough names are of the greatest length."""
+        return 1 + 2 * self.N * self.lengths[1] + min(kernels.QUERIES, self.N) * (2 + 2 * self.lengths[1])
+
+    @property
+    def evaluated_hops(self) -> list[int]:
+        """The k of evaluation: powers of two up to K, K itself, and 24 when K = 32."""
+        powers = {1 << i for i in range(self.K.bit_length())}
+        return sorted(powers | {self.K} | ({24} if self.K == 32 else set()))
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:  # type: ignore[override]
+        """<bos>, <ans>, <query_1>, ..., <query_K>, and the names' tokens."""
+
+        def entries() -> Iterator[tuple[str, Role, int | None]]:
+            yield "<bos>", "special", None
+            yield "<ans>", "special", None
+            for k in range(1, self.K + 1):
+                yield f"<query_{k}>", "query", k
+            yield from self.names.entries()
+
+        return Vocabulary(entries())
+
+    @cached_property
+    def _laws(self) -> dict[Split, kernels.Law]:
+        """What the kernels take, by split."""
+        hops, evaluated = (np.array(k, np.int64) for k in (range(1, self.K + 1), self.evaluated_hops))
+        names, no_choice = self.names.law(), np.empty(0, np.uint64)
+        return {
+            "train": kernels.Law(SMALLEST, self.N, size_thresholds(self.N), hops, names),
+            "eval": kernels.Law(self.N, self.N, no_choice, evaluated, names),
+        }
+
+    def fill(self, out: Windows, seed: int, start: int, split: Split = "train") -> None:
+        key, number = self.stream(out, seed, start, split)
+        kernels.fill(out.tokens, out.mask, key, start, number, self._laws[split])
+
+    @cached_property
+    def default_windows(self) -> int:
+        """How many evaluation windows give each `accuracy_k<k>` a half-width of at most one point.
+
+        Windows differ in how many answers for a k they hold, so four standard deviations are added to the trials.
+        """
+        sample = self._sample()
+        answers = len(find_answers(sample, self.names).hops)
+        if answers == 0:
+            raise InputError(f"context = {self.context}: must be longer, {len(sample)} windows hold no whole answer")
+        trials = count_for_half_width(0.01)
+        return math.ceil((trials + 4 * math.sqrt(trials)) * len(self.evaluated_hops) * len(sample) / answers)
+
+    def evaluate(self, model: Model, *, seed: int, windows: int | None = None, batch: int = 32) -> Evaluation:
+        """Score `model`: metrics `accuracy_k<k>` over answers, and `token_accuracy` over their tokens.
+
+        An answer is right when every token of it is the argmax given the true tokens before it; <ans> doesn't count,
+        nor do answers that the window's end cuts. Notes: windows, instances (cut ones included), queries, cut_answers,
+        and self_answers, those counted although the answer is the queried node itself (k = 0 mod n).
+        """
+        windows = self.default_windows if windows is None else windows
+        count, right = np.zeros((2, self.K + 1), np.int64)
+        tokens_count = tokens_right = instances = queries = 0
+        with predictor(model, len(self.vocabulary)) as predict:
+            for tokens in evaluation_batches(self, seed, windows, batch):
+                answers = find_answers(tokens, self.names)
+                length, hits = answers.stop - answers.start, count_right(answers, predict(tokens) == tokens)
+                count += np.bincount(answers.hops, minlength=self.K + 1)
+                right += np.bincount(answers.hops[hits == length], minlength=self.K + 1)
+                tokens_count, tokens_right = tokens_count + int(length.sum()), tokens_right + int(hits.sum())
+                instances, queries = instances + int((tokens == kernels.BOS).sum()), queries + answers.queries
+        metrics = {f"accuracy_k{k}": share(int(right[k]), int(count[k])) for k in self.evaluated_hops}
+        metrics["token_accuracy"] = share(tokens_right, tokens_count)
+        notes: dict[str, float] = {
+            "windows": windows,
+            "instances": instances,
+            "queries": queries,
+            "cut_answers": queries - int(count.sum()),
+            "self_answers": int(count[:: self.N].sum()),
+        }
+        headline = [k for k in (self.K, self.K / 2) if k in self.evaluated_hops]
+        return Evaluation(metrics, tuple(f"accuracy_k{int(k)}" for k in headline), notes)
+
+    def score(self, prompt: Sequence[int], answer: Sequence[int]) -> Verdict:
+        """Judge one answer, the tokens after a prompt's last <ans>: right if it is the name asked for and no more.
+
+        The prompt is one instance up to an <ans>; earlier queries in it may have any answer, n may be 3..N.
+        """
+        return judge(self.vocabulary, self.names, self.N, prompt, answer)
+
+    def warnings(self) -> list[str]:
+        """A line with the share of evaluation instances that no window can hold whole, if there are any."""
+        if self.longest_instance <= self.context:
+            return []
+        sample = self._sample()
+        answers = np.bincount(find_answers(sample, self.names).start // self.context, minlength=len(sample))
+        alone = (sample == kernels.BOS).sum(axis=1) == 1
+        cut = float((alone & (answers < min(kernels.QUERIES, self.N))).mean())
+        return [
+            f"context = {self.context}: about {cut:.0%} of the evaluation instances (N = {self.N}) are longer and lose "
+            f"answers; {self.longest_instance} holds all"
+        ]
+
+    def coincidence(self, training_windows: int) -> float:
+        """At most this share of the evaluation instances has its list of edges anywhere in so many training windows.
+
+        A training instance lists the same edges in the same order with probability at most Pr[n = N] / ((N-1)! N!),
+        names and queries left aside. The bound adds this up over all instances of a window that start early enough.
+        """
+        smaller = [0, *self._laws["train"].thresholds.tolist()][-1]
+        log_chance = math.log(((1 << 64) - smaller) / (1 << 64)) - math.lgamma(self.N) - math.lgamma(self.N + 1)
+        latest = self.context - 1 - 2 * self.names.least_tokens(self.N)
+        return union_bound(training_windows * (1 + latest // self.shortest_instance(SMALLEST)), log_chance)
+
+    def _sample(self) -> np.ndarray:
+        """The tokens of some evaluation windows, for what is measured rather than derived."""
+        return self.windows(0, 0, max(SAMPLE_TOKENS // self.context, 64), "eval").tokens

@@ -1,0 +1,115 @@
+"""What a run runs on: resolved once when the run is created, stored, and never chosen again."""
+
+import contextlib
+import os
+import platform
+import shutil
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+import torch
+
+from canonlab.canon import Canon, choose_backend
+from canonlab.errors import InputError
+from canonlab.models.decoder import Decoder
+from canonlab.models.presets import Size
+from canonlab.training.config import BackendConfig
+
+COMPILE_FROM_WIDTH = 256
+"""Below this width a CPU step is bound by overheads that compiling saves less of than it costs: see benchmarks/."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A device, the dtype of matrix products, whether blocks are compiled, CPU threads, and the Canon kernel."""
+
+    device: str
+    precision: str
+    compile: bool
+    threads: int
+    canon: str
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context in which forward passes run."""
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        return torch.autocast(torch.device(self.device).type, torch.bfloat16)
+
+    def place(self, model: Decoder) -> Decoder:
+        """Move a model to the device, fix the kernel of its Canon layers, and compile its blocks where asked."""
+        for module in model.modules():
+            if isinstance(module, Canon):
+                module.backend = self.canon
+        model.to(self.device)
+        if self.compile:
+            model.compile_blocks()
+        return model
+
+
+def resolve_backend(config: BackendConfig, size: str) -> tuple[Backend, list[str]]:
+    """The backend for a model of `size`, and lines that say what was not available."""
+    notes: list[str] = []
+    device = _device(config.device)
+    precision = config.precision if config.precision != "auto" else ("bf16" if _multiplies_bf16(device) else "fp32")
+    compile_blocks = config.compile == "on"
+    if config.compile == "auto":
+        compile_blocks = device.type != "mps" and (
+            device.type == "cuda" or Size.parse(size).width >= COMPILE_FROM_WIDTH
+        )
+    if compile_blocks and not _can_compile(device):
+        if config.compile == "on":
+            raise InputError(
+                "compile = 'on': torch.compile needs a C++ compiler (g++ or clang++) and found none that works"
+            )
+        notes.append("no working C++ compiler: blocks run eagerly, which is slower")
+        compile_blocks = False
+    threads = config.threads or torch.get_num_threads()
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    return Backend(str(device), precision, compile_blocks, threads, choose_backend(device, dtype)), notes
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device = {name!r}: not usable here ({reason})") from None
+    return device
+
+
+def _multiplies_bf16(device: torch.device) -> bool:
+    """Whether the hardware has bf16 matrix instructions (emulated bf16 is slower than fp32)."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return False
+
+
+def _can_compile(device: torch.device) -> bool:
+    """Whether torch.compile works, found by compiling one tiny function."""
+    if device.type == "cpu" and not any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++", "cl")):
+        return False
+    try:
+        torch.compile(lambda x: x.sin() + 1)(torch.zeros(8, device=device))
+    except Exception:  # a broken tool chain fails in ways of its own, and each means the same here
+        return False
+    return True
+
+
+def environment(device: str) -> dict[str, str]:
+    """Versions and machine, for the record: what a bit-exact resume depends on besides the configuration."""
+    packages = {name: metadata.version(name) for name in ("canonlab", "torch", "numpy", "numba", "safetensors")}
+    hardware = torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor()
+    return {**packages, "python": platform.python_version(), "system": platform.system(), "hardware": hardware}
+
+
+def _processor() -> str:
+    name = torch.cpu.get_capabilities().get("cpu_name") or platform.processor() or platform.machine()
+    return f"{name}, {os.cpu_count()} cores"

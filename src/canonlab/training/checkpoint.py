@@ -1,0 +1,119 @@
+"""Checkpoints: weights, optimizer and counters in one safetensors file, written atomically, read without pickle."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from canonlab.errors import InputError
+from canonlab.training.files import FORMAT, check_format, replacing
+
+MODEL, OPTIMIZER, RANDOM = "model/", "optimizer/", "random/"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Named tensors, and the facts that belong to them: step, data hash, identity, ..."""
+
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any]
+
+
+class CheckpointStore(Protocol):
+    """Where checkpoints go. One file each here; sharded state over many nodes can stand behind the same two methods."""
+
+    def save(self, name: str, checkpoint: Checkpoint) -> None:
+        """Keep `checkpoint` as `name`; whatever happens meanwhile, the old or the new one is there and whole."""
+        ...
+
+    def load(self, name: str) -> Checkpoint | None:
+        """The checkpoint kept as `name`, None if there is none. InputError when it is damaged."""
+        ...
+
+
+class SafetensorsStore:
+    """Checkpoints as `<name>.safetensors` in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, name: str) -> Path:
+        """The file of checkpoint `name`."""
+        return self.folder / f"{name}.safetensors"
+
+    def save(self, name: str, checkpoint: Checkpoint) -> None:
+        """See CheckpointStore."""
+        tensors = {key: t.detach().cpu().contiguous().clone() for key, t in checkpoint.tensors.items()}
+        metadata = {"canonlab": json.dumps({"format": FORMAT, **checkpoint.facts})}
+        self.folder.mkdir(exist_ok=True)
+        with replacing(self.path(name)) as temporary:
+            try:
+                save_file(tensors, temporary, metadata)
+            except SafetensorError as error:  # how the library reports a full disk
+                raise OSError(f"cannot write {self.path(name)}: {error}") from error
+
+    def load(self, name: str) -> Checkpoint | None:
+        """See CheckpointStore."""
+        path = self.path(name)
+        if not path.exists():
+            return None
+        try:
+            with safe_open(path, framework="pt") as file:
+                facts = json.loads((file.metadata() or {}).get("canonlab", "{}"))
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no mapping)
+        except (SafetensorError, ValueError, OSError) as error:
+            raise InputError(
+                f"checkpoint {path} is damaged ({error}); restore it from a copy, or start the run anew"
+            ) from None
+        check_format(path, facts.pop("format", None))
+        return Checkpoint(tensors, facts)
+
+
+def training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Everything that the next step depends on, by name, besides step number and data, which need no tensors."""
+    tensors = {MODEL + name: tensor for name, tensor in model.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"{OPTIMIZER}{name}/{key}"] = value
+    tensors[RANDOM + "cpu"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors[RANDOM + "cuda"] = torch.cuda.get_rng_state()
+    return tensors
+
+
+def restore_training(tensors: Mapping[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Put `training_tensors` back."""
+    restore_model(tensors, model)
+    state = optimizer.state_dict()
+    order = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    for index, parameter in enumerate(order):
+        prefix = f"{OPTIMIZER}{names[id(parameter)]}/"
+        values = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
+        if values:
+            state["state"][index] = values
+    optimizer.load_state_dict(state)
+    torch.set_rng_state(tensors[RANDOM + "cpu"])
+    if torch.cuda.is_available() and RANDOM + "cuda" in tensors:
+        torch.cuda.set_rng_state(tensors[RANDOM + "cuda"])
+
+
+def restore_model(tensors: Mapping[str, Tensor], model: nn.Module) -> None:
+    """Load the weights of a checkpoint into a model that has exactly those."""
+    model.load_state_dict({key.removeprefix(MODEL): t for key, t in tensors.items() if key.startswith(MODEL)})
+
+
+def weights_hash(model: nn.Module) -> str:
+    """SHA-256 over all weights by name: name, dtype, shape and bytes of each."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

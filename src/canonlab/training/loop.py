@@ -1,0 +1,296 @@
+"""The training loop: windows -> model -> loss on marked targets -> step; evaluation, checkpoints, result."""
+
+import dataclasses
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from canonlab.data.batches import DATA_HASH_START, batches, extend_data_hash
+from canonlab.errors import InputError, unknown
+from canonlab.models.cost import cost
+from canonlab.models.decoder import Decoder
+from canonlab.tasks.base import Evaluation, Task
+from canonlab.training.backend import Backend, environment
+from canonlab.training.checkpoint import (
+    Checkpoint,
+    SafetensorsStore,
+    restore_model,
+    restore_training,
+    training_tensors,
+    weights_hash,
+)
+from canonlab.training.files import read_json, write_json
+from canonlab.training.metrics_log import MetricsLog
+from canonlab.training.optimizer import build_optimizer, learning_rate
+from canonlab.training.run import Run
+
+CHECKPOINTS = ("last", "best")
+
+
+class Listener(Protocol):
+    """Who watches a run. Records are those of metrics.jsonl."""
+
+    def start(self, run: Run, step: int) -> None:
+        """Training begins, or goes on, at `step`."""
+        ...
+
+    def record(self, record: dict[str, Any]) -> None:
+        """A line of the log, of kind "train" or "eval"."""
+        ...
+
+    def message(self, text: str) -> None:
+        """Something that a person should read."""
+        ...
+
+
+class Diverged(RuntimeError):
+    """The loss is no longer a number."""
+
+
+class Interrupted(Exception):
+    """The run was asked to stop, and has saved itself."""
+
+
+def train(run: Run, listener: Listener, command: str = "") -> dict[str, Any]:
+    """Run to the end, from the last checkpoint if there is one, and return the result.
+
+    Raises Interrupted after SIGTERM or SIGINT, with a checkpoint of the step reached, and Diverged on a loss that is not
+    finite, with the last good checkpoint kept.
+    """
+    if run.done:
+        return run.result()
+    for note in run.plan.notes:
+        listener.message(note)
+    torch.set_num_threads(run.plan.backend.threads)
+    trainer = _Trainer(run, listener)
+    try:
+        with _stop_on_signal() as stop:
+            trainer.run(stop)
+    finally:
+        trainer.log.close()
+    return trainer.finish(command)
+
+
+class _Trainer:
+    """The state of a run between two steps."""
+
+    def __init__(self, run: Run, listener: Listener) -> None:
+        plan = run.plan
+        self.folder, self.task, self.backend = run.folder, plan.task, plan.backend
+        self.identity, self.listener = plan.identity, listener
+        self.config = plan.config.training
+        self.decoder_config = plan.decoder
+        self.model: Decoder = plan.backend.place(plan.decoder.build(self.config.seed))
+        self.optimizer = build_optimizer(self.model, self.config)
+        torch.manual_seed(self.config.seed)
+        self.store = SafetensorsStore(run.folder / "checkpoints")
+        self.step = 0
+        self.seconds = 0.0
+        self.data_hash = DATA_HASH_START
+        self.best: dict[str, Any] | None = None
+        self._restore()
+        self._record_environment()
+        self.log = MetricsLog(run.folder / "metrics.jsonl", self.step)
+        self.started = time.monotonic()
+        listener.start(run, self.step)
+
+    def run(self, stop: threading.Event) -> None:
+        """All steps that are left."""
+        config, device = self.config, self.backend.device
+        finite = torch.ones((), dtype=torch.bool, device=device)
+        clock, since = time.monotonic(), self.step
+        stream = batches(self.task, config.seed, config.batch, range(self.step, config.steps))
+        for tokens, mask in stream:
+            self.data_hash = extend_data_hash(self.data_hash, tokens, mask)
+            rate = learning_rate(self.step, config)
+            loss, norm = self._update(tokens, mask, rate)
+            finite &= torch.isfinite(loss) & torch.isfinite(norm)
+            self.step += 1
+            last, stopping = self.step == config.steps, stop.is_set()
+            logs = self.step % config.log_every == 0 or last
+            evaluates = self.step % config.eval_every == 0 or last
+            saves = self.step % config.checkpoint_every == 0 or last or stopping
+            if (logs or evaluates or saves) and not finite:
+                raise Diverged(
+                    f"the loss is not finite at step {self.step}; checkpoints up to the last good step are kept in "
+                    f"{self.store.folder}"
+                )
+            if logs:
+                speed = (self.step - since) * tokens.size / (time.monotonic() - clock)
+                clock, since = time.monotonic(), self.step
+                self._record("train", loss=loss.item(), lr=rate, grad_norm=norm.item(), tokens_per_second=round(speed))
+            if evaluates:
+                self._evaluate()
+                clock, since = time.monotonic(), self.step
+            if saves:
+                self.log.sync()
+                self.store.save("last", self._checkpoint())
+            if stopping and not last:
+                raise Interrupted(
+                    f"stopped at step {self.step} of {config.steps}; go on with: canonlab resume {self.folder}"
+                )
+
+    def finish(self, command: str) -> dict[str, Any]:
+        """The evaluation that counts, on the final weights, and result.json."""
+        evaluation = self.evaluate(self.config.final_windows or None)
+        plan_cost = cost(self.decoder_config, self.task.context)
+        tokens = self.config.steps * self.config.batch * self.task.context
+        result = {
+            "identity": self.identity,
+            "name": self.folder.name,
+            "evaluation": evaluation.plain(),
+            "best": self.best,
+            "coincidence": self.task.coincidence(self.config.steps * self.config.batch),
+            "cost": {
+                **dataclasses.asdict(plan_cost),
+                "tokens": tokens,
+                "seconds": round(self._seconds(), 1),
+                "device": environment(self.backend.device)["hardware"],
+            },
+            "data_sha256": self.data_hash.hex(),
+            "weights_sha256": weights_hash(self.model),
+            "versions": environment(self.backend.device),
+            "command": command,
+        }
+        write_json(self.folder / "result.json", result)
+        return read_json(self.folder / "result.json")
+
+    def evaluate(self, windows: int | None) -> Evaluation:
+        """Score the current weights on the evaluation stream of the run's seed."""
+        return evaluate(self.model, self.task, self.config.seed, windows, self.backend)
+
+    def _update(self, tokens: np.ndarray, mask: np.ndarray, rate: float) -> tuple[Tensor, Tensor]:
+        """One optimizer step; the mean loss over the batch's marked targets, and the gradient norm before clipping."""
+        device = self.backend.device
+        count = int(mask[:, 1:].sum())
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = torch.zeros((), device=device)
+        part = self.config.microbatch or len(tokens)
+        for first in range(0, len(tokens), part):
+            ids = torch.from_numpy(tokens[first : first + part]).to(device, torch.int64, non_blocking=True)
+            marked = torch.from_numpy(mask[first : first + part]).to(device, torch.bool, non_blocking=True)
+            with self.backend.autocast():
+                share = self._loss(ids, marked, count, len(ids) / len(tokens))
+            share.backward()
+            loss += share.detach()
+        parameters = [p for p in self.model.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if self.config.clip:
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.config.clip, norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        return loss, norm
+
+    def _loss(self, ids: Tensor, marked: Tensor, count: int, share: float) -> Tensor:
+        """Summed cross entropy of the marked targets over `count`, and `share` of the auxiliary loss."""
+        predicts = torch.zeros_like(marked)
+        predicts[:, :-1] = marked[:, 1:]  # position t predicts the target at t + 1
+        segments = None
+        if self.config.isolate:
+            segments = (ids == self.task.vocabulary.id("<bos>")).cumsum(1)
+        output = self.model(ids, segments, select=predicts)
+        targets = ids[:, 1:][marked[:, 1:]]
+        loss = F.cross_entropy(output.logits.float(), targets, reduction="sum") / max(1, count)
+        return loss if output.auxiliary is None else loss + share * output.auxiliary
+
+    def _evaluate(self) -> None:
+        evaluation = self.evaluate(self.config.eval_windows)
+        self._record("eval", **evaluation.plain())
+        main = evaluation.headline[0]
+        value = evaluation.metrics[main].value
+        if not math.isnan(value) and (self.best is None or value > self.best["value"]):
+            self.best = {"step": self.step, "metric": main, "value": value}
+            self.store.save("best", self._checkpoint())
+
+    def _record(self, kind: str, **values: Any) -> None:
+        record = {"kind": kind, "step": self.step, **values}
+        self.log.append(record)
+        self.listener.record(record)
+
+    def _seconds(self) -> float:
+        return self.seconds + time.monotonic() - self.started
+
+    def _checkpoint(self) -> Checkpoint:
+        facts = {
+            "identity": self.identity,
+            "step": self.step,
+            "seconds": self._seconds(),
+            "data_sha256": self.data_hash.hex(),
+            "best": self.best,
+        }
+        return Checkpoint(training_tensors(self.model, self.optimizer), facts)
+
+    def _restore(self) -> None:
+        checkpoint = self.store.load("last")
+        if checkpoint is None:
+            return
+        if checkpoint.facts["identity"] != self.identity:
+            raise InputError(f"{self.store.path('last')} belongs to another run")
+        restore_training(checkpoint.tensors, self.model, self.optimizer)
+        self.step, self.seconds = checkpoint.facts["step"], checkpoint.facts["seconds"]
+        self.data_hash, self.best = bytes.fromhex(checkpoint.facts["data_sha256"]), checkpoint.facts["best"]
+
+    def _record_environment(self) -> None:
+        """Note who works on the run from here on; say when that is not who began it."""
+        path = self.folder / "environment.json"
+        sessions = read_json(path)["sessions"] if path.exists() else []
+        here = environment(self.backend.device)
+        if sessions:
+            first = sessions[0]["environment"]
+            changed = [f"{key} {first.get(key)} -> {here[key]}" for key in here if here[key] != first.get(key)]
+            if changed:
+                self.listener.message(
+                    f"another environment than the run began in, so bits may differ: {', '.join(changed)}"
+                )
+        began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        sessions.append({"step": self.step, "began": began, "environment": here})
+        write_json(path, {"sessions": sessions})
+
+
+def evaluate_checkpoint(run: Run, name: str, windows: int | None, seed: int | None) -> tuple[Evaluation, int]:
+    """Evaluate a checkpoint of a run, "last" or "best", and say which step it is of."""
+    store = SafetensorsStore(run.folder / "checkpoints")
+    if name not in CHECKPOINTS:
+        raise unknown("checkpoint", name, CHECKPOINTS)
+    checkpoint = store.load(name)
+    if checkpoint is None:
+        raise InputError(f"{run.folder} has no checkpoint {name!r} yet")
+    plan = run.plan
+    torch.set_num_threads(plan.backend.threads)
+    model = plan.backend.place(plan.decoder.build())
+    restore_model(checkpoint.tensors, model)
+    seed = plan.config.training.seed if seed is None else seed
+    return evaluate(model, plan.task, seed, windows, plan.backend), checkpoint.facts["step"]
+
+
+def evaluate(model: Decoder, task: Task, seed: int, windows: int | None, backend: Backend) -> Evaluation:
+    """A task's evaluation of a decoder under a run's backend; blocks run eagerly, for any batch shape."""
+    eager = torch.compiler.set_stance("force_eager") if backend.compile else nullcontext()
+    with eager, backend.autocast():
+        return task.evaluate(model, seed=seed, windows=windows)
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[threading.Event]:
+    """An event that SIGTERM and SIGINT set, so that the loop stops between two steps."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop  # only the main thread may take signals
+        return
+    signals = [s for s in (getattr(signal, name, None) for name in ("SIGTERM", "SIGINT")) if s is not None]
+    before = {s: signal.signal(s, lambda *_: stop.set()) for s in signals}
+    try:
+        yield stop
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)

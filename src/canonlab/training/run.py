@@ -1,0 +1,192 @@
+"""A run is a folder, named after what determines its result.
+
+config.json          what was asked for and what it was resolved to; its hash is the run's identity
+environment.json     versions and machine of every session that worked on the run
+metrics.jsonl        training and evaluation records
+checkpoints/         last.safetensors, best.safetensors
+sources/             copies of the user's own files, if any
+result.json          written last, only when the run is done
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from canonlab.errors import InputError
+from canonlab.models.decoder import DecoderConfig
+from canonlab.models.presets import ModelConfig
+from canonlab.plugins import Plugin, is_plugin, load_plugin
+from canonlab.tasks.base import Task, check_settings
+from canonlab.tasks.catalog import build_task
+from canonlab.training.backend import Backend, resolve_backend
+from canonlab.training.config import RunConfig, TaskConfig, TrainingConfig
+from canonlab.training.files import read_json, write_json
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A configuration with everything resolved and checked, before anything is written."""
+
+    config: RunConfig
+    task: Task
+    decoder: DecoderConfig
+    backend: Backend
+    plugins: dict[str, Plugin]
+    notes: list[str]
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """All that determines the result, as plain data."""
+        config = self.config
+        decoder = {
+            **dataclasses.asdict(dataclasses.replace(self.decoder, mixer=None)),  # type: ignore[arg-type]
+            "mixer": {"class": self.decoder.mixer.cls.__name__, "arguments": self.decoder.mixer.arguments},
+        }
+        return {
+            "task": {**self.task.identity, "source": self._source("task")},
+            "model": {**decoder, "source": self._source("model")},
+            "training": dataclasses.asdict(config.training),
+            "backend": dataclasses.asdict(self.backend),
+        }
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of the content as canonical JSON."""
+        text = json.dumps(self.content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def name(self) -> str:
+        """For people first: task, model, Canon set, size, learning rate, seed; then the start of the identity."""
+        model, training = self.config.model, self.config.training
+        task = _short(self.config.task.name)
+        words = [task, _short(model.model), self.decoder.canon.points or "none", model.size]
+        return "-".join([*words, f"lr{training.lr:g}", f"s{training.seed}", self.identity[:10]])
+
+    def _source(self, part: str) -> dict[str, str] | None:
+        return self.plugins[part].identity if part in self.plugins else None
+
+
+def _short(reference: str) -> str:
+    return reference.rpartition(":")[2] if is_plugin(reference) else reference
+
+
+def plan_run(config: RunConfig, backend: Backend | None = None) -> Plan:
+    """Resolve and check a configuration. `backend` is given when an existing run's is to be kept."""
+    task, task_plugin = load_task(config.task)
+    decoder = config.model.decoder(len(task.vocabulary))
+    decoder.check()
+    notes: list[str] = []
+    if backend is None:
+        backend, notes = resolve_backend(config.backend, config.model.size)
+    plugins = {"task": task_plugin} if task_plugin else {}
+    if is_plugin(config.model.model):
+        plugins["model"] = load_plugin(config.model.model)
+    return Plan(config, task, decoder, backend, plugins, [*task.warnings(), *notes])
+
+
+def load_task(config: TaskConfig) -> tuple[Task, Plugin | None]:
+    """The task that a preset's name or `path.py:Class` stands for, with its parameters."""
+    if not is_plugin(config.name):
+        return build_task(config.name, config.set), None
+    plugin = load_plugin(config.name)
+    if not issubclass(plugin.cls, Task):
+        raise InputError(f"task = {config.name!r}: {plugin.class_name} must be a subclass of canonlab.tasks.base.Task")
+    check_settings(plugin.cls, config.set)
+    return plugin.cls(**config.set), plugin
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A plan and the folder that it lives in."""
+
+    folder: Path
+    plan: Plan
+
+    @property
+    def done(self) -> bool:
+        """Whether the result is there."""
+        return (self.folder / "result.json").exists()
+
+    def result(self) -> dict[str, Any]:
+        """The result of a run that is done."""
+        return read_json(self.folder / "result.json")
+
+
+def create_run(config: RunConfig, out: Path | None = None, parent: Path = Path("runs")) -> Run:
+    """The run folder for a configuration: `out`, or one below `parent` that is named after the run.
+
+    An existing folder of the same identity is taken up as it is; one of another identity is an InputError.
+    """
+    plan = plan_run(config)
+    folder = out if out is not None else parent / plan.name
+    if (folder / "config.json").exists():
+        identity = read_json(folder / "config.json")["identity"]
+        if identity != plan.identity:
+            raise InputError(
+                f"{folder} holds a run of another configuration ({identity[:10]}, not {plan.identity[:10]})"
+            )
+        return Run(folder, plan)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} exists and is not a run folder; name another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the run folder {folder}: {error.strerror}") from None
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"cannot write to the run folder {folder}")
+    for plugin in plan.plugins.values():
+        (folder / "sources").mkdir(exist_ok=True)
+        (folder / "sources" / plugin.path.name).write_bytes(plugin.source)
+    write_json(folder / "config.json", _config_file(plan))
+    return Run(folder, plan)
+
+
+def _config_file(plan: Plan) -> dict[str, Any]:
+    asked = dataclasses.asdict(plan.config)
+    for part, plugin in plan.plugins.items():
+        key = {"task": "name", "model": "model"}[part]
+        asked[part][key] = f"{plugin.path}:{plugin.class_name}"
+    return {"identity": plan.identity, "name": plan.name, "asked": asked, "config": plan.content}
+
+
+def open_run(folder: Path) -> Run:
+    """The run in an existing folder. InputError when its configuration, or a user's source, is not what it was."""
+    if not (folder / "config.json").exists():
+        raise InputError(f"{folder} is not a run folder: it has no config.json")
+    file = read_json(folder / "config.json")
+    try:
+        asked = file["asked"]
+        asked["task"]["name"] = _source_path(folder, asked["task"]["name"], file["config"]["task"]["source"])
+        asked["model"]["model"] = _source_path(folder, asked["model"]["model"], file["config"]["model"]["source"])
+        config = RunConfig(
+            TaskConfig(**asked["task"]), ModelConfig(**asked["model"]), TrainingConfig(**asked["training"])
+        )
+        plan = plan_run(config, Backend(**file["config"]["backend"]))
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{folder / 'config.json'} is damaged: {error}") from None
+    if plan.identity != file["identity"]:
+        changed = [part for part in plan.content if plan.content[part] != file["config"].get(part)]
+        raise InputError(
+            f"{folder}: this canonlab makes another run of its configuration ({', '.join(changed) or 'identity'} changed); "
+            "resume it with the version that began it, or start anew"
+        )
+    return Run(folder, plan)
+
+
+def _source_path(folder: Path, reference: str, source: dict[str, str] | None) -> str:
+    """Where to load a user's file from: where it was, or the folder's copy if it is gone; never one that changed."""
+    if source is None:
+        return reference
+    file, _, class_name = reference.rpartition(":")
+    copy = folder / "sources" / Path(file).name
+    path = Path(file) if Path(file).exists() else copy
+    reference = f"{path}:{class_name}"
+    if load_plugin(reference).sha256 != source["sha256"]:
+        raise InputError(
+            f"{path} is not the source that this run began with; a copy of that is in {folder / 'sources'}"
+        )
+    return reference

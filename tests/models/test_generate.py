@@ -1,0 +1,28 @@
+"""Batched greedy generation against the plain loop that recomputes everything."""
+
+import torch
+
+from canonlab.models.decoder import Decoder
+from canonlab.models.generate import greedy
+from canonlab.models.presets import ModelConfig
+
+
+def plain_greedy(model: Decoder, prompt: list[int], max_new: int, stop: int | None) -> list[int]:
+    ids = list(prompt)
+    while len(ids) < len(prompt) + max_new:
+        ids.append(int(model(torch.tensor([ids])).logits[0, -1].argmax()))
+        if ids[-1] == stop:
+            break
+    return ids[len(prompt) :]
+
+
+def test_batched_equals_one_by_one() -> None:
+    model = ModelConfig(size="2L32D4H", canon="ABCD").decoder(13).build().double().eval()
+    for parameter in model.parameters():
+        parameter.data.mul_(8)
+    prompts = [[1, 2, 3], [4], [5, 6, 7, 8, 9, 10], [12, 11]]
+    for stop in (None, 3, 7):
+        expected = [plain_greedy(model, prompt, 12, stop) for prompt in prompts]
+        assert greedy(model, prompts, 12, stop) == expected
+    assert len({tuple(row) for row in greedy(model, prompts, 12)}) > 1, "the prompts must lead to different answers"
+    assert greedy(model, prompts, 0) == [[], [], [], []]

@@ -1,0 +1,158 @@
+"""Reading run folders: what training writes, what a kill leaves behind, and what damage says."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from canonlab.errors import InputError
+from canonlab.reports import load_runs
+from canonlab.training.loop import train
+from canonlab.training.run import create_run
+from tiny_runs import Recorder, tiny_config
+
+Fabricate = Callable[..., Path]
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def test_reads_what_training_writes(tmp_path: Path) -> None:
+    created = create_run(tiny_config(), tmp_path / "run")
+    result = train(created, Recorder(), "canonlab train copy")
+    (run,) = load_runs([tmp_path])
+    assert run.folder == tmp_path / "run" and run.name == created.plan.name and run.seed == 0 and run.steps == 12
+    assert run.curves.loss_steps == (2, 4, 6, 8, 10, 12)
+    assert [step for step, _ in run.curves.evaluations] == [6, 12]
+    assert run.result is not None and run.result.provenance["command"] == "canonlab train copy"
+    assert run.result.provenance["data_sha256"] == result["data_sha256"]
+    measure = run.result.evaluation.metrics["token_accuracy"]
+    assert vars(measure) == result["evaluation"]["metrics"]["token_accuracy"]
+    assert run.evaluation is run.result.evaluation and run.evaluation.headline == ("token_accuracy",)
+
+
+def test_finds_runs_at_any_depth_in_order_and_once(campaign: Path) -> None:
+    runs = load_runs([campaign])
+    assert len(runs) == 8
+    assert [run.folder for run in runs] == sorted(run.folder for run in runs)
+    one = runs[3].folder
+    assert load_runs([one]) == [runs[3]]
+    assert load_runs([campaign, one, campaign / "depo"]) == runs
+
+
+def test_other_config_files_and_hidden_folders_are_no_runs(fabricate: Fabricate, tmp_path: Path) -> None:
+    run = fabricate()
+    for folder in (run / "export", tmp_path / "runs" / "model", tmp_path / "runs" / ".old"):
+        folder.mkdir()
+        (folder / "config.json").write_text('{"hidden_size": 64}')
+    assert [found.folder for found in load_runs([tmp_path])] == [run]
+    with pytest.raises(InputError, match="no format version"):
+        load_runs([tmp_path / "runs" / "model"])
+
+
+def test_an_unfinished_run_has_its_last_step_and_evaluation(fabricate: Fabricate) -> None:
+    (run,) = load_runs([fabricate(stop=430, seed=2)])
+    assert run.result is None and run.curves.last_step == 430
+    assert run.state == "seed 2, unfinished (430 of 1,000)"
+    assert run.evaluation == run.curves.evaluations[-1][1] and run.curves.evaluations[-1][0] == 400
+
+
+def test_a_run_that_has_just_begun(fabricate: Fabricate) -> None:
+    folder = fabricate(stop=100)
+    (folder / "metrics.jsonl").unlink()
+    (run,) = load_runs([folder])
+    assert run.curves.last_step == 0 and run.evaluation is None
+    (folder / "metrics.jsonl").touch()
+    assert load_runs([folder]) == [run]
+
+
+@pytest.mark.parametrize("tail", ['{"kind": "train", "step": 440, "lo', '{"kind": "train", "st\xc3'])
+def test_a_torn_last_line_is_left_out(fabricate: Fabricate, tail: str) -> None:
+    folder = fabricate(stop=430)
+    whole = load_runs([folder])
+    with (folder / "metrics.jsonl").open("ab") as file:
+        file.write(tail.encode("latin-1"))
+    assert load_runs([folder]) == whole
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"kind": "train", "step": 3', b"\xff\xfe", b"[1, 2]", b'{"kind": "train", "loss": 1}']
+)
+def test_damage_in_the_middle_names_file_and_line(fabricate: Fabricate, line: bytes) -> None:
+    folder = fabricate(stop=430)
+    path = folder / "metrics.jsonl"
+    lines = path.read_bytes().splitlines()
+    lines[6] = line
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    with pytest.raises(InputError, match=r"metrics\.jsonl, line 7\b"):
+        load_runs([folder])
+
+
+def test_a_record_without_its_loss_names_file_and_line(fabricate: Fabricate) -> None:
+    folder = fabricate(stop=20)
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "train", "step": 30, "loss": "low"}\n')
+    with pytest.raises(InputError, match=r"metrics\.jsonl, line 3: loss = 'low': must be a number"):
+        load_runs([folder])
+
+
+def test_a_number_that_does_not_exist_is_nan(fabricate: Fabricate) -> None:
+    folder = fabricate()
+    edit(folder / "result.json", lambda result: result["evaluation"]["metrics"]["accuracy_k4"].update(value=None))
+    (run,) = load_runs([folder])
+    assert run.evaluation is not None and math.isnan(run.evaluation.metrics["accuracy_k4"].value)
+
+
+@pytest.mark.parametrize("file", ["config.json", "result.json"])
+def test_a_newer_format_is_refused(fabricate: Fabricate, file: str) -> None:
+    folder = fabricate()
+    edit(folder / file, lambda content: content.update(format=2))
+    with pytest.raises(InputError, match="written by a newer canonlab"):
+        load_runs([folder])
+
+
+@pytest.mark.parametrize("file", ["config.json", "result.json"])
+def test_a_truncated_file_is_named(fabricate: Fabricate, file: str) -> None:
+    folder = fabricate()
+    text = (folder / file).read_text()
+    (folder / file).write_text(text[: len(text) // 2])
+    with pytest.raises(InputError, match=f"{file} is damaged"):
+        load_runs([folder.parent])
+
+
+def test_missing_fields_are_named(fabricate: Fabricate) -> None:
+    folder = fabricate()
+    edit(folder / "config.json", lambda content: content["config"]["training"].pop("seed"))
+    with pytest.raises(InputError, match=r"config\.json: config\.training\.seed is missing"):
+        load_runs([folder])
+
+
+def test_a_result_of_another_run_is_refused(fabricate: Fabricate) -> None:
+    folder = fabricate()
+    edit(folder / "result.json", lambda content: content.update(identity="0" * 64))
+    with pytest.raises(InputError, match="is another run's"):
+        load_runs([folder])
+
+
+def test_one_run_in_two_folders_is_refused(fabricate: Fabricate, tmp_path: Path) -> None:
+    folder = fabricate()
+    folder.parent.joinpath("backup").mkdir()
+    for file in folder.iterdir():
+        folder.parent.joinpath("backup", file.name).write_bytes(file.read_bytes())
+    with pytest.raises(InputError, match="are the same run"):
+        load_runs([tmp_path])
+
+
+def test_folders_without_runs(fabricate: Fabricate, tmp_path: Path) -> None:
+    fabricate()
+    with pytest.raises(InputError, match=r"run '.*rums': there is no such folder; did you mean '.*runs'\?"):
+        load_runs([tmp_path / "rums"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no run found in .*empty"):
+        load_runs([tmp_path / "empty"])

@@ -1,0 +1,26 @@
+"""Tasks by name."""
+
+import inspect
+
+import pytest
+
+from canonlab.errors import InputError
+from canonlab.tasks.base import Task
+from canonlab.tasks.catalog import TASKS, build_task
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_presets_are_complete(name: str) -> None:
+    cls, parameters, summary = TASKS[name]
+    assert list(inspect.signature(cls).parameters) == list(parameters)
+    task = build_task(name)
+    assert isinstance(task, Task) and type(task) is cls
+    assert {**task.parameters, "context": task.context} == dict(parameters)
+    assert summary and "\n" not in summary
+
+
+def test_unknown_tasks() -> None:
+    with pytest.raises(InputError, match="unknown task 'depo3'; did you mean 'depo[12]?'"):
+        build_task("depo3")
+    with pytest.raises(InputError, match=r"unknown task 'x' \(allowed: copy, depo, depo1, depo2\)"):
+        build_task("x")

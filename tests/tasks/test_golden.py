@@ -1,0 +1,63 @@
+"""The windows are what they were, on every platform and with every version of the tools.
+
+`golden.json` holds SHA-256 hashes of windows. If a change of a task's windows is wanted, raise the task's `version`,
+so that runs of both are told apart, and write the hashes anew:
+
+    python tests/tasks/test_golden.py > tests/tasks/golden.json
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from canonlab.tasks.base import SPLITS
+from canonlab.tasks.catalog import build_task
+
+TASKS = {
+    "copy": ("copy", {}),
+    "depo1": ("depo1", {}),
+    "depo2": ("depo2", {}),
+    "laptop copy": ("copy", {"N": 64, "context": 130}),
+    "laptop depo": ("depo", {"N": 10, "K": 4, "lengths": [1, 1], "context": 96}),
+}
+STREAMS = [(seed, start, split) for seed, start in ((0, 0), (2026, 10**9)) for split in SPLITS]
+COUNT = 40
+
+
+def digests() -> dict[str, dict[str, str]]:
+    """By task and version, then by stream: SHA-256 of the windows' tokens (int32, little-endian) and their mask."""
+    found = {}
+    for title, (name, settings) in TASKS.items():
+        task = build_task(name, settings)
+        streams = found[f"{title}, version {task.version}"] = {}
+        for seed, start, split in STREAMS:
+            tokens, mask = task.windows(seed, start, COUNT, split)
+            digest = hashlib.sha256(tokens.astype("<i4").tobytes() + mask.tobytes()).hexdigest()
+            streams[f"seed {seed}, {split} windows {start} to {start + COUNT - 1}"] = digest
+    return found
+
+
+def golden() -> dict[str, dict[str, str]]:
+    text = (Path(__file__).parent / "golden.json").read_text()
+    return json.loads(text)
+
+
+def test_windows_are_golden() -> None:
+    assert digests() == golden()
+
+
+@pytest.mark.slow
+def test_windows_are_golden_without_a_cache(tmp_path: Path) -> None:
+    environment = os.environ | {"CANONLAB_CACHE": str(tmp_path)}
+    output = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, check=True).stdout
+    assert json.loads(output) == golden()
+    assert list(tmp_path.rglob("*.nbc"))
+
+
+if __name__ == "__main__":
+    print(json.dumps(digests(), indent=2))

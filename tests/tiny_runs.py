@@ -1,0 +1,47 @@
+"""A tiny run on tiny data, for tests of what surrounds it."""
+
+from typing import Any
+
+from canonlab.models.presets import ModelConfig
+from canonlab.training.config import BackendConfig, RunConfig, TaskConfig, TrainingConfig
+
+
+class Recorder:
+    """A listener that remembers; `act(step)` may interfere after any record."""
+
+    def __init__(self, act: Any = None) -> None:
+        self.records: list[dict[str, Any]] = []
+        self.messages: list[str] = []
+        self.act = act
+
+    def start(self, run: Any, step: int) -> None:
+        self.first = step
+
+    def record(self, record: dict[str, Any]) -> None:
+        self.records.append(record)
+        if self.act:
+            self.act(record)
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
+
+
+def tiny_config(**training: Any) -> RunConfig:
+    """Copy, N = 6, one layer of width 16, on one thread: a few milliseconds a step."""
+    settings = {
+        "steps": 12,
+        "batch": 4,
+        "lr": 0.01,
+        "warmup": 2,
+        "eval_every": 6,
+        "eval_windows": 4,
+        "final_windows": 8,
+        "checkpoint_every": 4,
+        "log_every": 2,
+    }
+    return RunConfig(
+        TaskConfig("copy", {"N": 6, "context": 28}),
+        ModelConfig(size="1L16D2H", canon="ABCD"),
+        TrainingConfig(**{**settings, **training}),
+        BackendConfig(device="cpu", precision="fp32", compile="off", threads=1),
+    )

@@ -1,0 +1,195 @@
+"""Training end to end: what is written, resuming to the same bits, stopping, diverging."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from canonlab.data.batches import DATA_HASH_START, extend_data_hash
+from canonlab.errors import InputError
+from canonlab.training.checkpoint import SafetensorsStore
+from canonlab.training.loop import Diverged, Interrupted, evaluate_checkpoint, train
+from canonlab.training.metrics_log import read_metrics
+from canonlab.training.optimizer import learning_rate
+from canonlab.training.run import create_run, open_run
+from tiny_runs import Recorder, tiny_config
+
+
+def without_speed(folder: Path) -> list[dict[str, Any]]:
+    return [{k: v for k, v in r.items() if k != "tokens_per_second"} for r in read_metrics(folder / "metrics.jsonl")]
+
+
+def test_a_run_writes_what_the_contract_says(folder: Path, recorder: Recorder) -> None:
+    run = create_run(tiny_config(), folder)
+    result = train(run, recorder, "the command")
+    assert result["format"] == 1
+    assert json.loads((folder / "result.json").read_text()) == result
+    assert result["identity"] == run.plan.identity
+    assert result["command"] == "the command"
+    assert result["cost"]["tokens"] == 12 * 4 * 28
+    kinds = [(r["kind"], r["step"]) for r in read_metrics(folder / "metrics.jsonl")]
+    assert [s for k, s in kinds if k == "train"] == [2, 4, 6, 8, 10, 12]
+    assert [s for k, s in kinds if k == "eval"] == [6, 12]
+    task, digest = run.plan.task, DATA_HASH_START
+    for index in range(48):
+        digest = extend_data_hash(digest, *task.windows(0, index, 1))
+    assert result["data_sha256"] == digest.hex()
+    assert [len(s["environment"]) > 3 for s in json.loads((folder / "environment.json").read_text())["sessions"]] == [
+        True
+    ]
+    assert {p.name for p in (folder / "checkpoints").iterdir()} == {"last.safetensors", "best.safetensors"}
+
+
+def test_a_finished_run_is_not_run_again(folder: Path, recorder: Recorder) -> None:
+    first = train(create_run(tiny_config(), folder), recorder)
+    again = Recorder()
+    assert train(create_run(tiny_config(), folder), again) == first
+    assert again.records == []
+
+
+def test_the_loop_is_the_plain_loop(folder: Path, recorder: Recorder) -> None:
+    """The slow twin: AdamW written out, loss over all positions, microbatches and masking left out."""
+    config = tiny_config(steps=3, microbatch=2, clip=0.5)
+    run = create_run(config, folder)
+    train(run, recorder)
+    model = run.plan.decoder.build(0)
+    mean = {n: torch.zeros_like(p) for n, p in model.named_parameters()}
+    square = {n: torch.zeros_like(p) for n, p in model.named_parameters()}
+    for step in range(3):
+        tokens, mask = (torch.from_numpy(a.astype(np.int64)) for a in run.plan.task.windows(0, 4 * step, 4))
+        losses = F.cross_entropy(model(tokens).logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
+        model.zero_grad()
+        ((losses * mask[:, 1:].flatten()).sum() / mask[:, 1:].sum()).backward()
+        norm = sum(p.grad.square().sum() for p in model.parameters() if p.grad is not None) ** 0.5
+        rate = learning_rate(step, config.training)
+        for name, p in model.named_parameters():
+            assert p.grad is not None
+            gradient = p.grad * min(1.0, 0.5 / (float(norm) + 1e-6))
+            mean[name] = 0.9 * mean[name] + 0.1 * gradient
+            square[name] = 0.98 * square[name] + 0.02 * gradient**2
+            decay = 0.03 if p.ndim > 1 else 0.0
+            corrected = mean[name] / (1 - 0.9 ** (step + 1))
+            scale = (square[name] / (1 - 0.98 ** (step + 1))).sqrt() + 1e-6
+            p.data = p.data * (1 - rate * decay) - rate * corrected / scale
+    tensors = SafetensorsStore(folder / "checkpoints").load("last").tensors  # type: ignore[union-attr]
+    for name, p in model.named_parameters():
+        torch.testing.assert_close(tensors[f"model/{name}"], p.data, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("stop_at", [2, 6, 10])
+def test_a_signal_saves_and_resuming_gives_the_same_bits(folder: Path, tmp_path: Path, stop_at: int) -> None:
+    whole = train(create_run(tiny_config(), tmp_path / "whole"), Recorder())
+
+    def interrupt(record: dict[str, Any]) -> None:
+        if record["step"] == stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    run = create_run(tiny_config(), folder)
+    with pytest.raises(Interrupted, match="canonlab resume"):
+        train(run, Recorder(interrupt))
+    assert not run.done
+    second = Recorder()
+    result = train(open_run(folder), second)
+    assert second.first in (stop_at, stop_at + 1)
+    assert result["weights_sha256"] == whole["weights_sha256"]
+    assert result["data_sha256"] == whole["data_sha256"]
+    assert result["evaluation"] == whole["evaluation"]
+    assert result["best"] == whole["best"]
+    assert without_speed(folder) == without_speed(tmp_path / "whole")
+
+
+KILLED = textwrap.dedent("""
+    import sys
+    from pathlib import Path
+    sys.path.insert(0, sys.argv[2])
+    from tiny_runs import Recorder, tiny_config
+    from canonlab.training.loop import train
+    from canonlab.training.run import create_run
+    print("ready", flush=True)
+    train(create_run(tiny_config(steps=200, checkpoint_every=3, eval_every=10, log_every=1), Path(sys.argv[1])), Recorder())
+""")
+
+
+@pytest.mark.slow
+def test_ten_kills_at_random_moments_change_no_bit(tmp_path: Path) -> None:
+    config = tiny_config(steps=200, checkpoint_every=3, eval_every=10, log_every=1)
+    whole = train(create_run(config, tmp_path / "whole"), Recorder())
+    folder, kills, draw = tmp_path / "killed", 0, np.random.default_rng(0)
+    for _ in range(60):
+        command = [sys.executable, "-c", KILLED, str(folder), str(Path(__file__).parents[1])]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            process.wait(timeout=float(draw.uniform(0.05, 0.45)) if kills < 10 else 120)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait()
+        if (folder / "result.json").exists():
+            break
+    assert kills == 10, f"{kills} kills before the run was done: make it longer"
+    result = open_run(folder).result()
+    assert result["weights_sha256"] == whole["weights_sha256"]
+    assert result["data_sha256"] == whole["data_sha256"]
+    assert without_speed(folder) == without_speed(tmp_path / "whole")
+
+
+def test_divergence_stops_and_keeps_the_last_good_checkpoint(folder: Path, recorder: Recorder) -> None:
+    run = create_run(tiny_config(steps=40, lr=1e30, clip=0.0, warmup=0, log_every=1), folder)
+    with pytest.raises(Diverged, match="not finite at step"):
+        train(run, recorder)
+    assert not run.done
+    checkpoint = SafetensorsStore(folder / "checkpoints").load("last")
+    if checkpoint is not None:
+        assert all(torch.isfinite(t).all() for n, t in checkpoint.tensors.items() if n.startswith("model/"))
+
+
+def test_training_learns(folder: Path, recorder: Recorder) -> None:
+    result = train(create_run(tiny_config(steps=150, eval_every=50, batch=16), folder), recorder)
+    losses = [r["loss"] for r in recorder.records if r["kind"] == "train"]
+    assert losses[-1] < 0.5 * losses[0]
+    assert result["evaluation"]["metrics"]["token_accuracy"]["value"] > 0.6
+
+
+def test_evaluating_a_checkpoint_repeats_the_result(folder: Path, recorder: Recorder) -> None:
+    run = create_run(tiny_config(), folder)
+    result = train(run, recorder)
+    found, step = evaluate_checkpoint(run, "last", 8, None)
+    assert step == 12
+    assert found.plain() == result["evaluation"]
+    with pytest.raises(InputError, match="did you mean 'best'"):
+        evaluate_checkpoint(run, "bst", 8, None)
+
+
+def test_isolated_instances_change_the_loss_only_behind_the_first(folder: Path, tmp_path: Path) -> None:
+    first = Recorder(), Recorder()
+    train(create_run(tiny_config(steps=1, log_every=1), folder), first[0])
+    train(create_run(tiny_config(steps=1, log_every=1, isolate=True), tmp_path / "isolated"), first[1])
+    losses = [r.records[0]["loss"] for r in first]
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
+
+
+def test_another_environment_is_recorded_and_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(record: dict[str, Any]) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        train(create_run(tiny_config(), folder), Recorder(interrupt))
+    sessions = json.loads((folder / "environment.json").read_text())
+    sessions["sessions"][0]["environment"]["torch"] = "2.10.0"
+    (folder / "environment.json").write_text(json.dumps(sessions))
+    second = Recorder()
+    train(open_run(folder), second)
+    assert any("torch 2.10.0 -> " in message for message in second.messages)
+    assert len(json.loads((folder / "environment.json").read_text())["sessions"]) == 2

@@ -1,0 +1,213 @@
+"""Identity, run folders, and what is refused."""
+
+import dataclasses
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from canonlab.errors import InputError
+from canonlab.models.presets import ModelConfig
+from canonlab.training.config import RunConfig, TaskConfig
+from canonlab.training.loop import Interrupted, train
+from canonlab.training.run import create_run, open_run, plan_run
+from tiny_runs import Recorder, tiny_config
+
+MIXER = '''
+from dataclasses import dataclass
+import torch
+from canonlab.models.mixers.base import Mixer
+
+
+class Mean(Mixer):
+    """y_t = W mean(x_1 .. x_t)."""
+
+    @dataclass(frozen=True)
+    class Config:
+        width: int
+
+    def __init__(self, config, canon):
+        super().__init__()
+        self.out = torch.nn.Linear(config.width, config.width)
+
+    def forward(self, x, segment_ids, state):
+        return self.out(x.cumsum(1) / torch.arange(1, x.shape[1] + 1)[:, None]), state
+'''
+
+TASK = '''
+import dataclasses
+from canonlab.tasks.copy import Copy
+
+
+@dataclasses.dataclass(frozen=True)
+class ShortCopy(Copy):
+    """Copy, under a name of its own."""
+
+    name = "short-copy"
+    N: int = 6
+    context: int = 28
+'''
+
+
+def varied(config: RunConfig, part: str, **changes: Any) -> RunConfig:
+    return dataclasses.replace(config, **{part: dataclasses.replace(getattr(config, part), **changes)})
+
+
+def test_identity_is_a_function_of_the_configuration() -> None:
+    assert plan_run(tiny_config()).identity == plan_run(tiny_config()).identity
+
+
+@pytest.mark.parametrize(
+    ("part", "changes"),
+    [
+        ("training", {"lr": 0.02}),
+        ("training", {"seed": 1}),
+        ("training", {"steps": 13}),
+        ("model", {"canon": "ABC"}),
+        ("model", {"canon_residual": False}),
+        ("model", {"model": "llama-nope"}),
+        ("task", {"set": {"N": 7, "context": 28}}),
+        ("backend", {"threads": 2}),
+    ],
+)
+def test_whatever_determines_the_result_is_in_the_identity(part: str, changes: dict[str, Any]) -> None:
+    assert plan_run(varied(tiny_config(), part, **changes)).identity != plan_run(tiny_config()).identity
+
+
+def test_words_for_the_same_thing_are_the_same_run() -> None:
+    assert plan_run(varied(tiny_config(), "model", canon="DCBA")).identity == plan_run(tiny_config()).identity
+
+
+def test_the_backend_is_resolved_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = create_run(varied(tiny_config(), "backend", threads=0), folder)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 77)
+    assert open_run(folder).plan.backend == run.plan.backend
+    assert open_run(folder).plan.backend.threads != 77
+
+
+def test_another_configurations_folder_is_refused(folder: Path) -> None:
+    create_run(tiny_config(), folder)
+    with pytest.raises(InputError, match="holds a run of another configuration"):
+        create_run(tiny_config(lr=0.5), folder)
+
+
+def test_a_folder_of_something_else_is_refused(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "thesis.tex").write_text("all my work")
+    with pytest.raises(InputError, match="is not a run folder"):
+        create_run(tiny_config(), folder)
+    assert (folder / "thesis.tex").read_text() == "all my work"
+
+
+def test_a_place_where_no_folder_can_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot make the run folder"):
+        create_run(tiny_config(), tmp_path / "file" / "run")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_an_unwritable_folder_is_refused(folder: Path) -> None:
+    folder.mkdir()
+    folder.chmod(0o500)
+    with pytest.raises(InputError, match="cannot write"):
+        create_run(tiny_config(), folder)
+
+
+def test_opening_what_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no config\.json"):
+        open_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda text: text[: len(text) // 2], "not valid JSON"),
+        (lambda text: text.replace('"format": 1', '"format": 2'), "written by a newer canonlab"),
+        (lambda text: "{}", "names no format version"),
+        (lambda text: text.replace('"lr": 0.01', '"lr": 0.02'), "makes another run"),
+        (lambda text: text.replace('"asked"', '"other"'), "is damaged"),
+    ],
+)
+def test_a_damaged_configuration_is_refused(folder: Path, damage: Any, message: str) -> None:
+    create_run(tiny_config(), folder)
+    path = folder / "config.json"
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(InputError, match=message):
+        open_run(folder)
+
+
+def plugged(tmp_path: Path) -> RunConfig:
+    (tmp_path / "mine.py").write_text(MIXER)
+    (tmp_path / "tasks.py").write_text(TASK)
+    model = ModelConfig(model=f"{tmp_path / 'mine.py'}:Mean", size="1L16D2H", canon="ACD")
+    return dataclasses.replace(tiny_config(), task=TaskConfig(f"{tmp_path / 'tasks.py'}:ShortCopy"), model=model)
+
+
+def interrupted(config: RunConfig, folder: Path) -> None:
+    def stop(record: dict[str, Any]) -> None:
+        raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train(create_run(config, folder), Recorder(stop))
+
+
+def test_a_users_task_and_mixer_train_and_resume(tmp_path: Path, folder: Path, recorder: Recorder) -> None:
+    config = plugged(tmp_path)
+    interrupted(config, folder)
+    assert {p.name for p in (folder / "sources").iterdir()} == {"mine.py", "tasks.py"}
+    result = train(open_run(folder), recorder)
+    assert result["weights_sha256"] == train(create_run(config, tmp_path / "whole"), Recorder())["weights_sha256"]
+
+
+def test_a_moved_source_is_found_in_the_run_folder(tmp_path: Path, folder: Path) -> None:
+    create_run(plugged(tmp_path), folder)
+    (tmp_path / "mine.py").unlink()
+    assert open_run(folder).plan.plugins["model"].path == (folder / "sources" / "mine.py").resolve()
+
+
+def test_an_edited_source_is_refused(tmp_path: Path, folder: Path) -> None:
+    config = plugged(tmp_path)
+    before = plan_run(config).identity
+    create_run(config, folder)
+    (tmp_path / "mine.py").write_text(MIXER + "\n# edited\n")
+    assert plan_run(config).identity != before
+    with pytest.raises(InputError, match="not the source that this run began with"):
+        open_run(folder)
+
+
+def test_a_run_folder_can_be_moved(folder: Path, tmp_path: Path, recorder: Recorder) -> None:
+    interrupted(tiny_config(), folder)
+    shutil.move(folder, tmp_path / "elsewhere")
+    assert train(open_run(tmp_path / "elsewhere"), recorder)["identity"] == plan_run(tiny_config()).identity
+
+
+def test_a_truncated_checkpoint_is_refused_by_name(folder: Path) -> None:
+    def stop(record: dict[str, Any]) -> None:
+        if record["step"] == 6:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train(create_run(tiny_config(), folder), Recorder(stop))
+    path = folder / "checkpoints" / "last.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match="last.safetensors is damaged"):
+        train(open_run(folder), Recorder())
+
+
+def test_a_checkpoint_of_another_run_is_refused(folder: Path, tmp_path: Path) -> None:
+    train(create_run(tiny_config(), folder), Recorder())
+    other = tmp_path / "other"
+    create_run(tiny_config(seed=1), other)
+    shutil.copytree(folder / "checkpoints", other / "checkpoints")
+    with pytest.raises(InputError, match="belongs to another run"):
+        train(open_run(other), Recorder())
+
+
+def test_configs_are_plain_json(folder: Path) -> None:
+    run = create_run(tiny_config(), folder)
+    content = json.loads((folder / "config.json").read_text())
+    assert content["config"] == run.plan.content
+    assert content["name"].startswith("copy-llama-rope-ABCD-1L16D2H-lr0.01-s0-")
