@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -155,7 +156,7 @@ def _train_command(argv: Sequence[str]) -> Any:
 def _train_defaults(argv: Sequence[str]) -> RunConfig:
     """What `train`'s flags default to, from a first look at the arguments for the task's name and --config."""
     rest = list(argv[1:]) if argv[:1] == ["train"] else []
-    file = next((b for a, b in zip(rest, rest[1:], strict=False) if a == "--config"), None)
+    file = next((b for a, b in pairwise(rest) if a == "--config"), None)
     file = file or next((a.removeprefix("--config=") for a in rest if a.startswith("--config=")), None)
     content = read_run_config(file) if file else {}
     if rest and not rest[0].startswith("-"):

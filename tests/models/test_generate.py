@@ -1,9 +1,9 @@
-"""Batched greedy generation against the plain loop that recomputes everything."""
+"""Batched cached generation against the plain loop that recomputes everything."""
 
 import torch
 
 from canonlab.models.decoder import Decoder
-from canonlab.models.generate import greedy
+from canonlab.models.generate import generate
 from canonlab.models.presets import ModelConfig
 
 
@@ -23,6 +23,18 @@ def test_batched_equals_one_by_one() -> None:
     prompts = [[1, 2, 3], [4], [5, 6, 7, 8, 9, 10], [12, 11]]
     for stop in (None, 3, 7):
         expected = [plain_greedy(model, prompt, 12, stop) for prompt in prompts]
-        assert greedy(model, prompts, 12, stop) == expected
-    assert len({tuple(row) for row in greedy(model, prompts, 12)}) > 1, "the prompts must lead to different answers"
-    assert greedy(model, prompts, 0) == [[], [], [], []]
+        assert generate(model, prompts, 12, stop) == expected
+    assert len({tuple(row) for row in generate(model, prompts, 12)}) > 1, "the prompts must lead to different answers"
+    assert generate(model, prompts, 0) == [[], [], [], []]
+
+
+def test_draws_follow_the_logits_and_repeat_with_the_seed() -> None:
+    model = ModelConfig(size="1L32D2H", canon="ABCD").decoder(5).build().double().eval()
+    for parameter in model.parameters():
+        parameter.data.mul_(8)
+    prompt, draws = [1, 2, 3], 4000
+    rows = generate(model, [prompt] * draws, 1, temperature=0.5, seed=3)
+    assert rows == generate(model, [prompt] * draws, 1, temperature=0.5, seed=3)
+    shares = torch.bincount(torch.tensor(rows).flatten(), minlength=5) / draws
+    expected = torch.softmax(model(torch.tensor([prompt])).logits[0, -1] / 0.5, dim=-1)
+    torch.testing.assert_close(shares.double(), expected, atol=0.03, rtol=0)

@@ -47,7 +47,7 @@ class Step:
             torch.cuda.synchronize()
 
 
-def best_times(actions: list[Callable[[], None]], rounds: int) -> list[float]:
+def best_times(actions: Sequence[Callable[[], object]], rounds: int) -> list[float]:
     """The best time of each action in seconds, all taking turns, after two rounds that don't count."""
     best = [float("inf")] * len(actions)
     for round_ in range(rounds + 2):
@@ -63,7 +63,9 @@ def products_of(step: Step) -> Counter[Product]:
     """Every matrix product of one step, by shapes; causal attention counts as products over half of the keys."""
 
     class Recorder(TorchDispatchMode):
-        found: Counter[Product] = Counter()
+        def __init__(self) -> None:
+            super().__init__()
+            self.found: Counter[Product] = Counter()
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             name = func.overloadpacket.__name__

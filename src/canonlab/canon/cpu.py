@@ -28,7 +28,7 @@ from torch import Tensor
 
 CHANNELS_PER_PIECE = 4096  # the rows of a piece that are in use at once stay in the L2 cache
 CHANNELS_PER_STEP = 64  # pieces are multiples of this: whole vectors, and threads seldom meet in a cache line
-ELEMENTS_PER_THREAD = 1 << 17  # below this much work a thread costs more than it saves
+ELEMENTS_PER_THREAD = 1 << 19  # below this much work a thread costs more than it saves
 
 NO_SEGMENTS = np.empty(0, np.int64)
 
@@ -238,17 +238,20 @@ def _segments(segment_ids: Tensor | None) -> np.ndarray:
 def _run(kernel: Callable[..., None], arguments: tuple[Any, ...], x: Tensor) -> None:
     """Run the kernel on pieces of the channels, on as many threads as PyTorch itself would use at most."""
     width = x.shape[2]
-    threads = min(torch.get_num_threads(), 1 + x.numel() // ELEMENTS_PER_THREAD)
+    threads = max(1, min(torch.get_num_threads(), x.numel() // ELEMENTS_PER_THREAD))
     pieces = threads * math.ceil(width / (CHANNELS_PER_PIECE * threads))
     step = CHANNELS_PER_STEP * math.ceil(width / (CHANNELS_PER_STEP * pieces))
+    starts = range(0, width, step)
 
-    def run(first: int) -> None:
-        kernel(*arguments, first, min(first + step, width))
+    def run(mine: range) -> None:
+        for start in mine:
+            kernel(*arguments, start, min(start + step, width))
 
-    firsts = range(0, width, step)
-    parallel = threads > 1 and len(firsts) > 1
-    for _ in _pool(torch.get_num_threads(), os.getpid()).map(run, firsts) if parallel else map(run, firsts):
-        pass
+    first, *others = (starts[thread::threads] for thread in range(min(threads, len(starts))))
+    pending = [_pool(torch.get_num_threads(), os.getpid()).submit(run, mine) for mine in others]
+    run(first)
+    for future in pending:
+        future.result()
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from canonlab.canon import Canon
@@ -40,8 +41,8 @@ class CanonConfig:
         object.__setattr__(self, "points", "".join(sorted(letters, key=POINTS.index)))
         require_integer("canon_kernel", self.kernel, 2, 8)
 
-    def build(self, point: str, width: int) -> nn.Module:
-        """The layer for `point` on hidden states of `width`: a Canon, or one that does nothing where the set lacks it."""
+    def build(self, point: str, width: int) -> "Canon | NoCanon":
+        """The layer for `point` on hidden states of `width`; one that does nothing where the set lacks the point."""
         if point not in self.points:
             return NoCanon()
         return Canon(width, kernel=self.kernel, residual=self.residual, activation=self.activation, frozen=self.frozen)
@@ -53,5 +54,5 @@ class NoCanon(nn.Module):
     def forward(self, x: Tensor, segment_ids: Tensor | None = None, state: dict[str, Tensor] | None = None) -> Tensor:
         return x
 
-    def init_state(self, batch: int, dtype: object, device: object) -> dict[str, Tensor]:
+    def init_state(self, batch: int, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
         return {}

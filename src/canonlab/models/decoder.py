@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from canonlab.canon import Canon
 from canonlab.errors import InputError, require_integer
-from canonlab.models.canon_points import CanonConfig
+from canonlab.models.canon_points import CanonConfig, NoCanon
 from canonlab.models.layers import RMSNorm, linear
 from canonlab.models.mixers.base import Mixer
 from canonlab.models.mlp import GatedMLP
@@ -95,12 +96,12 @@ class Output(NamedTuple):
 class Block(nn.Module):
     """x + mixer(canon_a(norm(x))), then x + mlp(canon_c(norm(x)))."""
 
-    def __init__(self, config: DecoderConfig, layer: int) -> None:
+    def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         canon, width = config.canon, config.width
         self.mixer_norm = RMSNorm(width, config.norm_eps)
         self.canon_a = canon.build("A", width)
-        self.mixer = _build_mixer(config, layer)
+        self.mixer = _build_mixer(config)
         self.mlp_norm = RMSNorm(width, config.norm_eps)
         self.canon_c = canon.build("C", width)
         self.mlp = GatedMLP(width, config.intermediate, canon)
@@ -133,7 +134,7 @@ class Decoder(nn.Module):
         self.config = config
         self.embedding = nn.Embedding(config.vocabulary, config.width)
         nn.init.normal_(self.embedding.weight, std=0.02)
-        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = RMSNorm(config.width, config.norm_eps)
         self.head = linear(config.width, config.vocabulary, std=0.02)
         if config.tied:
@@ -177,11 +178,11 @@ class Decoder(nn.Module):
             block.compile()
 
 
-def _build_mixer(config: DecoderConfig, layer: int) -> Mixer:
+def _build_mixer(config: DecoderConfig) -> Mixer:
     """The mixer with its config and Canon factory; an error when the Canon set asks for a point that it lacks."""
     asked: list[int] = []
 
-    def canon(width: int) -> nn.Module:
+    def canon(width: int) -> Canon | NoCanon:
         asked.append(width)
         return config.canon.build("B", width)
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 from torch import Tensor
@@ -20,6 +20,27 @@ Split = Literal["train", "eval"]
 Role = Literal["special", "query", "length", "operator", "number", "name", "name_end", "terminal", "text"]
 Model = Callable[[Tensor], Any]
 """Token ids (batch, time) int64 -> logits (batch, time, vocabulary), or an object that has them as `.logits`."""
+
+
+class Generate(Protocol):
+    """Continues prompts, many at once."""
+
+    def __call__(
+        self,
+        prompts: Sequence[Sequence[int]],
+        max_new: int,
+        stop: int | None = None,
+        *,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> list[list[int]]:
+        """The new tokens of each prompt, at most `max_new`, up to and including the first `stop`.
+
+        Temperature 0 takes the most likely token; above, tokens are drawn from softmax(logits / temperature), `seed`
+        making the draw repeatable.
+        """
+        ...
+
 
 SPLITS: tuple[Split, ...] = ("train", "eval")
 
@@ -153,10 +174,19 @@ class Task(ABC):
         """Write windows start, start + 1, ... of a stream into the rows of `out`. Thread-safe; releases the GIL."""
 
     @abstractmethod
-    def evaluate(self, model: Model, *, seed: int, windows: int | None = None, batch: int = 32) -> Evaluation:
+    def evaluate(
+        self,
+        model: Model,
+        *,
+        seed: int,
+        windows: int | None = None,
+        batch: int = 32,
+        generate: Generate | None = None,
+    ) -> Evaluation:
         """Score `model` on the first `windows` windows of the evaluation stream.
 
-        The default count gives every headline metric a 95% interval of at most one point to either side.
+        The default count gives every headline metric a 95% interval of at most one point to either side. Tasks that
+        read what the model writes take `generate`, or work it out from the logits, slowly, when there is none.
         """
 
     @abstractmethod

@@ -13,6 +13,7 @@ from canonlab.data.random import Int, shuffle, stream
 from canonlab.errors import InputError, require_integer
 from canonlab.tasks.base import (
     Evaluation,
+    Generate,
     Model,
     Role,
     Split,
@@ -105,7 +106,15 @@ class Copy(Task):
         """How many evaluation windows give every metric, `all` included, a half-width of at most one point."""
         return math.ceil(count_for_half_width(0.01) / self.instances)
 
-    def evaluate(self, model: Model, *, seed: int, windows: int | None = None, batch: int = 32) -> Evaluation:
+    def evaluate(
+        self,
+        model: Model,
+        *,
+        seed: int,
+        windows: int | None = None,
+        batch: int = 32,
+        generate: Generate | None = None,
+    ) -> Evaluation:
         """Score `model` on the whole instances of its windows, under teacher forcing.
 
         Metrics: `token_accuracy` over all copied tokens, and over instances `first_1`, `first_2`, `first_4` and `all`,

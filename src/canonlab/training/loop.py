@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +19,7 @@ from canonlab.data.batches import DATA_HASH_START, batches, extend_data_hash
 from canonlab.errors import InputError, unknown
 from canonlab.models.cost import cost
 from canonlab.models.decoder import Decoder
+from canonlab.models.generate import generate
 from canonlab.tasks.base import Evaluation, Task
 from canonlab.training.backend import Backend, environment
 from canonlab.training.checkpoint import (
@@ -277,7 +279,7 @@ def evaluate(model: Decoder, task: Task, seed: int, windows: int | None, backend
     """A task's evaluation of a decoder under a run's backend; blocks run eagerly, for any batch shape."""
     eager = torch.compiler.set_stance("force_eager") if backend.compile else nullcontext()
     with eager, backend.autocast():
-        return task.evaluate(model, seed=seed, windows=windows)
+        return task.evaluate(model, seed=seed, windows=windows, generate=partial(generate, model))
 
 
 @contextmanager

@@ -6,7 +6,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-CanonFactory = Callable[[int], nn.Module]
+from canonlab.canon import Canon
+from canonlab.models.canon_points import NoCanon
+
+CanonFactory = Callable[[int], Canon | NoCanon]
 """width -> the layer for point B: a Canon, or one that does nothing when the Canon set lacks B."""
 
 MixerState = dict[str, Any]

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from canonlab.errors import InputError, require_integer
-from canonlab.tasks.base import Evaluation, Model, Role, Split, Task, Verdict, Vocabulary, Windows
+from canonlab.tasks.base import Evaluation, Generate, Model, Role, Split, Task, Verdict, Vocabulary, Windows
 from canonlab.tasks.depo import kernels
 from canonlab.tasks.depo.answers import count_right, find_answers
 from canonlab.tasks.depo.score import judge
@@ -124,7 +124,15 @@ class Depo(Task):
         trials = count_for_half_width(0.01)
         return math.ceil((trials + 4 * math.sqrt(trials)) * len(self.evaluated_hops) * len(sample) / answers)
 
-    def evaluate(self, model: Model, *, seed: int, windows: int | None = None, batch: int = 32) -> Evaluation:
+    def evaluate(
+        self,
+        model: Model,
+        *,
+        seed: int,
+        windows: int | None = None,
+        batch: int = 32,
+        generate: Generate | None = None,
+    ) -> Evaluation:
         """Score `model`: metrics `accuracy_k<k>` over answers, and `token_accuracy` over their tokens.
 
         An answer is right when every token of it is the argmax given the true tokens before it; <ans> doesn't count,
