@@ -5,7 +5,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -27,6 +27,7 @@ from canonlab.training.loop import Diverged, Interrupted, evaluate_checkpoint, t
 from canonlab.training.run import Run, create_run, load_task, open_run
 
 Set = Annotated[tuple[str, ...], arg(name="set", metavar="NAME=VALUE ...", help="Task parameters, e.g. N=225 K=4.")]
+Mixer = Annotated[tuple[str, ...], arg(name="mixer", metavar="NAME=VALUE ...", help="Arguments of the mixer.")]
 Json = Annotated[FlagCreatePairsOff[bool], arg(name="json", help="Machine-readable output.")]
 TaskName = Annotated[Positional[str], arg(metavar="TASK", help="A preset (see `canonlab tasks`), or path.py:Class.")]
 RunPath = Annotated[Positional[Path], arg(metavar="RUN", help="A run folder.")]
@@ -34,22 +35,21 @@ RunPath = Annotated[Positional[Path], arg(metavar="RUN", help="A run folder.")]
 
 def main() -> NoReturn:
     """Entry point of the `canonlab` command."""
-    commands = {
-        "tasks": tasks,
-        "sample": sample,
-        "score": score,
-        "train": _train_command(sys.argv[1:]),
-        "resume": resume,
-        "eval": evaluate,
-        "sweep": sweep,
-        "report": report,
-        "demo": demo,
-        "bench": bench,
-    }
     try:
-        tyro.extras.subcommand_cli_from_dict(
-            commands, prog="canonlab", description="Which sequence architecture is better, and at what?"
-        )
+        commands = {
+            "tasks": tasks,
+            "sample": sample,
+            "score": score,
+            "train": _train_command(sys.argv[1:]),
+            "resume": resume,
+            "eval": evaluate,
+            "sweep": sweep,
+            "report": report,
+            "demo": demo,
+            "bench": bench,
+        }
+        about = "Which sequence architecture is better, and at what?"
+        tyro.extras.subcommand_cli_from_dict(commands, prog="canonlab", description=about)
     except InputError as error:
         _stop(2, error)
     except Interrupted as stopped:
@@ -130,10 +130,12 @@ def score(task: TaskName, settings: Set = (), as_json: Json = False) -> None:
 def _train_command(argv: Sequence[str]) -> Any:
     """The `train` command, whose flags default to what its task publishes and its --config file says."""
     defaults = _train_defaults(argv)
-    sets = tuple(f"{key}={json.dumps(value)}" for key, value in defaults.task.set.items())
+    named = argv[1:2] and not argv[1].startswith("-")
+    default_task = defaults.task.name if defaults.task.name and not named else tyro.MISSING
+    sets, mixers = (_pairs(mapping) for mapping in (defaults.task.set, defaults.model.mixer))
 
     def train_one(
-        task: TaskName = defaults.task.name or tyro.MISSING,
+        task: TaskName = default_task,
         settings: Set = sets,
         config: Annotated[
             Path | None, arg(help="YAML of one run, as a recipe without a grid; flags go before it.")
@@ -141,13 +143,15 @@ def _train_command(argv: Sequence[str]) -> Any:
         out: Annotated[
             Path | None, arg(help="The run folder; by default one below runs/, named after the run.")
         ] = None,
+        mixer: Mixer = mixers,
         model: OmitArgPrefixes[ModelConfig] = defaults.model,
         training: OmitArgPrefixes[TrainingConfig] = defaults.training,
         backend: OmitArgPrefixes[BackendConfig] = defaults.backend,
         as_json: Json = False,
     ) -> None:
         """Train one model on one task. A run that exists already is resumed, or shown when it is done."""
-        asked = RunConfig(TaskConfig(task, _settings(settings)), model, training, backend)
+        with_mixer = dataclasses.replace(model, mixer=_settings(mixer))
+        asked = RunConfig(TaskConfig(task, _settings(settings)), with_mixer, training, backend)
         _work(create_run(asked, out), as_json)
 
     return train_one
@@ -278,17 +282,21 @@ def _task(name: str, settings: Sequence[str]) -> Task:
     return task
 
 
+def _pairs(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(f"{name}={json.dumps(value)}" for name, value in settings.items())
+
+
 def _settings(pairs: Sequence[str]) -> dict[str, Any]:
     """NAME=VALUE pairs as a mapping, each value read as YAML: N=225, lengths=[1,2], query=last."""
     settings = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not (name and equals and value):
-            raise InputError(f"--set {pair!r}: must be NAME=VALUE, such as N=225")
+            raise InputError(f"{pair!r}: must be NAME=VALUE, such as N=225")
         try:
             settings[name] = yaml.safe_load(value)
         except yaml.YAMLError:
-            raise InputError(f"--set {pair!r}: the value is not valid YAML") from None
+            raise InputError(f"{pair!r}: the value is not valid YAML") from None
     return settings
 
 

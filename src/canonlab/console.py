@@ -62,8 +62,8 @@ class Progressing:
         self.row = self.bar.add_task(run.plan.name.rsplit("-", 1)[0], total=self.steps, completed=step, facts="")
         backend = run.plan.backend
         self.message(
-            f"{run.folder}: {'from step ' + str(step) if step else 'starting'} on {backend.device}, {backend.precision}, "
-            f"{'compiled' if backend.compile else 'eager'}, {backend.threads} threads, canon {backend.canon}"
+            f"{run.folder}: from step {step} on {backend.device}, {backend.precision}, "
+            f"{'compiled' if backend.compile else 'eager'}, {backend.threads} threads, Canon by {backend.canon}"
         )
 
     def record(self, record: dict[str, Any]) -> None:

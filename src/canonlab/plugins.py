@@ -40,7 +40,7 @@ def is_plugin(reference: str) -> bool:
 
 
 def load_plugin(reference: str) -> Plugin:
-    """The class that `path.py:Class` names. InputError when the file, or the class in it, isn't there or doesn't load."""
+    """The class that `path.py:Class` names. InputError when the file or the class isn't there or doesn't load."""
     file, _, class_name = reference.rpartition(":")
     path = Path(file).expanduser()
     try:

@@ -115,7 +115,8 @@ KILLED = textwrap.dedent("""
     from canonlab.training.loop import train
     from canonlab.training.run import create_run
     print("ready", flush=True)
-    train(create_run(tiny_config(steps=200, checkpoint_every=3, eval_every=10, log_every=1), Path(sys.argv[1])), Recorder())
+    config = tiny_config(steps=200, checkpoint_every=3, eval_every=10, log_every=1)
+    train(create_run(config, Path(sys.argv[1])), Recorder())
 """)
 
 

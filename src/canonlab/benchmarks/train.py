@@ -103,7 +103,7 @@ PARTS = {
     "Canon layers": ("canonlab::canon",),
     "optimizer": ("adamw", "Optimizer"),
 }
-"""Part of a step -> what the profiler's names of its operators contain. All else is norms, activations, rotation, loss."""
+"""Part of a step -> what the profiler's names of its operators contain. The rest: norms, activations, rotation, loss."""
 
 
 def breakdown(step: Step) -> list[Row]:

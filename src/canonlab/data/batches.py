@@ -23,8 +23,8 @@ class WindowSource(Protocol):
 def batch_indices(step: int, batch: int, rank: int = 0, world: int = 1) -> tuple[int, int]:
     """(first window, number of windows) of one rank's share of a step.
 
-    Step s of any run covers windows s * batch .. (s + 1) * batch - 1; ranks take contiguous parts of it in order, so the
-    global order is the same at any world size.
+    Step s of any run covers windows s * batch .. (s + 1) * batch - 1; ranks take contiguous parts of it in order, so
+    the global order is the same at any world size.
     """
     first, last = (step * batch + batch * r // world for r in (rank, rank + 1))
     return first, last - first

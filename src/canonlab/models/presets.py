@@ -58,7 +58,7 @@ class ModelConfig:
         canon_activation: SiLU inside the Canon layer.
         canon_frozen: Keep the random initial Canon weights.
         exact_intermediate: MLP of exactly floor(8/3 width), as the released code; else rounded up to a multiple of 32.
-        mixer: Arguments of the mixer's Config, as pairs of name and value.
+        mixer: Arguments of the mixer's Config, by name.
     """
 
     model: str = "llama-rope"

@@ -10,8 +10,8 @@
       model.canon: [none, ABCD]
       training.seed: [0, 1, 2]
 
-Every field of training.config.RunConfig may be set; `grid` names fields whose values are combined, all with all, the last
-one varying fastest. What is not said comes from the task's published hyper-parameters, then from the defaults.
+Every field of training.config.RunConfig may be set; `grid` names fields whose values are combined, all with all, the
+last one varying fastest. What is not said comes from the task's published hyper-parameters, then from the defaults.
 """
 
 import dataclasses

@@ -65,8 +65,8 @@ class Interrupted(Exception):
 def train(run: Run, listener: Listener, command: str = "") -> dict[str, Any]:
     """Run to the end, from the last checkpoint if there is one, and return the result.
 
-    Raises Interrupted after SIGTERM or SIGINT, with a checkpoint of the step reached, and Diverged on a loss that is not
-    finite, with the last good checkpoint kept.
+    Raises Interrupted after SIGTERM or SIGINT, with a checkpoint of the step reached, and Diverged on a loss that is
+    not finite, with the last good checkpoint kept.
     """
     if run.done:
         return run.result()

@@ -35,7 +35,10 @@ class MetricsLog:
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """All records of a log. A last line cut short by a kill is left out; any other damage is an InputError."""
-    lines = path.read_bytes().split(b"\n")
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
     records = []
     for number, line in enumerate(lines, start=1):
         if number == len(lines):

@@ -36,7 +36,7 @@ def _fused(parameters: Iterable[torch.Tensor]) -> bool:
 
 
 def learning_rate(step: int, config: TrainingConfig) -> float:
-    """The rate of step 0 .. steps - 1: linear warm-up, then cosine to a tenth or linear to zero at the last step's end."""
+    """The rate of step 0 .. steps - 1: linear warm-up, then cosine to a tenth of the peak, or linear to zero."""
     if step < config.warmup:
         return config.lr * (step + 1) / config.warmup
     progress = (step - config.warmup) / max(1, config.steps - config.warmup)

@@ -171,8 +171,8 @@ def open_run(folder: Path) -> Run:
     if plan.identity != file["identity"]:
         changed = [part for part in plan.content if plan.content[part] != file["config"].get(part)]
         raise InputError(
-            f"{folder}: this canonlab makes another run of its configuration ({', '.join(changed) or 'identity'} changed); "
-            "resume it with the version that began it, or start anew"
+            f"{folder}: this canonlab makes another run of its configuration "
+            f"(changed: {', '.join(changed) or 'identity'}); resume it with the version that began it, or start anew"
         )
     return Run(folder, plan)
 

@@ -19,13 +19,13 @@ MixerState = dict[str, Any]
 class Mixer(nn.Module):
     """Mixes information along time: x (batch, time, width) -> y (batch, time, width), causally.
 
-    A mixer class has a frozen dataclass `Config` whose first field is `width`; its other fields are the arguments that a
-    user may set, with their defaults. A boolean field `conv1d` says that the mixer has a short convolution of its own
-    (Canon point b) and whether it is on.
+    A mixer class has a frozen dataclass `Config` with a field `width`; its other fields are the arguments that a user
+    may set. A field `heads` without a value gets the size's heads. A boolean field `conv1d` says that the mixer has a
+    short convolution of its own (Canon point b) and whether it is on.
 
     The constructor calls `canon(width)` where point B belongs, on the concatenated projections that feed the mixing
     (q, k and v, before any non-linearity and position embedding), keeps the module, and passes it `segment_ids` and its
-    own state: `self.canon(h, segment_ids, state and state["canon"])`. A mixer that never calls it cannot be asked for B.
+    own state: `self.canon(h, segment_ids, state and state["canon"])`. One that never calls it can't be asked for B.
     It initialises its own parameters; nobody initialises them again.
 
     Subclassing this class is not required; the methods and `Config` are.

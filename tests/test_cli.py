@@ -1,0 +1,295 @@
+"""The command line as its user meets it: output, JSON, exit status, and one clear line for bad input."""
+
+import io
+import json
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from canonlab import cli
+
+TINY = "--set N=6 context=28 --size 1L16D2H --canon ABCD --steps 12 --batch 4 --lr 0.01 --warmup 2 --eval-every 6 "
+TINY += "--eval-windows 4 --final-windows 8 --checkpoint-every 4 --precision fp32 --compile off --threads 1"
+DEPO = "--set N=4 K=2 V=9 lengths=[1,1] context=40"
+
+
+class Cli:
+    """Runs commands in this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.monkeypatch, self.capsys = monkeypatch, capsys
+
+    def __call__(self, command: str, stdin: str = "") -> tuple[int, str, str]:
+        """(exit status, standard output, standard error)."""
+        self.monkeypatch.setattr(sys, "argv", ["canonlab", *shlex.split(command)])
+        self.monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        out, err = self.capsys.readouterr()
+        return int(exit_.value.code or 0), out, err
+
+    def json(self, command: str, stdin: str = "") -> Any:
+        status, out, err = self(f"{command} --json", stdin)
+        assert status == 0, err
+        return json.loads(out)
+
+    def lines(self, command: str, stdin: str = "") -> list[Any]:
+        status, out, err = self(f"{command} --json", stdin)
+        assert status == 0, err
+        return [json.loads(line) for line in out.splitlines()]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
+    monkeypatch.chdir(tmp_path)
+    return Cli(monkeypatch, capsys)
+
+
+def test_tasks(run: Cli) -> None:
+    assert {"copy", "depo1", "depo2"} <= {row["name"] for row in run.json("tasks")}
+    depo = run.json("tasks depo1 --set N=300")
+    assert set(depo) == {"name", "parameters", "context", "vocabulary"}
+    assert (depo["name"], depo["context"], depo["parameters"]["N"], depo["parameters"]["K"]) == ("depo1", 2048, 300, 8)
+    assert [token["id"] for token in depo["vocabulary"]] == list(range(len(depo["vocabulary"])))
+    roles: dict[str, int] = {}
+    for token in depo["vocabulary"]:
+        assert set(token) == {"id", "name", "role", "value"}
+        roles[token["role"]] = roles.get(token["role"], 0) + 1
+    assert roles == {"special": 2, "query": 8, "name": 50, "name_end": 50}
+    assert [t["value"] for t in depo["vocabulary"] if t["role"] == "query"] == list(range(1, 9))
+
+
+def test_sample(run: Cli) -> None:
+    windows = run.lines(f"sample depo {DEPO} --seed 3 --start 5 --count 2")
+    assert [set(window) for window in windows] == [{"index", "tokens", "mask"}] * 2
+    assert [window["index"] for window in windows] == [5, 6]
+    assert windows[1] == run.lines(f"sample depo {DEPO} --seed 3 --start 6")[0]
+    assert windows[0] != run.lines(f"sample depo {DEPO} --seed 3 --start 5 --split eval")[0]
+    assert "<bos>" in run(f"sample depo {DEPO}")[1]
+
+
+def depo_pairs(window: dict[str, Any], names: dict[int, str]) -> list[dict[str, list[int]]]:
+    """Every whole query of a window's first instance, as the scorer takes it (names of one token)."""
+    ids = window["tokens"]
+    end = next((i for i in range(1, len(ids)) if names[ids[i]] == "<bos>"), len(ids))
+    answers = [i for i in range(end - 1) if names[ids[i]] == "<ans>"]
+    return [{"prompt": ids[: i + 1], "answer": [ids[i + 1]]} for i in answers]
+
+
+def test_score(run: Cli) -> None:
+    names = {token["id"]: token["name"] for token in run.json(f"tasks depo {DEPO}")["vocabulary"]}
+    pairs = depo_pairs(run.lines(f"sample depo {DEPO}")[0], names)
+    assert len(pairs) >= 3
+    wrong = {"prompt": pairs[0]["prompt"], "answer": pairs[0]["answer"] * 2}
+    rows = run.lines(f"score depo {DEPO}", "".join(json.dumps(pair) + "\n" for pair in [*pairs, wrong]))
+    assert [row["right"] for row in rows[:-1]] == [True] * len(pairs) + [False]
+    assert all(row["why"] for row in rows[:-1])
+    assert (rows[-1]["right"], rows[-1]["count"]) == (len(pairs), len(pairs) + 1)
+
+
+def test_train_resume_eval_report(run: Cli, tmp_path: Path) -> None:
+    result = run.json(f"train copy {TINY} --out here")
+    assert result["command"].startswith("canonlab train copy")
+    assert run.json(f"train copy {TINY} --out here") == result, "a finished run is not run again"
+    assert run.json("resume here") == result
+    evaluation = run.json("eval here --windows 8")
+    assert evaluation["metrics"] == result["evaluation"]["metrics"]
+    assert run.json("eval here --windows 8 --seed 9")["metrics"] != evaluation["metrics"]
+    report = run.json("report here")
+    assert Path(report["page"]).read_text().startswith("<!")
+    status, out, _ = run("report here --out page.html")
+    assert status == 0
+    assert "llama-rope" in out
+    assert (tmp_path / "page.html").exists()
+
+
+def test_config_file_and_flags(run: Cli, tmp_path: Path) -> None:
+    tiny = "{N: 6, context: 28}"
+    training = "{steps: 3, batch: 2, lr: 0.01, eval_windows: 2, final_windows: 2}"
+    model = "{size: 1L16D2H, canon: AC}"
+    config = tmp_path / "run.yaml"
+    config.write_text(f"task: {{set: {tiny}}}\nmodel: {model}\ntraining: {training}\nbackend: {{compile: 'off'}}\n")
+    run.json("train copy --config run.yaml --lr 0.02 --out here")
+    asked = json.loads((tmp_path / "here" / "config.json").read_text())["asked"]
+    assert asked["task"] == {"name": "copy", "set": {"N": 6, "context": 28}}
+    assert (asked["training"]["steps"], asked["training"]["lr"], asked["model"]["canon"]) == (3, 0.02, "AC")
+
+
+def test_published_hyper_parameters_are_the_defaults(run: Cli) -> None:
+    _, out, _ = run("train depo1 --help")
+    help_ = " ".join(out.replace("│", " ").split())
+    assert "(default: 87500)" in help_
+    assert "(default: 128)" in help_
+
+
+def test_sweep_skips_what_is_done(run: Cli, tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(
+        "task: {name: copy, set: {N: 6, context: 28}}\n"
+        "model: {size: 1L16D2H}\n"
+        "training: {steps: 3, batch: 2, eval_windows: 2, final_windows: 2}\n"
+        "backend: {compile: 'off', threads: 1}\n"
+        "grid: {model.canon: [none, ABCD], training.seed: [0, 1]}\n"
+    )
+    run.json("sweep tiny.yaml")
+    results = sorted((tmp_path / "runs" / "tiny").glob("*/result.json"))
+    times = [result.stat().st_mtime_ns for result in results]
+    assert len(results) == 4
+    run.json("sweep tiny.yaml")
+    assert [result.stat().st_mtime_ns for result in results] == times
+    assert (tmp_path / "runs" / "tiny" / "report.html").exists()
+
+
+BAD = [
+    ("tasks deppo1", "did you mean 'depo1'"),
+    ("train cpy", "did you mean 'copy'"),
+    ("train copy --model lama-rope", "did you mean 'llama-rope'"),
+    ("train copy --size 8x512", "must be <layers>L<width>D"),
+    ("train copy --canon ABX", "unknown point 'X'"),
+    ("train copy --canon abcd", "did you mean 'A'"),
+    ("train copy --lr 0", "lr = 0.0: must be a number above 0"),
+    ("train copy --lr -1", "lr = -1.0: must be a number above 0"),
+    ("train copy --steps 0", "steps = 0: must be an integer of at least 1"),
+    ("train copy --schedule linaer", "linear"),
+    ("train copy --device cuda:99", "device = 'cuda:99': not usable here"),
+    ("train copy --mixer head=2", "did you mean 'heads'"),
+    ("train copy --config nothing.yaml", "no such file"),
+    ("train mine.py:Task", "cannot read 'mine.py'"),
+    ("train copy --model mine.py:Mixer", "cannot read 'mine.py'"),
+    ("tasks depo --set N=2", "N = 2: must be an integer from 3"),
+    ("tasks depo --set K=0", "K = 0: must be an integer from 1"),
+    ("tasks depo --set N=60 lengths=[1,1]", "must be at most 50"),
+    ("tasks depo --set context=100", "context = 100"),
+    ("tasks depo --set NN=4", "did you mean 'N'"),
+    ("tasks depo --set N", "must be NAME=VALUE"),
+    ("tasks copy --set N=two", "N = 'two'"),
+    ("sample copy --split evl", "did you mean 'eval'"),
+    ("sample copy --count 0", "count = 0"),
+    ("resume nowhere", "is not a run folder"),
+    ("eval nowhere", "is not a run folder"),
+    ("report nowhere", "nowhere"),
+    ("report", "name the run folders"),
+    ("sweep laptop/cpy", "did you mean 'laptop/copy'"),
+    ("bench dta", "did you mean 'data'"),
+]
+
+
+@pytest.mark.parametrize(("command", "message"), BAD, ids=[command for command, _ in BAD])
+def test_bad_input_is_status_2_and_says_what_is_allowed(run: Cli, tmp_path: Path, command: str, message: str) -> None:
+    status, _, err = run(command)
+    assert status == 2
+    assert message in " ".join(err.replace("│", " ").split())
+    if err.startswith("canonlab: error:"):
+        assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == [], "nothing is written before the input is checked"
+
+
+@pytest.mark.parametrize(
+    ("stdin", "message"),
+    [
+        ("", "holds no answers"),
+        ("nonsense\n", "line 1 is not"),
+        ('{"prompt": [0]}\n', "line 1 is not"),
+        ('{"prompt": 3, "answer": [1]}\n', "must be lists"),
+        ('{"prompt": [0, 1], "answer": [1]}\n', "line 1: "),
+        ('{"prompt": [0, 999, 1], "answer": [1]}\n', "line 1: "),
+    ],
+)
+def test_malformed_answers(run: Cli, stdin: str, message: str) -> None:
+    status, _, err = run(f"score depo {DEPO}", stdin)
+    assert status == 2
+    assert message in err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("- a\n- b\n", "not a mapping"),
+        ("task: [unclosed\n", "not valid YAML"),
+        ("tasks: {name: copy}\n", "did you mean 'task'"),
+        ("task: copy\ntraining: {learning_rate: 0.1}\n", "unknown field training. 'learning_rate'"),
+        ("task: copy\ntraining: {step: 10}\n", "did you mean 'steps'"),
+        ("task: copy\ntraining: {steps: many}\n", "training.steps = 'many'"),
+        ("task: copy\ngrid: {training.lr: 0.1}\n", "non-empty lists"),
+        ("task: copy\ngrid: {lr: [0.1]}\n", "must be a field inside a part"),
+    ],
+)
+def test_bad_recipes(run: Cli, tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "recipe.yaml").write_text(text)
+    status, _, err = run("sweep recipe.yaml")
+    assert status == 2
+    assert message in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_damaged_run_is_said_in_one_line(run: Cli, tmp_path: Path) -> None:
+    run(f"train copy {TINY} --out here")
+    (tmp_path / "here" / "result.json").unlink()
+    metrics = tmp_path / "here" / "metrics.jsonl"
+    whole = metrics.read_text()
+    metrics.write_text(whole.replace('"step"', '"stp"', 1))
+    status, _, err = run("resume here")
+    assert (status, "line 1, is damaged" in err) == (2, True)
+    metrics.write_text(whole)
+    checkpoint = tmp_path / "here" / "checkpoints" / "last.safetensors"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    status, _, err = run("resume here")
+    assert (status, "last.safetensors is damaged" in err) == (2, True)
+    assert metrics.read_text() == whole
+
+
+def test_another_runs_folder_is_refused(run: Cli) -> None:
+    run(f"train copy {TINY} --out here")
+    status, _, err = run(f"train copy {TINY} --seed 1 --out here")
+    assert status == 2
+    assert "holds a run of another configuration" in err
+
+
+FULL_DISK = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+from canonlab import cli
+cli.main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files, which Windows can't")
+def test_a_full_disk_is_a_failure_that_loses_nothing(run: Cli, tmp_path: Path) -> None:
+    """A limit on the size of files stands for the full disk: the write fails half-way in the same place."""
+    run(f"train copy {TINY} --out here")
+    last = tmp_path / "here" / "checkpoints" / "last.safetensors"
+    assert last.stat().st_size > 20_000
+    command = [sys.executable, "-c", FULL_DISK, *shlex.split(f"train copy {TINY} --out there")]
+    failed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert failed.returncode == 1
+    assert failed.stderr.splitlines()[-1].startswith("canonlab: error: ")
+    assert "Traceback" not in failed.stderr
+    assert not list((tmp_path / "there" / "checkpoints").iterdir())
+    assert run.json("resume there")["weights_sha256"] == run.json("resume here")["weights_sha256"]
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_exits_cleanly(run: Cli, tmp_path: Path) -> None:
+    words = shlex.split(f"train copy {TINY} --out here".replace("--steps 12", "--steps 100000"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "canonlab", *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    metrics = tmp_path / "here" / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (metrics.exists() and metrics.read_text().count("\n") > 3):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "go on with: canonlab resume here" in err
+    assert (tmp_path / "here" / "checkpoints" / "last.safetensors").exists()
+    assert not (tmp_path / "here" / "result.json").exists()
