@@ -257,6 +257,8 @@ def _work(run: Run, as_json: bool) -> None:
         console.print_json(result)
     else:
         console.print_evaluation(result["evaluation"], str(run.folder))
+        if result["coincidence"] is not None:
+            print(f"   share of evaluation instances that may also occur in training: <= {result['coincidence']:.2g}")
 
 
 def _sweep(runs: list[RunConfig], parent: Path, as_json: bool) -> None:

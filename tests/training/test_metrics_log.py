@@ -35,6 +35,14 @@ def test_a_torn_last_line_is_left_out(tmp_path: Path, torn: bytes) -> None:
     assert [r["step"] for r in read_metrics(path)] == list(range(1, 11))
 
 
+def test_a_newer_format_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    lines(path, 2)
+    path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
+    with pytest.raises(InputError, match="written by a newer canonlab"):
+        read_metrics(path)
+
+
 @pytest.mark.parametrize("damage", [b"garbage", b'{"kind": "train"}', b"[]", b'{"step": "3"}', b""])
 def test_damage_in_the_middle_names_the_line(tmp_path: Path, damage: bytes) -> None:
     path = tmp_path / "metrics.jsonl"

@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from canonlab.errors import InputError
-from canonlab.training.files import replacing
+from canonlab.training.files import FORMAT, check_format, replacing
+
+HEADER = {"kind": "log", "step": 0, "format": FORMAT}
+"""The first line."""
 
 
 class MetricsLog:
@@ -16,7 +19,8 @@ class MetricsLog:
         """Open `path`, cut back to what was logged up to `resume_step`: what came later will be logged again."""
         kept = [record for record in read_metrics(path) if record["step"] <= resume_step] if path.exists() else []
         with replacing(path) as temporary:
-            temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+            lines = [json.dumps(record) + "\n" for record in [HEADER, *kept]]
+            temporary.write_text("".join(lines), encoding="utf-8")
         self._file = path.open("a", encoding="utf-8")
 
     def append(self, record: dict[str, Any]) -> None:
@@ -34,7 +38,7 @@ class MetricsLog:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """All records of a log. A last line cut short by a kill is left out; any other damage is an InputError."""
+    """All records of a log but its header. A last line cut short by a kill is left out; other damage: InputError."""
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
@@ -49,5 +53,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
                 raise TypeError
         except (ValueError, TypeError, KeyError):
             raise InputError(f"{path}, line {number}, is damaged: {line[:60]!r}") from None
-        records.append(record)
+        if record.get("kind") == "log":
+            check_format(path, record.get("format"))
+        else:
+            records.append(record)
     return records
