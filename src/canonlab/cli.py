@@ -229,10 +229,10 @@ def demo(
 
 
 def bench(
-    what: Annotated[Positional[str], arg(metavar="data|canon|train", help="What to measure.")],
+    what: Annotated[Positional[str], arg(metavar="data|canon|train|parse", help="What to measure.")],
     as_json: Json = False,
 ) -> None:
-    """Measure speed on this machine: the generators, the Canon layer, or a training step."""
+    """Measure speed on this machine: the generators, the Canon layer, a training step, or the parsers."""
     if what not in benchmarks.BENCHMARKS:
         raise unknown("benchmark", what, benchmarks.BENCHMARKS)
     tables = benchmarks.BENCHMARKS[what]()

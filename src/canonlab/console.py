@@ -24,9 +24,16 @@ def print_json(value: Any) -> None:
 
 
 def describe(metrics: Mapping[str, Mapping[str, Any]], names: tuple[str, ...] | list[str]) -> str:
-    """The named metrics as percentages, e.g. "token_accuracy 99.8%"."""
-    shares = {name: metrics[name]["value"] for name in names}
-    return "  ".join(f"{name} {'-' if value is None else f'{100 * value:.1f}%'}" for name, value in shares.items())
+    """The named metrics, e.g. "token_accuracy 99.8%"."""
+    return "  ".join(f"{name} {_number(metrics[name], 'value')}" for name in names)
+
+
+def _number(metric: Mapping[str, Any], key: str) -> str:
+    """A number of a metric for people: a share in percent, a mean as it is."""
+    value = metric[key]
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if metric["right"] is None else f"{100 * value:.1f}%"
 
 
 class Progressing:
@@ -44,7 +51,7 @@ class Progressing:
             console=self.console,
             disable=not self.live,
         )
-        self.facts = {"loss": "", "speed": "", "accuracy": ""}
+        self.facts: dict[str, str] = {}
         self.last_line = 0.0
 
     def __enter__(self) -> "Progressing":
@@ -58,6 +65,7 @@ class Progressing:
         """See training.loop.Listener."""
         for task in self.bar.task_ids:
             self.bar.remove_task(task)
+        self.facts = {"loss": "", "speed": "", "accuracy": ""}
         self.steps, self.first, self.began = run.plan.config.training.steps, step, time.monotonic()
         self.row = self.bar.add_task(run.plan.name.rsplit("-", 1)[0], total=self.steps, completed=step, facts="")
         backend = run.plan.backend
@@ -100,14 +108,19 @@ STYLES = {
 }
 
 
-def coloured_window(task: Task, ids: list[int], marks: list[int]) -> Text:
-    """A window for people: tokens coloured by role, marked targets underlined, a new line at each <bos>."""
+def coloured_window(task: Task, ids: list[int], marks: list[int], brackets: bool) -> Text:
+    """A window for people: tokens coloured by role, marked targets underlined, a new line at each <bos>.
+
+    With `brackets`, for where no style is shown, marked targets stand in square brackets, unless nearly all are marked.
+    """
     text = Text()
+    brackets = brackets and not all(marks[1:])
     for position, (i, mark) in enumerate(zip(ids, marks, strict=True)):
         token = task.vocabulary[i]
         if position and token.name == "<bos>":
             text.append("\n")
-        text.append(token.name, style=f"{STYLES[token.role]}{' underline' if mark else ''}".strip())
+        name = f"[{token.name}]" if mark and brackets else token.name
+        text.append(name, style=f"{STYLES[token.role]}{' underline' if mark else ''}".strip())
         text.append(" ")
     return text
 
@@ -116,7 +129,7 @@ def print_window(task: Task, index: int, ids: list[int], marks: list[int]) -> No
     """One window for people, after a line that says which."""
     out = Console(soft_wrap=True, highlight=False)
     out.print(f"window {index}", style="dim")
-    out.print(coloured_window(task, ids, marks))
+    out.print(coloured_window(task, ids, marks, brackets=not out.is_terminal))
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -149,10 +162,9 @@ def print_evaluation(evaluation: Mapping[str, Any], title: str) -> None:
     out = Console(highlight=False, soft_wrap=True)
     out.print(title, style="bold", markup=False)
     for name, metric in evaluation["metrics"].items():
-        value = "-" if metric["value"] is None else f"{100 * metric['value']:.1f}%"
-        interval = f"[{100 * metric['low']:.1f}, {100 * metric['high']:.1f}]"
+        value, low, high = (_number(metric, key) for key in ("value", "low", "high"))
         star = "*" if name in evaluation["headline"] else " "
-        out.print(f" {star} {name:<20} {value:>7}  95% {interval}, {metric['count']} counted", markup=False)
+        out.print(f" {star} {name:<20} {value:>7}  95% [{low}, {high}], {metric['count']} counted", markup=False)
     notes = ", ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in evaluation["notes"].items())
     out.print(f"   {notes}", style="dim", markup=False)
 

@@ -1,4 +1,4 @@
-"""The Canon benchmark, and the speed that the CPU kernels must have."""
+"""The Canon benchmark: its rows, and that all its cases compute the same."""
 
 import math
 
@@ -34,12 +34,3 @@ def test_every_case_computes_the_same_layer(monkeypatch: pytest.MonkeyPatch) -> 
         expected = cases[name, "reference", torch.float32]()
         for backend in ("numba", "conv1d"):
             torch.testing.assert_close(cases[name, backend, torch.float32](), expected)
-
-
-@pytest.mark.slow
-def test_speed_goals() -> None:
-    """One core, 4 x 512 x 2730 float32: forward within 3 copies of x, forward and backward within 8."""
-    rows = bench.bench_canon(threads=1, seconds=0.5)
-    ratios = {row["name"]: row["ratio"] for row in rows if (row["backend"], row["dtype"]) == ("numba", "float32")}
-    assert ratios["forward"] <= 3
-    assert ratios["both"] <= 8

@@ -24,6 +24,13 @@ TASKS = {
     "depo2": ("depo2", {}),
     "laptop copy": ("copy", {"N": 64, "context": 130}),
     "laptop depo": ("depo", {"N": 10, "K": 4, "lengths": [1, 1], "context": 96}),
+    "brevo1": ("brevo1", {}),
+    "brevo2": ("brevo2", {}),
+    "small brevo": ("brevo2", {"N": 12, "query": "last", "context": 400}),
+    **{f"lano-cfg3{letter}": (f"lano-cfg3{letter}", {}) for letter in "bfghijk"},
+    "short lano": ("lano-cfg3f", {"context": 100}),
+    "mano": ("mano", {}),
+    "small mano": ("mano", {"L": 4, "context": 64}),
 }
 STREAMS = [(seed, start, split) for seed, start in ((0, 0), (2026, 10**9)) for split in SPLITS]
 COUNT = 40

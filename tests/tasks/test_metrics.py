@@ -3,9 +3,10 @@
 import math
 import random
 
+import numpy as np
 import pytest
 
-from canonlab.tasks.metrics import Z95, count_for_half_width, share, union_bound
+from canonlab.tasks.metrics import Z95, count_for_half_width, mean, share, union_bound
 
 
 def test_interval_covers_the_truth_as_often_as_it_says() -> None:
@@ -24,6 +25,27 @@ def test_interval_ends_solve_the_score_equation(right: int, count: int) -> None:
         if 0 < end < 1:
             distance = abs(metric.value - end) / math.sqrt(end * (1 - end) / count)
             assert distance == pytest.approx(Z95)
+
+
+def test_mean_of_groups() -> None:
+    """Groups of other sizes have other means, and their members are all alike: the interval covers the truth."""
+    rng, covered = np.random.default_rng(0), 0
+    for _ in range(2000):
+        counts = rng.integers(1, 6, 100)
+        found = mean(counts * (counts + rng.normal(size=100)), counts)
+        covered += found.low <= 55 / 15 <= found.high
+    assert 0.92 < covered / 2000 < 0.965
+    equal = mean(np.array([1.0, 2.0, 6.0]), np.array([1, 1, 1]))
+    assert (equal.value, equal.right, equal.count) == (3.0, None, 3)
+    half = Z95 * np.std([1, 2, 6], ddof=1) / math.sqrt(3)
+    assert (equal.low, equal.high) == pytest.approx((3.0 - half, 3.0 + half))
+
+
+def test_a_mean_of_one_group_has_no_interval_and_of_none_no_value() -> None:
+    one = mean(np.array([3.0]), np.array([2]))
+    assert one.value == 1.5 and math.isnan(one.low) and math.isnan(one.high)
+    none = mean(np.empty(0), np.empty(0))
+    assert math.isnan(none.value) and none.count == 0
 
 
 def test_nothing_counted() -> None:

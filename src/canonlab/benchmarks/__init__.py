@@ -10,7 +10,8 @@ Tables = dict[str, list[dict[str, Any]]]
 def _data() -> Tables:
     from canonlab.benchmarks.data import bench_data
 
-    return {"tokens generated per second": bench_data(["copy", "depo1", "depo2"])}
+    tasks = ["copy", "depo1", "depo2", "brevo1", "brevo2", "mano", "lano-cfg3f"]
+    return {"tokens generated per second": bench_data(tasks)}
 
 
 def _canon() -> Tables:
@@ -19,10 +20,16 @@ def _canon() -> Tables:
     return {"Canon layer, 4 x 512 x 2730, one thread": bench_canon()}
 
 
+def _parse() -> Tables:
+    from canonlab.benchmarks.parse import bench_parse
+
+    return {"milliseconds a sentence, one thread": bench_parse()}
+
+
 def _train() -> Tables:
     from canonlab.benchmarks.train import bench_train
 
     return bench_train()
 
 
-BENCHMARKS: dict[str, Callable[[], Tables]] = {"data": _data, "canon": _canon, "train": _train}
+BENCHMARKS: dict[str, Callable[[], Tables]] = {"data": _data, "canon": _canon, "parse": _parse, "train": _train}

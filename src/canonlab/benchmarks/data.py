@@ -8,7 +8,15 @@ from typing import Any
 from canonlab.tasks.base import Task
 from canonlab.tasks.catalog import build_task
 
-PUBLISHED = {"depo": (0.45e6, 0.65e6), "depo1": (0.45e6, 0.65e6), "depo2": (2.6e6, 3.2e6)}
+PUBLISHED = {
+    "brevo1": (0.64e6, 0.73e6),
+    "brevo2": (1.6e6, 1.6e6),
+    "depo": (0.45e6, 0.65e6),
+    "depo1": (0.45e6, 0.65e6),
+    "depo2": (2.6e6, 3.2e6),
+    "lano-cfg3f": (0.85e6, 0.85e6),
+    "mano": (1.0e6, 1.0e6),
+}
 """Tokens/s (low, high) of the published generators, on one core of a 2-core server CPU."""
 
 BLOCK_TOKENS = 1 << 21

@@ -135,7 +135,7 @@ class Section:
     def shares(self) -> frozenset[str]:
         """The metrics that are shares of right answers, to be shown in percent."""
         evaluations = [run.evaluation for run in self.runs if run.evaluation]
-        return frozenset(n for evaluation in evaluations for n, m in evaluation.metrics.items() if m.count is not None)
+        return frozenset(n for evaluation in evaluations for n, m in evaluation.metrics.items() if m.right is not None)
 
 
 def sections(runs: Sequence[Run]) -> list[Section]:

@@ -6,6 +6,7 @@ A task knows nothing about models or training. `Task` is the base class of the b
 import dataclasses
 import hashlib
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
@@ -113,10 +114,15 @@ class Evaluation:
     notes: dict[str, float]
 
     def plain(self) -> dict[str, Any]:
-        """The same as JSON-ready data; a share of nothing has the value null."""
-        metrics = {name: dataclasses.asdict(metric) for name, metric in self.metrics.items()}
-        for metric in metrics.values():
-            metric["value"] = metric["value"] if metric["count"] else None
+        """The same as JSON-ready data; what isn't finite, such as a share of nothing, is null."""
+
+        def finite(entry: float | None) -> float | None:
+            return entry if entry is not None and math.isfinite(entry) else None
+
+        metrics = {
+            name: {key: finite(entry) for key, entry in dataclasses.asdict(metric).items()}
+            for name, metric in self.metrics.items()
+        }
         return {"metrics": metrics, "headline": list(self.headline), "notes": self.notes}
 
 

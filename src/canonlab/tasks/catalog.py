@@ -6,8 +6,11 @@ from typing import Any, NamedTuple
 
 from canonlab.errors import unknown
 from canonlab.tasks.base import Task, check_settings
+from canonlab.tasks.brevo import Brevo
 from canonlab.tasks.copy import Copy
 from canonlab.tasks.depo import Depo
+from canonlab.tasks.lano import Lano
+from canonlab.tasks.mano import Mano
 
 
 class Preset(NamedTuple):
@@ -20,13 +23,27 @@ class Preset(NamedTuple):
 
 DEPO1 = {"N": 225, "K": 8, "V": 50, "lengths": (1, 2), "context": 2048}
 DEPO2 = {"N": 75, "K": 16, "V": 4, "lengths": (5, 7), "context": 2048}
+BREVO1 = {"N": 70, "V": None, "lengths": (1, 1), "query": "last-quarter", "context": 1024}
+BREVO2 = {"N": 30, "V": 4, "lengths": (2, 4), "query": "last-quarter", "context": 1536}
+LANO_CONTEXT = dict.fromkeys(("cfg3b", "cfg3f", "cfg3g", "cfg3h", "cfg3i"), 512) | {"cfg3j": 1536, "cfg3k": 1536}
 
 TASKS: Mapping[str, Preset] = MappingProxyType(
     {
+        "brevo1": Preset(Brevo, BREVO1, "reasoning breadth: all that a vertex depends on; names of one token out of N"),
+        "brevo2": Preset(Brevo, BREVO2, "reasoning breadth with names of 2-4 tokens out of a vocabulary of 2 x 4"),
         "copy": Preset(Copy, {"N": 500, "context": 1024}, "copy a permutation of 1..N (a warm-up)"),
         "depo": Preset(Depo, DEPO1, "reasoning depth: the k-th successor on a directed cycle; the same as depo1"),
         "depo1": Preset(Depo, DEPO1, "reasoning depth with names of 1-2 tokens out of a vocabulary of 2 x 50"),
         "depo2": Preset(Depo, DEPO2, "reasoning depth with names of 5-7 tokens out of a vocabulary of 2 x 4"),
+        **{
+            f"lano-{grammar}": Preset(
+                Lano,
+                {"grammar": grammar, "context": context},
+                f"hierarchical structure: sentences of the context-free grammar {grammar}",
+            )
+            for grammar, context in LANO_CONTEXT.items()
+        },
+        "mano": Preset(Mano, {"L": 10, "context": 1024}, "knowledge manipulation: arithmetic modulo 23, at once"),
     }
 )
 

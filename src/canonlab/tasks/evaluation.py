@@ -1,7 +1,8 @@
-"""Running any model over windows: what it predicts, token by token, under teacher forcing."""
+"""Running any model: what it predicts, token by token, under teacher forcing, and what it writes after prompts."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from canonlab.errors import InputError, require_integer
-from canonlab.tasks.base import Model, Task
+from canonlab.tasks.base import Generate, Model, Task
 
 Predict = Callable[[np.ndarray], np.ndarray]
 """Tokens (batch, time) -> predictions (batch, time): entry t is made from the tokens before t, and is -1 at t = 0."""
@@ -22,22 +23,87 @@ def predictor(model: Model, vocabulary_size: int) -> Iterator[Predict]:
     A module runs where its parameters are, in eval mode, and gets its former mode back; any other callable gets ids on
     the CPU. InputError when the logits' shape is not (batch, time, vocabulary size or, if padded, more).
     """
+    with forward(model, vocabulary_size) as logits_of:
+
+        def predict(tokens: np.ndarray) -> np.ndarray:
+            best = logits_of(tokens)[:, :-1].argmax(dim=-1).cpu().numpy()
+            return np.pad(best, ((0, 0), (1, 0)), constant_values=-1)
+
+        yield predict
+
+
+@contextmanager
+def forward(model: Model, vocabulary_size: int) -> Iterator[Callable[[np.ndarray], Tensor]]:
+    """Yield the function from tokens (batch, time) to logits (batch, time, vocabulary). Model and errors as above."""
+    with _in_eval_mode(model) as device:
+
+        @torch.inference_mode()
+        def logits(tokens: np.ndarray) -> Tensor:
+            ids = torch.from_numpy(tokens.astype(np.int64)).to(device)
+            return _logits(model(ids), (*tokens.shape, vocabulary_size))
+
+        yield logits
+
+
+@contextmanager
+def generator(model: Model, vocabulary_size: int, generate: Generate | None = None) -> Iterator[Generate]:
+    """Yield `generate`, or when there is none the same from the logits: a pass over all tokens for each new one.
+
+    Prompts are padded on the right, where a causal model can't see it. Model and errors as for `predictor`.
+    """
+    if generate is not None:
+        yield generate
+        return
+    with _in_eval_mode(model) as device:
+        yield partial(_recompute, lambda ids: _logits(model(ids.to(device)), (*ids.shape, vocabulary_size)))
+
+
+@torch.inference_mode()
+def _recompute(
+    logits_of: Callable[[Tensor], Tensor],
+    prompts: Sequence[Sequence[int]],
+    max_new: int,
+    stop: int | None = None,
+    *,
+    temperature: float = 0.0,
+    seed: int = 0,
+) -> list[list[int]]:
+    """See tasks.base.Generate; `logits_of` takes ids (batch, time) int64 on the CPU."""
+    ends = torch.tensor([len(prompt) for prompt in prompts])
+    longest = int(ends.max())
+    ids = torch.zeros(len(prompts), longest + max_new, dtype=torch.int64)
+    for row, prompt in zip(ids, prompts, strict=True):
+        row[: len(prompt)] = torch.as_tensor(prompt)
+    rows, done = torch.arange(len(prompts)), torch.zeros(len(prompts), dtype=torch.bool)
+    draw = torch.Generator().manual_seed(seed)
+    for step in range(max_new):
+        if done.all():
+            break
+        token = _choose(logits_of(ids[:, : longest + step])[rows, ends + step - 1].cpu(), temperature, draw)
+        ids[rows, ends + step] = token
+        if stop is not None:
+            done |= token == stop
+    new = [row[end : end + max_new].tolist() for row, end in zip(ids, ends.tolist(), strict=True)]
+    return [row[: row.index(stop) + 1] if stop in row else row for row in new]
+
+
+def _choose(logits: Tensor, temperature: float, draw: torch.Generator) -> Tensor:
+    """One token a row of logits (rows, vocabulary)."""
+    if temperature == 0:
+        return logits.argmax(-1)
+    return torch.multinomial(torch.softmax(logits.double() / temperature, dim=-1), 1, generator=draw)[:, 0]
+
+
+@contextmanager
+def _in_eval_mode(model: Model) -> Iterator[torch.device]:
+    """Put a module into eval mode for a while; the device that the model takes ids on."""
     module = model if isinstance(model, nn.Module) else None
     state = next(chain(module.parameters(), module.buffers()), None) if module else None
-    device = torch.device("cpu") if state is None else state.device
     modes = {part: part.training for part in module.modules()} if module else {}
-
-    def predict(tokens: np.ndarray) -> np.ndarray:
-        ids = torch.from_numpy(tokens.astype(np.int64)).to(device)
-        with torch.inference_mode():
-            logits = _logits(model(ids), (*tokens.shape, vocabulary_size))
-            best = logits[:, :-1].argmax(dim=-1).cpu().numpy()
-        return np.pad(best, ((0, 0), (1, 0)), constant_values=-1)
-
     try:
         if module:
             module.eval()
-        yield predict
+        yield torch.device("cpu") if state is None else state.device
     finally:
         for part, training in modes.items():
             part.training = training

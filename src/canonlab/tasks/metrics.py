@@ -1,8 +1,10 @@
-"""Metrics with their counts and binomial intervals."""
+"""Metrics with their counts and intervals."""
 
 import dataclasses
 import math
 import sys
+
+import numpy as np
 
 Z95 = 1.959963984540054
 """The 97.5% quantile of the normal distribution: half of a two-sided 95% interval, in standard deviations."""
@@ -10,10 +12,13 @@ Z95 = 1.959963984540054
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """A share `value` = right / count with its 95% interval [low, high]. With count 0, value is NaN over [0, 1]."""
+    """A share `value` = right / count with its 95% interval [low, high]. With count 0, value is NaN over [0, 1].
+
+    Or a mean of anything, which has no `right`; what can't be known of it is NaN.
+    """
 
     value: float
-    right: int
+    right: int | None
     count: int
     low: float
     high: float
@@ -28,6 +33,20 @@ def share(right: int, count: int) -> Metric:
     half = Z95 / (1 + z2 / count) * math.sqrt(p * (1 - p) / count + z2 / (4 * count * count))
     # Rounding must not put the ends on the wrong side of p, or of 0 and 1.
     return Metric(p, right, count, max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half)))
+
+
+def mean(sums: np.ndarray, counts: np.ndarray) -> Metric:
+    """The pooled mean of independent groups, sum(sums) / sum(counts), with its normal interval.
+
+    Members of a group, such as a sentence's tokens, may depend on each other: the error is that of a ratio of means
+    (Cochran, Sampling Techniques, 1977, section 6.3). One group has no interval.
+    """
+    groups, count = len(sums), int(counts.sum())
+    value = float(sums.sum() / count) if count else math.nan
+    half = math.nan
+    if groups > 1:
+        half = Z95 * math.sqrt(groups / (groups - 1) * float(((sums - value * counts) ** 2).sum())) / count
+    return Metric(value, None, count, value - half, value + half)
 
 
 def count_for_half_width(half_width: float) -> int:

@@ -6,15 +6,27 @@ The learning rate is one of the published grid; the paper reports the best of th
 from typing import Any
 
 DEPO: dict[str, Any] = {"batch": 128, "lr": 1e-3}
+LANO: dict[str, Any] = {
+    "steps": 100_000, "batch": 96, "lr": 5e-4, "warmup": 0, "schedule": "linear", "weight_decay": 0.1
+}  # fmt: skip
+GRAMMARS = ("cfg3b", "cfg3f", "cfg3g", "cfg3h", "cfg3i", "cfg3j", "cfg3k")
 
 TRAINING: dict[str, dict[str, Any]] = {
+    "brevo1": {"steps": 100_000, "batch": 256, "lr": 1e-3},
+    "brevo2": {"steps": 200_000, "batch": 192, "lr": 1e-3},
     "copy": {"steps": 50_000, "batch": 32, "lr": 1e-3},
     "depo1": {"steps": 87_500, **DEPO},
     "depo2": {"steps": 100_000, **DEPO},
+    **{f"lano-{grammar}": LANO for grammar in GRAMMARS},
+    "mano": {"steps": 80_000, "batch": 64, "lr": 3e-4, "weight_decay": 0.1},
 }
 
 LEARNING_RATES: dict[str, tuple[float, ...]] = {
+    "brevo1": (3e-4, 5e-4, 1e-3, 2e-3),
+    "brevo2": (3e-4, 5e-4, 1e-3, 2e-3),
     "copy": (5e-4, 1e-3, 2e-3, 5e-3),
     "depo1": (3e-4, 5e-4, 1e-3, 2e-3),
     "depo2": (3e-4, 5e-4, 1e-3, 2e-3),
+    **{f"lano-{grammar}": (2e-4, 3e-4, 5e-4, 1e-3) for grammar in GRAMMARS},
+    "mano": (1e-4, 2e-4, 3e-4, 5e-4),
 }

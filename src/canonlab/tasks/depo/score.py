@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from canonlab.errors import InputError
-from canonlab.tasks.base import Verdict, Vocabulary, plain_ids, require_token_ids
-from canonlab.tasks.depo.kernels import ANSWER, BOS, QUERY
+from canonlab.tasks.base import Verdict, Vocabulary, plain_ids
+from canonlab.tasks.depo.kernels import ANSWER, BOS
 from canonlab.tasks.names import Names
+from canonlab.tasks.prompts import PromptReader
 from canonlab.tasks.sizes import SMALLEST
 
 Name = tuple[int, ...]
@@ -20,29 +21,28 @@ class Prompt(NamedTuple):
     hops: int
 
 
-class Reader:
-    """Reads a prompt of a task from left to right; InputErrors name the position and what is wrong there."""
+class Reader(PromptReader):
+    """Reads a prompt of a task from left to right."""
 
     def __init__(self, vocabulary: Vocabulary, names: Names, largest: int, prompt: Sequence[int]) -> None:
-        self.vocabulary, self.names, self.largest = vocabulary, names, largest
-        self.ids = require_token_ids("prompt", prompt, vocabulary)
-        self.position = 0
+        super().__init__(vocabulary, prompt)
+        self.names, self.largest = names, largest
 
-    def read(self) -> Prompt:
+    def read_prompt(self) -> Prompt:
         """The whole prompt."""
         self.expect(BOS)
         successor = self.read_cycle()
         while True:
             hops, node = self.read_query(successor)
-            if self.position == len(self.ids):
+            if self.done:
                 return Prompt(successor, node, hops)
-            self.read_name("an earlier answer")
+            self.read_name(self.names, "an earlier answer")
 
     def read_cycle(self) -> dict[Name, Name]:
         """The edges up to the first query."""
         successor: dict[Name, Name] = {}
-        while self.position < len(self.ids) and not self.at_query():
-            source, target = self.read_name("the source of an edge"), self.read_name("the target of an edge")
+        while not self.done and not self.at_query():
+            source, target = (self.read_name(self.names, f"the {end} of an edge") for end in ("source", "target"))
             if source in successor:
                 raise InputError(f"prompt: {self.show(source)} has two successors")
             successor[source] = target
@@ -57,40 +57,17 @@ class Reader:
 
     def read_query(self, successor: dict[Name, Name]) -> tuple[int, Name]:
         """One query with its <ans>."""
-        if self.position == len(self.ids) or not self.at_query():
-            raise InputError(f"prompt[{self.position}]: must be a <query_k>, not {self.here()}")
-        hops = self.ids[self.position] - QUERY
-        self.position += 1
-        node = self.read_name("a queried node")
+        hops = self.read("a <query_k>", "query").value
+        assert hops is not None
+        node = self.read_name(self.names, "a queried node")
         if node not in successor:
             raise InputError(f"prompt: a query about {self.show(node)}, which is no node of the cycle")
         self.expect(ANSWER)
         return hops, node
 
-    def read_name(self, what: str) -> Name:
-        """The name that stands here."""
-        try:
-            name = self.names.read(self.ids, self.position)
-        except ValueError as error:
-            raise InputError(f"prompt[{self.position}]: {error} where {what} must be") from None
-        self.position += len(name)
-        return name
-
-    def expect(self, token: int) -> None:
-        """Step over `token`."""
-        if self.position == len(self.ids) or self.ids[self.position] != token:
-            raise InputError(f"prompt[{self.position}]: must be {self.vocabulary[token].name}, not {self.here()}")
-        self.position += 1
-
     def at_query(self) -> bool:
         """Whether a <query_k> stands here."""
-        return QUERY < self.ids[self.position] < self.names.first
-
-    def here(self) -> str:
-        """The token that stands here, for people."""
-        if self.position == len(self.ids):
-            return "the prompt's end"
-        return repr(self.vocabulary.decode([self.ids[self.position]]))
+        return self.vocabulary[self.ids[self.position]].role == "query"
 
     def show(self, name: Name) -> str:
         """A name, for people."""
@@ -99,7 +76,7 @@ class Reader:
 
 def judge(vocabulary: Vocabulary, names: Names, largest: int, prompt: Sequence[int], answer: Sequence[int]) -> Verdict:
     """Whether `answer` is exactly the name that the prompt's last query asks for."""
-    successor, node, hops = Reader(vocabulary, names, largest, prompt).read()
+    successor, node, hops = Reader(vocabulary, names, largest, prompt).read_prompt()
     right = node
     for _ in range(hops % len(successor)):
         right = successor[right]
