@@ -234,7 +234,7 @@ def test_a_damaged_run_is_said_in_one_line(run: Cli, tmp_path: Path) -> None:
     (tmp_path / "here" / "result.json").unlink()
     metrics = tmp_path / "here" / "metrics.jsonl"
     whole = metrics.read_text()
-    metrics.write_text(whole.replace('"step": 2', '"stp": 2', 1))
+    metrics.write_text(whole.replace('"step": 6', '"stp": 6', 1))
     status, _, err = run("resume here")
     assert (status, "line 2, is damaged" in err) == (2, True)
     metrics.write_text(whole)

@@ -103,7 +103,7 @@ PARTS = {
     "Canon layers": ("canonlab::canon",),
     "optimizer": ("adamw", "Optimizer"),
 }
-"""Part of a step -> what the profiler's names of its operators contain. The rest: norms, activations, rotation, loss."""
+"""Part of a step -> words in the profiler's names of its operators. The rest: norms, activations, rotation, loss."""
 
 
 def breakdown(step: Step) -> list[Row]:
@@ -137,7 +137,7 @@ def bench_train(threads: int = 1, rounds: int = 5) -> dict[str, list[Row]]:
                 if row["precision"] == precision:
                     row["products / step"] = alone / row["seconds"]
         parts = breakdown(steps[variants.index(("ABCD", "fp32", "on"))])
-        small = [(canon, "fp32", compiled) for canon in ("none", "ABCD") for compiled in ("off", "on")]
+        small = [(canon, precision, compiled) for canon, precision in large for compiled in ("off", "on")]
         tiny = [_step("1L32D2H", *variant, threads, 32, 130) for variant in small]
         tiny_rows = _rows("1L32D2H", small, best_times(tiny, 20 * rounds), 32 * 130)
     finally:

@@ -18,7 +18,10 @@ from canonlab.models.presets import Size
 from canonlab.training.config import BackendConfig
 
 COMPILE_FROM_WIDTH = 256
-"""Below this width a CPU step is bound by overheads that compiling saves less of than it costs: see benchmarks/."""
+"""Below it a CPU run is over before compiling has paid for itself: `canonlab bench train`, the tiny model."""
+
+BF16_FROM_WIDTH = 64
+"""Below it converting costs a CPU more than faster products save: `canonlab bench train`, the tiny model."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,14 @@ def resolve_backend(config: BackendConfig, size: str) -> tuple[Backend, list[str
     """The backend for a model of `size`, and lines that say what was not available."""
     notes: list[str] = []
     device = _device(config.device)
-    precision = config.precision if config.precision != "auto" else ("bf16" if _multiplies_bf16(device) else "fp32")
+    width, on_cpu = Size.parse(size).width, device.type == "cpu"
+    precision: str = config.precision
+    if precision == "auto":
+        pays = width >= BF16_FROM_WIDTH or not on_cpu
+        precision = "bf16" if pays and _multiplies_bf16(device) else "fp32"
     compile_blocks = config.compile == "on"
     if config.compile == "auto":
-        compile_blocks = device.type != "mps" and (
-            device.type == "cuda" or Size.parse(size).width >= COMPILE_FROM_WIDTH
-        )
+        compile_blocks = device.type == "cuda" or (on_cpu and width >= COMPILE_FROM_WIDTH)
     if compile_blocks and not _can_compile(device):
         if config.compile == "on":
             raise InputError(
