@@ -102,6 +102,13 @@ def test_a_folder_of_something_else_is_refused(folder: Path) -> None:
     assert (folder / "thesis.tex").read_text() == "all my work"
 
 
+def test_a_kill_before_the_configuration_is_written_leaves_nothing_in_the_way(folder: Path, recorder: Recorder) -> None:
+    (folder / "sources").mkdir(parents=True)
+    (folder / ".config.json.17.42").write_text('{"form')
+    train(create_run(tiny_config(), folder), recorder)
+    assert not [path for path in folder.rglob(".*") if path.is_file()]
+
+
 def test_a_place_where_no_folder_can_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot make the run folder"):

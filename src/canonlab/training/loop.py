@@ -30,7 +30,7 @@ from canonlab.training.checkpoint import (
     training_tensors,
     weights_hash,
 )
-from canonlab.training.files import read_json, write_json
+from canonlab.training.files import read_json, remove_leftovers, write_json
 from canonlab.training.metrics_log import MetricsLog
 from canonlab.training.optimizer import build_optimizer, learning_rate
 from canonlab.training.run import Run
@@ -94,6 +94,7 @@ class _Trainer:
         self.model: Decoder = plan.backend.place(plan.decoder.build(self.config.seed))
         self.optimizer = build_optimizer(self.model, self.config)
         torch.manual_seed(self.config.seed)
+        remove_leftovers(run.folder)
         self.store = SafetensorsStore(run.folder / "checkpoints")
         self.step = 0
         self.seconds = 0.0

@@ -130,7 +130,7 @@ def create_run(config: RunConfig, out: Path | None = None, parent: Path = Path("
                 f"{folder} holds a run of another configuration ({identity[:10]}, not {plan.identity[:10]})"
             )
         return Run(folder, plan)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or _holds_other_things(folder)):
         raise InputError(f"{folder} exists and is not a run folder; name another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -143,6 +143,11 @@ def create_run(config: RunConfig, out: Path | None = None, parent: Path = Path("
         (folder / "sources" / plugin.path.name).write_bytes(plugin.source)
     write_json(folder / "config.json", _config_file(plan))
     return Run(folder, plan)
+
+
+def _holds_other_things(folder: Path) -> bool:
+    """Whether a folder without config.json holds more than what a kill just before writing that leaves behind."""
+    return any(path.name != "sources" and not path.name.startswith(".config.json.") for path in folder.iterdir())
 
 
 def _config_file(plan: Plan) -> dict[str, Any]:
