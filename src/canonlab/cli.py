@@ -17,6 +17,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 from canonlab import benchmarks, console, reports
 from canonlab.errors import InputError, require_integer, unknown
 from canonlab.models.presets import ModelConfig
+from canonlab.pictures import picture, write_picture
 from canonlab.sweeps.recipe import load_recipe, read_run_config, run_config
 from canonlab.sweeps.serial import run_all
 from canonlab.tasks.base import Task, require_split
@@ -39,6 +40,7 @@ def main() -> NoReturn:
         commands = {
             "tasks": tasks,
             "sample": sample,
+            "show": show,
             "score": score,
             "train": _train_command(sys.argv[1:]),
             "resume": resume,
@@ -104,6 +106,23 @@ def sample(
             console.print_json({"index": index, "tokens": ids, "mask": marks})
         else:
             console.print_window(built, index, ids, marks)
+
+
+def show(
+    task: TaskName,
+    settings: Set = (),
+    seed: Annotated[int, arg(help="Of the stream.")] = 0,
+    split: Annotated[str, arg(help="train or eval.")] = "train",
+    index: Annotated[int, arg(help="Index of the window.")] = 0,
+    query: Annotated[int, arg(help="Which of the window's questions, from 0 on.")] = 0,
+    out: Annotated[Path | None, arg(help="An .svg file; by default <task>.svg here.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw one question of a task with its answer, as an SVG picture."""
+    built = _task(task, settings)
+    path = out or Path(f"{built.name}.svg")
+    write_picture(picture(built, seed, index, require_split(split), query), path)
+    console.print_json({"picture": str(path)}) if as_json else print(f"picture: {path.resolve()}")
 
 
 def score(task: TaskName, settings: Set = (), as_json: Json = False) -> None:
