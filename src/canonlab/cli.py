@@ -14,7 +14,7 @@ import tyro
 import yaml
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
-from canonlab import benchmarks, console, reports
+from canonlab import benchmarks, console, datasets, reports
 from canonlab.errors import InputError, require_integer, unknown
 from canonlab.models.presets import ModelConfig
 from canonlab.pictures import picture, write_picture
@@ -22,6 +22,7 @@ from canonlab.sweeps.recipe import load_recipe, read_run_config, run_config
 from canonlab.sweeps.serial import run_all
 from canonlab.tasks.base import Task, require_split
 from canonlab.tasks.catalog import TASKS
+from canonlab.tasks.check import check_task
 from canonlab.training.backend import environment
 from canonlab.training.config import BackendConfig, RunConfig, TaskConfig, TrainingConfig
 from canonlab.training.loop import Diverged, Interrupted, evaluate_checkpoint, train
@@ -42,6 +43,8 @@ def main() -> NoReturn:
             "sample": sample,
             "show": show,
             "score": score,
+            "check-task": check,
+            "export-data": export_data,
             "train": _train_command(sys.argv[1:]),
             "resume": resume,
             "eval": evaluate,
@@ -144,6 +147,44 @@ def score(task: TaskName, settings: Set = (), as_json: Json = False) -> None:
             print(f"{'right' if verdict.right else 'wrong'}: {verdict.why}")
     summary = {"right": right, "count": len(pairs), "share": right / len(pairs)}
     console.print_json(summary) if as_json else print(f"{right} of {len(pairs)} right")
+
+
+def check(
+    task: TaskName,
+    settings: Set = (),
+    seed: Annotated[int, arg(help="Of the stream.")] = 0,
+    windows: Annotated[int, arg(help="Evaluation windows.")] = 8,
+    as_json: Json = False,
+) -> None:
+    """Whether a task keeps its promises: data by index, mask, vocabulary, scorer, evaluation. Status 1 if not."""
+    checks = check_task(_task(task, settings), seed, windows)
+    failed = any(found.passed is False for found in checks)
+    if as_json:
+        console.print_json({"passed": not failed, "checks": [found._asdict() for found in checks]})
+    else:
+        console.print_checks(checks)
+    if failed:
+        sys.exit(1)
+
+
+def export_data(
+    task: TaskName,
+    out: Annotated[Path, arg(help="The file.")],
+    count: Annotated[int, arg(help="How many windows.")],
+    settings: Set = (),
+    format: Annotated[str, arg(help="parquet or jsonl.")] = "parquet",
+    seed: Annotated[int, arg(help="Of the stream.")] = 0,
+    split: Annotated[str, arg(help="train or eval.")] = "train",
+    start: Annotated[int, arg(help="Index of the first window.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Write windows of a task to a file for other programs."""
+    built, part = _task(task, settings), require_split(split)
+    described = datasets.export(built, out, format, count=count, seed=seed, split=part, start=start)
+    if as_json:
+        console.print_json({"out": str(out), "format": format, **described})
+    else:
+        print(f"{count} windows of {built.context} tokens: {out}")
 
 
 def _train_command(argv: Sequence[str]) -> Any:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from canonlab.tasks.base import Task
+from canonlab.tasks.check import Check
 from canonlab.training.run import Run
 
 PLAIN_LINE_SECONDS = 10.0
@@ -141,6 +142,12 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         table.add_row(*map(_cell, row.values()))
     Console(highlight=False).print(table)
+
+
+def print_checks(checks: Sequence[Check]) -> None:
+    """What was checked and seen, a row each, and what to do about what failed."""
+    words = {True: "ok", False: "FAILED", None: "not checked"}
+    print_rows([{"check": c.name, "result": words[c.passed], "seen": c.seen, "what to do": c.advice} for c in checks])
 
 
 def _cell(value: Any) -> str:

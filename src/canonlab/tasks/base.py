@@ -102,6 +102,13 @@ class Verdict(NamedTuple):
     why: str
 
 
+class Example(NamedTuple):
+    """A prompt and a right answer to it, as `Task.score` takes them."""
+
+    prompt: list[int]
+    answer: list[int]
+
+
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
     """What `Task.evaluate` found. `headline` names the metrics to quote, the first of them the main one.
@@ -198,6 +205,10 @@ class Task(ABC):
     @abstractmethod
     def score(self, prompt: Sequence[int], answer: Sequence[int]) -> Verdict:
         """Judge one answer to one prompt, strictly. A malformed prompt is an InputError."""
+
+    def examples(self, tokens: Sequence[int]) -> list[Example]:
+        """The prompts with their answers in one window, those that it holds whole; none if the task doesn't tell."""
+        return []
 
     def warnings(self) -> list[str]:
         """What a user should know of these parameters before a run, a line each (e.g. a share of answers cut)."""

@@ -13,6 +13,7 @@ from canonlab.data.random import Int, shuffle, stream
 from canonlab.errors import InputError, require_integer
 from canonlab.tasks.base import (
     Evaluation,
+    Example,
     Generate,
     Model,
     Role,
@@ -159,6 +160,11 @@ class Copy(Task):
         wrong = next(i for i in range(self.N) if given[i] != numbers[i])
         found = self.vocabulary.names(answer[wrong : wrong + 1])[0]
         return Verdict(False, f"number {wrong + 1} of the copy is {name([numbers[wrong]])}, not {found}")
+
+    def examples(self, tokens: Sequence[int]) -> list[Example]:
+        """The whole copies of a window."""
+        whole = [list(tokens[i * self.length : (i + 1) * self.length]) for i in range(self.instances)]
+        return [Example(instance[: -self.N], instance[-self.N :]) for instance in whole]
 
     def coincidence(self, training_windows: int) -> float:
         """At most this share of the evaluation instances is in so many training windows: their instances / N!."""

@@ -7,6 +7,12 @@ from canonlab.tasks.base import Token, Vocabulary, require_token_ids
 from canonlab.tasks.names import Names
 
 
+def instances(tokens: Sequence[int], first: int) -> list[list[int]]:
+    """A window cut before every `first`, the token that begins an instance; the last part may lack its end."""
+    starts = [position for position, token in enumerate(tokens) if token == first]
+    return [list(tokens[start:stop]) for start, stop in zip(starts, [*starts[1:], len(tokens)], strict=True)]
+
+
 class PromptReader:
     """A prompt's ids and the position of the next one to read. InputError for what is no id of the vocabulary."""
 

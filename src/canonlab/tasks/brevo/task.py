@@ -10,13 +10,14 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from canonlab.errors import InputError, require_integer, unknown
-from canonlab.tasks.base import Evaluation, Generate, Model, Role, Split, Task, Verdict, Vocabulary, Windows
+from canonlab.tasks.base import Evaluation, Example, Generate, Model, Role, Split, Task, Verdict, Vocabulary, Windows
 from canonlab.tasks.brevo import kernels
-from canonlab.tasks.brevo.kernels import ANSWER, DEGREE, EOS
+from canonlab.tasks.brevo.kernels import ANSWER, BOS, DEGREE, EOS
 from canonlab.tasks.brevo.score import judge, read_prompt
 from canonlab.tasks.evaluation import evaluation_batches, generator
 from canonlab.tasks.metrics import count_for_half_width, share, union_bound
 from canonlab.tasks.names import Names, require_lengths, require_names
+from canonlab.tasks.prompts import instances
 from canonlab.tasks.sizes import SMALLEST, size_thresholds
 
 Query = Literal["last-quarter", "last"]
@@ -169,6 +170,10 @@ class Brevo(Task):
         any acyclic one of up to N vertices, so degrees may be higher than the generator's.
         """
         return judge(self.vocabulary, self.names, read_prompt(self.vocabulary, self.names, self.N, prompt), answer)
+
+    def examples(self, tokens: Sequence[int]) -> list[Example]:
+        """The whole instances of a window."""
+        return [Example(*whole) for part in instances(tokens, BOS) if (whole := first_instance(part))]
 
     def warnings(self) -> list[str]:
         """A line with the share of evaluation instances that no window can hold whole, if a sample has any."""

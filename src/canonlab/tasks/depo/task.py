@@ -3,19 +3,21 @@
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 
 from canonlab.errors import InputError, require_integer
-from canonlab.tasks.base import Evaluation, Generate, Model, Role, Split, Task, Verdict, Vocabulary, Windows
+from canonlab.tasks.base import Evaluation, Example, Generate, Model, Role, Split, Task, Verdict, Vocabulary, Windows
 from canonlab.tasks.depo import kernels
 from canonlab.tasks.depo.answers import count_right, find_answers
 from canonlab.tasks.depo.score import judge
 from canonlab.tasks.evaluation import evaluation_batches, predictor
 from canonlab.tasks.metrics import count_for_half_width, share, union_bound
 from canonlab.tasks.names import Names, require_lengths, require_names
+from canonlab.tasks.prompts import instances
 from canonlab.tasks.sizes import SMALLEST, size_thresholds
 
 LIMIT = 10**6
@@ -168,6 +170,16 @@ class Depo(Task):
         The prompt is one instance up to an <ans>; earlier queries in it may have any answer, n may be 3..N.
         """
         return judge(self.vocabulary, self.names, self.N, prompt, answer)
+
+    def examples(self, tokens: Sequence[int]) -> list[Example]:
+        """The queries of a window, each with all that precedes it in its instance, whose answers are whole."""
+        found = []
+        for instance in instances(tokens, kernels.BOS):
+            for position, token in enumerate(instance, start=1):
+                if token == kernels.ANSWER:
+                    with suppress(ValueError):  # the window's end cuts the answer
+                        found.append(Example(instance[:position], list(self.names.read(instance, position))))
+        return found
 
     def warnings(self) -> list[str]:
         """A line with the share of evaluation instances that no window can hold whole, if there are any."""

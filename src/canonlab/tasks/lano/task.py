@@ -10,6 +10,7 @@ import numpy as np
 from canonlab.errors import InputError, require_integer
 from canonlab.tasks.base import (
     Evaluation,
+    Example,
     Generate,
     Model,
     Role,
@@ -27,6 +28,7 @@ from canonlab.tasks.lano.evaluate import divergences, first_sentences, judge_wri
 from canonlab.tasks.lano.grammar import Grammar, read_grammar
 from canonlab.tasks.lano.parser import Parser
 from canonlab.tasks.metrics import count_for_half_width, mean, share
+from canonlab.tasks.prompts import instances
 
 CUT = 50
 """How many tokens of a sentence a continuation is given; half of the sentence when that is less."""
@@ -179,6 +181,10 @@ class Lano(Task):
         fitting, edits = self.parser.fitting(sentence), self.parser.edits(sentence)
         what = "unfinished" if fitting == len(sentence) else f"no sentence begins with its first {fitting + 1} tokens"
         return Verdict(False, f"{what}; {edits} edit{'s' * (edits > 1)} away from a sentence")
+
+    def examples(self, tokens: Sequence[int]) -> list[Example]:
+        """The whole sentences of a window, each after <bos> alone."""
+        return [Example(part[:1], part[1:]) for part in instances(tokens, kernels.BOS)[:-1]]
 
     def warnings(self) -> list[str]:
         """A line with the share of sentences that no window can hold whole, if it is not small."""

@@ -7,11 +7,12 @@ from functools import cached_property
 from typing import ClassVar
 
 from canonlab.errors import InputError, require_integer
-from canonlab.tasks.base import Evaluation, Generate, Model, Role, Split, Task, Verdict, Vocabulary, Windows
+from canonlab.tasks.base import Evaluation, Example, Generate, Model, Role, Split, Task, Verdict, Vocabulary, Windows
 from canonlab.tasks.evaluation import Predict, evaluation_batches, predictor
 from canonlab.tasks.mano import kernels
 from canonlab.tasks.mano.score import judge
 from canonlab.tasks.metrics import Metric, count_for_half_width, share, union_bound
+from canonlab.tasks.prompts import instances
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,6 +134,11 @@ class Mano(Task):
         The prompt is one instance up to <ans>, of any length l in 1..L.
         """
         return judge(self.vocabulary, prompt, answer)
+
+    def examples(self, tokens: Sequence[int]) -> list[Example]:
+        """The whole expressions of a window with their values."""
+        known = [instance for instance in instances(tokens, kernels.BOS) if kernels.ANSWER in instance[:-1]]
+        return [Example(instance[:-1], instance[-1:]) for instance in known]
 
     def coincidence(self, training_windows: int) -> float:
         """At most this share of the evaluation instances occurs in so many training windows.
