@@ -14,7 +14,7 @@ import tyro
 import yaml
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
-from canonlab import benchmarks, console, datasets, reports
+from canonlab import __version__, benchmarks, console, datasets, reports
 from canonlab.errors import InputError, require_integer, unknown
 from canonlab.models.presets import ModelConfig
 from canonlab.pictures import picture, write_picture
@@ -37,6 +37,9 @@ RunPath = Annotated[Positional[Path], arg(metavar="RUN", help="A run folder.")]
 
 def main() -> NoReturn:
     """Entry point of the `canonlab` command."""
+    if sys.argv[1:] == ["--version"]:
+        print(f"canonlab {__version__}")
+        sys.exit(0)
     try:
         commands = {
             "tasks": tasks,
@@ -59,6 +62,8 @@ def main() -> NoReturn:
         _stop(2, error)
     except Interrupted as stopped:
         _stop(0, stopped)
+    except KeyboardInterrupt:
+        _stop(130, "interrupted")
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
@@ -198,7 +203,7 @@ def _train_command(argv: Sequence[str]) -> Any:
         task: TaskName = default_task,
         settings: Set = sets,
         config: Annotated[
-            Path | None, arg(help="YAML of one run, as a recipe without a grid; flags go before it.")
+            Path | None, arg(help="YAML of one run, as a recipe without a grid; flags override it.")
         ] = None,
         out: Annotated[
             Path | None, arg(help="The run folder; by default one below runs/, named after the run.")
@@ -244,7 +249,7 @@ def evaluate(
     require_integer("windows", windows, 0)
     if seed is not None:
         require_integer("seed", seed, 0)
-    found, step = evaluate_checkpoint(open_run(run), checkpoint, windows or None, seed)
+    found, step = evaluate_checkpoint(open_run(run, from_copies=True), checkpoint, windows or None, seed)
     if as_json:
         console.print_json({"checkpoint": checkpoint, "step": step, **found.plain()})
     else:
@@ -304,9 +309,9 @@ def bench(
         console.print_rows(rows)
 
 
-def _stop(status: int, reason: BaseException) -> NoReturn:
+def _stop(status: int, reason: object) -> NoReturn:
     text = " ".join(str(reason).split())
-    print(f"canonlab: {text}" if status == 0 else f"canonlab: error: {text}", file=sys.stderr)
+    print(f"canonlab: error: {text}" if status in (1, 2) else f"canonlab: {text}", file=sys.stderr)
     sys.exit(status)
 
 

@@ -69,9 +69,10 @@ class Progressing:
         self.facts = {"loss": "", "speed": "", "accuracy": ""}
         self.steps, self.first, self.began = run.plan.config.training.steps, step, time.monotonic()
         self.row = self.bar.add_task(run.plan.name.rsplit("-", 1)[0], total=self.steps, completed=step, facts="")
-        backend = run.plan.backend
+        backend, config = run.plan.backend, run.plan.config.training
         self.message(
-            f"{run.folder}: from step {step} on {backend.device}, {backend.precision}, "
+            f"{run.folder}: step {step} of {self.steps:,} on {config.batch} x {run.plan.task.context:,} tokens each, "
+            f"{backend.device}, {backend.precision}, "
             f"{'compiled' if backend.compile else 'eager'}, {backend.threads} threads, Canon by {backend.canon}"
         )
 

@@ -51,6 +51,8 @@ def load_plugin(reference: str) -> Plugin:
     cls = getattr(module, class_name, None)
     if not isinstance(cls, type):
         own = [name for name, value in vars(module).items() if _defined_in(value, module.__name__)]
+        if not own:
+            raise InputError(f"{file} defines no class, so none called {class_name!r}")
         raise unknown(f"class in {file}", class_name, own)
     return Plugin(path.resolve(), class_name, source, cls)
 

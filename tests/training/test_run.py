@@ -12,6 +12,7 @@ import pytest
 from canonlab.errors import InputError
 from canonlab.models.presets import ModelConfig
 from canonlab.training.config import RunConfig, TaskConfig
+from canonlab.training.lock import locked
 from canonlab.training.loop import Interrupted, train
 from canonlab.training.run import create_run, open_run, plan_run
 from tiny_runs import Recorder, tiny_config
@@ -106,7 +107,7 @@ def test_a_kill_before_the_configuration_is_written_leaves_nothing_in_the_way(fo
     (folder / "sources").mkdir(parents=True)
     (folder / ".config.json.17.42").write_text('{"form')
     train(create_run(tiny_config(), folder), recorder)
-    assert not [path for path in folder.rglob(".*") if path.is_file()]
+    assert [path.name for path in folder.rglob(".*") if path.is_file()] == [".lock"]
 
 
 def test_a_place_where_no_folder_can_be_made_is_refused(tmp_path: Path) -> None:
@@ -183,6 +184,7 @@ def test_an_edited_source_is_refused(tmp_path: Path, folder: Path) -> None:
     assert plan_run(config).identity != before
     with pytest.raises(InputError, match="not the source that this run began with"):
         open_run(folder)
+    assert open_run(folder, from_copies=True).plan.identity == before
 
 
 def test_a_run_folder_can_be_moved(folder: Path, tmp_path: Path, recorder: Recorder) -> None:
@@ -202,6 +204,25 @@ def test_a_truncated_checkpoint_is_refused_by_name(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(InputError, match="last.safetensors is damaged"):
         train(open_run(folder), Recorder())
+
+
+def test_one_flipped_bit_of_a_checkpoint_is_noticed(folder: Path) -> None:
+    run = create_run(tiny_config(), folder)
+    train(run, Recorder())
+    (folder / "result.json").unlink()
+    path = folder / "checkpoints" / "last.safetensors"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="bytes are not those that were written"):
+        train(open_run(folder), Recorder())
+
+
+def test_two_processes_do_not_work_on_one_run(folder: Path) -> None:
+    run = create_run(tiny_config(), folder)
+    with locked(folder), pytest.raises(InputError, match="another process is working"):
+        train(run, Recorder())
+    assert train(run, Recorder())["format"] == 1
 
 
 def test_a_checkpoint_of_another_run_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -83,12 +83,23 @@ class ModelConfig:
         return DecoderConfig(vocabulary, size.layers, size.width, intermediate, mixer, canon)
 
 
+def _fits(value: Any, declared: Any) -> bool:
+    """Whether a value has the plain type that a field declares; other declarations are the mixer's own to check."""
+    if declared not in (int, float, bool, str):
+        return True
+    if isinstance(value, bool):
+        return declared is bool
+    return isinstance(value, int | float if declared is float else declared)
+
+
 def _mixer(model: str, arguments: Mapping[str, Any], size: Size, conv1d: bool) -> MixerConfig:
     """The mixer class of `model` and its arguments: preset, then the size's heads and point b, then the user's."""
     if is_plugin(model):
         preset = MixerConfig(load_plugin(model).cls)
     elif model in PRESETS:
         preset = PRESETS[model]
+    elif model.endswith(".py"):
+        raise InputError(f"model = {model!r}: name the class too, as {model}:MyMixer")
     else:
         raise unknown("model", model, [*PRESETS, "path.py:Class"])
     config = getattr(preset.cls, "Config", None)
@@ -100,6 +111,10 @@ def _mixer(model: str, arguments: Mapping[str, Any], size: Size, conv1d: bool) -
     for key in arguments:
         if key not in allowed:
             raise unknown(f"mixer argument of {preset.cls.__name__}", key, allowed)
+    for field in dataclasses.fields(config):
+        if field.name in arguments and not _fits(arguments[field.name], field.type):
+            wanted = getattr(field.type, "__name__", field.type)
+            raise InputError(f"mixer argument {field.name} = {arguments[field.name]!r}: must be of type {wanted}")
     if conv1d and "conv1d" not in allowed:
         raise InputError(f"canon: the mixer {preset.cls.__name__} has no point b (no short convolution of its own)")
     facts = {"heads": size.heads, "conv1d": conv1d}

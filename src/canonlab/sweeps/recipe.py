@@ -110,7 +110,10 @@ def _load(reference: str) -> dict[str, Any]:
 def _read(reference: str) -> str:
     path = Path(reference)
     if path.is_file():
-        return path.read_text(encoding="utf-8")
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            raise InputError(f"{reference} cannot be read as UTF-8 text") from None
     name = reference.removeprefix("recipes/").removesuffix(".yaml")
     if name in shipped_recipes():
         return files("canonlab.recipes").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
@@ -143,7 +146,7 @@ def _check_keys(cls: type, content: Mapping[str, Any], where: str) -> None:
     types = {field.name: field.type for field in dataclasses.fields(cls)}
     for key, value in content.items():
         if key not in types:
-            raise unknown(f"field {where}".strip(), key, types)
+            raise unknown(f"field of {where.rstrip('.')}" if where else "field", key, types)
         inner = types[key]
         if isinstance(inner, type) and dataclasses.is_dataclass(inner) and isinstance(value, Mapping):
             _check_keys(inner, value, f"{where}{key}.")

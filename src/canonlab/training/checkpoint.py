@@ -18,6 +18,9 @@ from canonlab.training.files import FORMAT, check_format, replacing
 MODEL, OPTIMIZER, RANDOM = "model/", "optimizer/", "random/"
 
 
+REMEDY = "put a copy in its place, or delete the file to begin the run anew"
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """Named tensors, and the facts that belong to them: step, data hash, identity, ..."""
@@ -51,7 +54,8 @@ class SafetensorsStore:
     def save(self, name: str, checkpoint: Checkpoint) -> None:
         """See CheckpointStore."""
         tensors = {key: t.detach().cpu().contiguous().clone() for key, t in checkpoint.tensors.items()}
-        metadata = {"canonlab": json.dumps({"format": FORMAT, **checkpoint.facts})}
+        facts = {"format": FORMAT, "sha256": tensors_hash(tensors), **checkpoint.facts}
+        metadata = {"canonlab": json.dumps(facts)}
         self.folder.mkdir(exist_ok=True)
         with replacing(self.path(name)) as temporary:
             try:
@@ -69,10 +73,10 @@ class SafetensorsStore:
                 facts = json.loads((file.metadata() or {}).get("canonlab", "{}"))
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no mapping)
         except (SafetensorError, ValueError, OSError) as error:
-            raise InputError(
-                f"checkpoint {path} is damaged ({error}); restore it from a copy, or start the run anew"
-            ) from None
+            raise InputError(f"checkpoint {path} is damaged ({error}); {REMEDY}") from None
         check_format(path, facts.pop("format", None))
+        if facts.pop("sha256", None) != tensors_hash(tensors):
+            raise InputError(f"checkpoint {path} is damaged (its bytes are not those that were written); {REMEDY}")
         return Checkpoint(tensors, facts)
 
 
@@ -111,9 +115,14 @@ def restore_model(tensors: Mapping[str, Tensor], model: nn.Module) -> None:
 
 
 def weights_hash(model: nn.Module) -> str:
-    """SHA-256 over all weights by name: name, dtype, shape and bytes of each."""
+    """SHA-256 over all weights of a model, see tensors_hash."""
+    return tensors_hash(model.state_dict())
+
+
+def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over tensors in the order of their names: name, dtype, shape and bytes of each."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -87,7 +87,8 @@ class BackendConfig:
 
     Attributes:
         device: auto (cuda, else mps, else cpu) or a PyTorch device.
-        precision: bf16 is autocast over fp32 weights; auto takes it where the hardware multiplies bf16.
+        precision: bf16 is autocast over fp32 weights; auto takes it where the hardware multiplies bf16 (on a CPU from
+            width 64 on).
         compile: Whether each block goes through torch.compile; auto leaves small models eager.
         threads: Of CPU arithmetic; 0 for all cores.
     """

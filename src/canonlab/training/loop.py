@@ -31,6 +31,7 @@ from canonlab.training.checkpoint import (
     weights_hash,
 )
 from canonlab.training.files import read_json, remove_leftovers, write_json
+from canonlab.training.lock import locked
 from canonlab.training.metrics_log import MetricsLog
 from canonlab.training.optimizer import build_optimizer, learning_rate
 from canonlab.training.run import Run
@@ -70,6 +71,11 @@ def train(run: Run, listener: Listener, command: str = "") -> dict[str, Any]:
     """
     if run.done:
         return run.result()
+    with locked(run.folder):
+        return _train(run, listener, command)
+
+
+def _train(run: Run, listener: Listener, command: str) -> dict[str, Any]:
     for note in run.plan.notes:
         listener.message(note)
     torch.set_num_threads(run.plan.backend.threads)

@@ -158,15 +158,22 @@ def _config_file(plan: Plan) -> dict[str, Any]:
     return {"identity": plan.identity, "name": plan.name, "asked": asked, "config": plan.content}
 
 
-def open_run(folder: Path) -> Run:
-    """The run in an existing folder. InputError when its configuration, or a user's source, is not what it was."""
+def open_run(folder: Path, *, from_copies: bool = False) -> Run:
+    """The run in an existing folder. InputError when its configuration, or a user's source, is not what it was.
+
+    `from_copies` loads a user's sources from the folder's copies: to look at a run whose sources were edited since.
+    """
     if not (folder / "config.json").exists():
         raise InputError(f"{folder} is not a run folder: it has no config.json")
     file = read_json(folder / "config.json")
     try:
         asked = file["asked"]
-        asked["task"]["name"] = _source_path(folder, asked["task"]["name"], file["config"]["task"]["source"])
-        asked["model"]["model"] = _source_path(folder, asked["model"]["model"], file["config"]["model"]["source"])
+        asked["task"]["name"] = _source_path(
+            folder, asked["task"]["name"], file["config"]["task"]["source"], from_copies
+        )
+        asked["model"]["model"] = _source_path(
+            folder, asked["model"]["model"], file["config"]["model"]["source"], from_copies
+        )
         config = RunConfig(
             TaskConfig(**asked["task"]), ModelConfig(**asked["model"]), TrainingConfig(**asked["training"])
         )
@@ -182,13 +189,13 @@ def open_run(folder: Path) -> Run:
     return Run(folder, plan)
 
 
-def _source_path(folder: Path, reference: str, source: dict[str, str] | None) -> str:
+def _source_path(folder: Path, reference: str, source: dict[str, str] | None, from_copies: bool) -> str:
     """Where to load a user's file from: where it was, or the folder's copy if it is gone; never one that changed."""
     if source is None:
         return reference
     file, _, class_name = reference.rpartition(":")
     copy = folder / "sources" / Path(file).name
-    path = Path(file) if Path(file).exists() else copy
+    path = copy if from_copies or not Path(file).exists() else Path(file)
     reference = f"{path}:{class_name}"
     if load_plugin(reference).sha256 != source["sha256"]:
         raise InputError(
