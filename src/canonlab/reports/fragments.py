@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from canonlab.reports.groups import Row, Section
+from canonlab.reports.instance import instance_html
 from canonlab.reports.load import Run
 from canonlab.reports.markup import Markup, join, tag
 from canonlab.reports.notes import section_notes
@@ -41,6 +42,7 @@ def section_html(section: Section, number: int, styles: Sequence[LineStyle]) -> 
         "section",
         tag("h2", name, " ", tag("small", settings_text(section.parameters)), id=f"task-{number}"),
         tag("p", "All rows: ", settings_text(section.quoted), ".", class_="hint") if section.quoted else "",
+        instance_html(section),
         _results(section, styles),
         tag("ul", *(tag("li", note) for note in section_notes(section)), class_="notes"),
         tag("h3", "Learning curves"),
