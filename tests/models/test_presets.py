@@ -89,6 +89,12 @@ def test_a_users_mixer_is_built_with_its_arguments(tmp_path: Path) -> None:
     assert config.build().blocks[0].mixer.scale == 0.5  # type: ignore[union-attr]
 
 
+def test_a_mixer_without_state_trains_but_cannot_decode(tmp_path: Path) -> None:
+    model = ModelConfig(model=plugin(tmp_path), size="1L32D").decoder(10).build()
+    with pytest.raises(InputError, match="RunningMean has no init_state"):
+        model.init_state(1, 8)
+
+
 def test_point_b_needs_a_mixer_that_places_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="RunningMean has no point B"):
         ModelConfig(model=plugin(tmp_path), size="1L32D", canon="ABCD").decoder(10).check()

@@ -20,13 +20,3 @@ TRAINING: dict[str, dict[str, Any]] = {
     **{f"lano-{grammar}": LANO for grammar in GRAMMARS},
     "mano": {"steps": 80_000, "batch": 64, "lr": 3e-4, "weight_decay": 0.1},
 }
-
-LEARNING_RATES: dict[str, tuple[float, ...]] = {
-    "brevo1": (3e-4, 5e-4, 1e-3, 2e-3),
-    "brevo2": (3e-4, 5e-4, 1e-3, 2e-3),
-    "copy": (5e-4, 1e-3, 2e-3, 5e-3),
-    "depo1": (3e-4, 5e-4, 1e-3, 2e-3),
-    "depo2": (3e-4, 5e-4, 1e-3, 2e-3),
-    **{f"lano-{grammar}": (2e-4, 3e-4, 5e-4, 1e-3) for grammar in GRAMMARS},
-    "mano": (1e-4, 2e-4, 3e-4, 5e-4),
-}

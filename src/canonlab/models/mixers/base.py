@@ -1,5 +1,6 @@
 """The contract of a sequence mixer, built in or a user's own."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from canonlab.canon import Canon
+from canonlab.errors import InputError
 from canonlab.models.canon_points import NoCanon
 
 CanonFactory = Callable[[int], Canon | NoCanon]
@@ -16,7 +18,7 @@ MixerState = dict[str, Any]
 """A nested dict of tensors, each with the batch first: fixed in size, updated in place."""
 
 
-class Mixer(nn.Module):
+class Mixer(nn.Module, ABC):
     """Mixes information along time: x (batch, time, width) -> y (batch, time, width), causally.
 
     A mixer class has a frozen dataclass `Config` with a field `width`; its other fields are the arguments that a user
@@ -33,6 +35,7 @@ class Mixer(nn.Module):
 
     Config: ClassVar[type]
 
+    @abstractmethod
     def forward(
         self, x: Tensor, segment_ids: Tensor | None, state: MixerState | None
     ) -> tuple[Tensor, MixerState | None]:
@@ -42,8 +45,9 @@ class Mixer(nn.Module):
         nobody may see; None is one segment, 0. state: what `init_state` gave, updated in place and returned; x then
         continues what the state has seen. Any chunking of a sequence gives the same outputs as the whole.
         """
-        raise NotImplementedError(f"{type(self).__name__}.forward")
 
     def init_state(self, batch: int, max_len: int, dtype: torch.dtype, device: torch.device) -> MixerState:
-        """The state before the first token, for up to `max_len` tokens."""
-        raise NotImplementedError(f"{type(self).__name__}.init_state")
+        """The state before the first token, for up to `max_len` tokens. A mixer without one cannot decode cached."""
+        raise InputError(
+            f"the mixer {type(self).__name__} has no init_state: it trains, but cannot decode with a cache"
+        )
