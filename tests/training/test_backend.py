@@ -18,31 +18,31 @@ def capable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_large_model_is_compiled_in_bf16_and_a_tiny_one_is_not() -> None:
-    large, _ = resolve_backend(CPU, "8L512D")
+    large, _ = resolve_backend(CPU, 512)
     assert (large.precision, large.compile, large.threads) == ("bf16", True, torch.get_num_threads())
-    tiny, _ = resolve_backend(CPU, "1L32D2H")
+    tiny, _ = resolve_backend(CPU, 32)
     assert (tiny.precision, tiny.compile) == ("fp32", False)
 
 
 def test_what_was_asked_for_is_taken() -> None:
     asked = BackendConfig(device="cpu", precision="bf16", compile="on", threads=3)
-    found, notes = resolve_backend(asked, "1L32D2H")
+    found, notes = resolve_backend(asked, 32)
     assert (found.precision, found.compile, found.threads, notes) == ("bf16", True, 3, [])
 
 
 def test_hardware_without_bf16_gets_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend, "_multiplies_bf16", lambda device: False)
-    assert resolve_backend(CPU, "8L512D")[0].precision == "fp32"
+    assert resolve_backend(CPU, 512)[0].precision == "fp32"
 
 
 def test_without_a_compiler_blocks_are_eager_and_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend, "_can_compile", lambda device: False)
-    found, notes = resolve_backend(CPU, "8L512D")
+    found, notes = resolve_backend(CPU, 512)
     assert not found.compile
     assert len(notes) == 1
     assert "C++ compiler" in notes[0]
     with pytest.raises(InputError, match="needs a C\\+\\+ compiler"):
-        resolve_backend(BackendConfig(device="cpu", compile="on"), "8L512D")
+        resolve_backend(BackendConfig(device="cpu", compile="on"), 512)
 
 
 def test_no_compiler_on_the_path_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,4 +53,4 @@ def test_no_compiler_on_the_path_is_noticed(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_an_unusable_device_is_named() -> None:
     with pytest.raises(InputError, match="device = 'abacus'"):
-        resolve_backend(BackendConfig(device="abacus"), "8L512D")
+        resolve_backend(BackendConfig(device="abacus"), 512)

@@ -239,3 +239,16 @@ def test_configs_are_plain_json(folder: Path) -> None:
     content = json.loads((folder / "config.json").read_text())
     assert content["config"] == run.plan.content
     assert content["name"].startswith("copy-llama-rope-ABCD-1L16D2H-lr0.01-s0-")
+
+
+def test_steps_follow_from_exposures_where_a_task_has_an_end(tmp_path: Path) -> None:
+    config = tiny_config(steps=0, exposures=3)
+    with pytest.raises(InputError, match="exposures = 3: the task copy never ends, so set steps"):
+        plan_run(config)
+    capo = dataclasses.replace(config, task=TaskConfig("capo", {"N": 20}))
+    run = create_run(capo, tmp_path / "run")
+    windows = run.plan.task.windows_per_exposure
+    assert windows and run.plan.config.training.steps == math.ceil(3 * windows / 4)
+    assert open_run(run.folder).plan.identity == run.plan.identity
+    given = plan_run(dataclasses.replace(capo, training=dataclasses.replace(config.training, steps=7)))
+    assert (given.config.training.steps, given.config.training.exposures) == (7, 0)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from canonlab.models.decoder import Decoder
-from canonlab.models.presets import ModelConfig
+from canonlab.models.presets import ModelConfig, Size
 from canonlab.training.backend import Backend, resolve_backend
 from canonlab.training.config import BackendConfig, TrainingConfig
 from canonlab.training.optimizer import build_optimizer
@@ -150,7 +150,7 @@ def bench_train(threads: int = 1, rounds: int = 5) -> dict[str, list[Row]]:
 
 
 def _step(size: str, canon: str, precision: Any, compiled: Any, threads: int, batch: int, tokens: int) -> Step:
-    backend, _ = resolve_backend(BackendConfig("cpu", precision, compiled, threads), size)
+    backend, _ = resolve_backend(BackendConfig("cpu", precision, compiled, threads), Size.parse(size).width)
     return Step(size, canon, backend, batch, tokens)
 
 

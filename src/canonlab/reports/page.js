@@ -116,6 +116,87 @@
       .then(() => root.dataset.charts++);
   }
 
+  /** Bits against parameters on logarithmic scales, with lines of equal bits per parameter. */
+  function drawCapacity(place, { lines, dots }) {
+    if (!dots.length) {
+      place.textContent = "No run shows any knowledge yet.";
+      place.classList.add("empty");
+      return;
+    }
+    const style = getComputedStyle(root);
+    const soft = style.getPropertyValue("--soft").trim();
+    const xs = dots.map((dot) => dot.x), ys = dots.flatMap((dot) => [dot.y, dot.most]);
+    const [left, right] = [-greatest(xs.map((x) => -x)) / 1.6, greatest(xs) * 1.6];
+    const [bottom, top] = [-greatest(ys.map((y) => -y)) / 1.6, greatest(ys) * 1.25];
+    const guides = lines.map((bits) => ({
+      x: [left, right],
+      y: [bits * left, bits * right],
+      mode: "lines",
+      hoverinfo: "skip",
+      line: { color: soft, width: 1, dash: "dot" },
+    }));
+    const people = [...new Set(dots.map((dot) => dot.people))].sort((a, b) => a - b);
+    const tops = people.map((count) => {
+      const group = dots.filter((dot) => dot.people === count);
+      return {
+        x: [left, right],
+        y: [group[0].most, group[0].most],
+        mode: "lines",
+        hoverinfo: "skip",
+        line: { color: soft, width: 1 },
+      };
+    });
+    const symbols = ["circle", "square", "diamond", "triangle-up", "cross", "x"];
+    const marks = people.map((count, i) => {
+      const group = dots.filter((dot) => dot.people === count);
+      return {
+        x: group.map((dot) => dot.x),
+        y: group.map((dot) => dot.y),
+        error_y: { type: "data", array: group.map((dot) => dot.error ?? 0), thickness: 1, width: 2 },
+        mode: "markers",
+        marker: {
+          symbol: symbols[i % symbols.length],
+          size: 9,
+          color: group.map((dot) => style.getPropertyValue(`--series-${dot.colour}`).trim()),
+        },
+        text: group.map((dot) => `<b>${escape(dot.label)}</b><br>${escape(dot.text)}`),
+        hovertemplate: "%{text}<extra></extra>",
+      };
+    });
+    const note = (text, x, y, extra) =>
+      ({ text, x: Math.log10(x), y: Math.log10(y), showarrow: false, font: { size: 11, color: soft }, ...extra });
+    // A guide's label stands where the guide leaves the chart.
+    const labels = lines
+      .map((bits) => {
+        const x = Math.min(right, top / bits);
+        const inside = x > left && bits * x > bottom;
+        return inside ? note(`${bits} bits`, x, bits * x, { xanchor: "right", yanchor: "bottom" }) : null;
+      })
+      .filter(Boolean);
+    const limits = people.map((count) =>
+      note(`all about ${count.toLocaleString("en")} people`, left, dots.find((dot) => dot.people === count).most,
+        { xanchor: "left", yanchor: "bottom" }));
+    const { margin, paper_bgcolor, plot_bgcolor, font, showlegend, hovermode, hoverlabel, dragmode } =
+      layout("value", [{ x: [1], y: [1] }]);
+    const axis = (text, low, high) => ({
+      type: "log",
+      range: [Math.log10(low), Math.log10(high)],
+      title: { text, standoff: 8 },
+      fixedrange: true,
+      zeroline: false,
+      exponentformat: "SI",
+      dtick: high / low > 100 ? 1 : "D2",
+    });
+    Plotly.newPlot(place, [...guides, ...tops, ...marks], {
+      paper_bgcolor, plot_bgcolor, font, showlegend, hovermode, hoverlabel, dragmode,
+      margin: { ...margin, l: 56 },
+      height: 380,
+      annotations: [...labels, ...limits],
+      xaxis: axis("parameters", left, right),
+      yaxis: axis("bits", bottom, top),
+    }, { displayModeBar: false, responsive: true }).then(() => root.dataset.charts++);
+  }
+
   /** A link to what stands behind a number opens the boxes that it stands in. */
   function reveal() {
     const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
@@ -125,9 +206,10 @@
   }
 
   document.addEventListener("DOMContentLoaded", () => {
-    const { sections } = JSON.parse(document.getElementById("data").textContent);
+    const { sections, capacity } = JSON.parse(document.getElementById("data").textContent);
     window.addEventListener("hashchange", reveal);
     reveal();
-    for (const place of document.querySelectorAll(".chart")) draw(place, sections);
+    for (const place of document.querySelectorAll(".chart[data-section]")) draw(place, sections);
+    for (const place of document.querySelectorAll(".capacity")) drawCapacity(place, capacity);
   });
 })();

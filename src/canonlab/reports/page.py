@@ -11,6 +11,7 @@ from typing import Any
 
 from canonlab import __version__
 from canonlab.errors import InputError
+from canonlab.reports.capacity import capacity_data, capacity_html
 from canonlab.reports.fragments import LineStyle, section_html
 from canonlab.reports.groups import Section, sections
 from canonlab.reports.load import Run
@@ -57,8 +58,14 @@ def page_html(runs: Sequence[Run]) -> str:
         lead=join(lead, f", {unfinished} of them unfinished." if unfinished else "."),
         intervals=join(INTERVALS),
         contents=_contents(found) if len(found) > 1 else "",
+        capacity=capacity_html(found),
         sections=join(*(section_html(section, n, styles[n]) for n, section in enumerate(found))),
-        data=script_json({"sections": [_section_data(section, styles[n]) for n, section in enumerate(found)]}),
+        data=script_json(
+            {
+                "capacity": capacity_data(found, [[style.colour for style in lines] for lines in styles]),
+                "sections": [_section_data(section, styles[n]) for n, section in enumerate(found)],
+            }
+        ),
         version=join(__version__),
         style=_resource("page.css"),
         script=_resource("page.js"),

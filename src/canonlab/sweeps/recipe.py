@@ -11,7 +11,7 @@
       training.seed: [0, 1, 2]
 
 Every field of training.config.RunConfig may be set; `grid` names fields whose values are combined, all with all, the
-last one varying fastest. What is not said comes from the task's published hyper-parameters, then from the defaults.
+last one varying fastest. What is not said comes from the task's published model and hyper-parameters, then from the defaults.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from canonlab.errors import InputError, unknown
 from canonlab.training.config import RunConfig
-from canonlab.training.presets import TRAINING
+from canonlab.training.presets import MODEL, TRAINING
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +87,9 @@ def run_config(content: Mapping[str, Any]) -> RunConfig:
     """The typed configuration of one run, over the published hyper-parameters of its task."""
     parts = {"task": {}, "model": {}, "training": {}, **content}
     task = {"name": "", **parts["task"]}
-    merged = {**parts, "task": task, "training": {**TRAINING.get(task["name"], {}), **parts["training"]}}
+    model = {**MODEL.get(task["name"], {}), **parts["model"]}
+    training = {**TRAINING.get(task["name"], {}), **parts["training"]}
+    merged = {**parts, "task": task, "model": model, "training": training}
     _check_keys(RunConfig, merged, "")
     try:
         return TypeAdapter(RunConfig).validate_python(merged)

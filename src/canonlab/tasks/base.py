@@ -147,6 +147,11 @@ class Task(ABC):
     vocabulary: Vocabulary
 
     @property
+    def windows_per_exposure(self) -> int | None:
+        """How many training windows hold everything that the task teaches once; None where there is no such set."""
+        return None
+
+    @property
     def parameters(self) -> dict[str, Any]:
         """The values that define the task, `context` apart."""
         fields = dataclasses.fields(self)  # type: ignore[arg-type]

@@ -14,7 +14,8 @@ import torch
 from canonlab.canon import Canon, choose_backend
 from canonlab.errors import InputError
 from canonlab.models.decoder import Decoder
-from canonlab.models.presets import Size
+from canonlab.models.mixers import fla
+from canonlab.models.mixers.base import Mixer
 from canonlab.training.config import BackendConfig
 
 COMPILE_FROM_WIDTH = 256
@@ -26,13 +27,15 @@ BF16_FROM_WIDTH = 64
 
 @dataclass(frozen=True)
 class Backend:
-    """A device, the dtype of matrix products, whether blocks are compiled, CPU threads, and the Canon kernel."""
+    """A device, the dtype of matrix products, whether blocks are compiled, CPU threads, and what computes Canon layers and
+    linear mixers."""
 
     device: str
     precision: str
     compile: bool
     threads: int
     canon: str
+    linear: str
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context in which forward passes run."""
@@ -41,21 +44,23 @@ class Backend:
         return torch.autocast(torch.device(self.device).type, torch.bfloat16)
 
     def place(self, model: Decoder) -> Decoder:
-        """Move a model to the device, fix the kernel of its Canon layers, and compile its blocks where asked."""
+        """Move a model to the device, fix what computes its layers, and compile its blocks where asked."""
         for module in model.modules():
             if isinstance(module, Canon):
                 module.backend = self.canon
+            elif isinstance(module, Mixer) and hasattr(module, "backend"):
+                module.backend = self.linear
         model.to(self.device)
         if self.compile:
             model.compile_blocks()
         return model
 
 
-def resolve_backend(config: BackendConfig, size: str) -> tuple[Backend, list[str]]:
-    """The backend for a model of `size`, and lines that say what was not available."""
+def resolve_backend(config: BackendConfig, width: int) -> tuple[Backend, list[str]]:
+    """The backend for a model of that width, and lines that say what was not available."""
     notes: list[str] = []
     device = _device(config.device)
-    width, on_cpu = Size.parse(size).width, device.type == "cpu"
+    on_cpu = device.type == "cpu"
     precision: str = config.precision
     if precision == "auto":
         pays = width >= BF16_FROM_WIDTH or not on_cpu
@@ -72,7 +77,12 @@ def resolve_backend(config: BackendConfig, size: str) -> tuple[Backend, list[str
         compile_blocks = False
     threads = config.threads or torch.get_num_threads()
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    return Backend(str(device), precision, compile_blocks, threads, choose_backend(device, dtype)), notes
+    linear: str = config.linear
+    if linear == "auto":
+        linear = "fla" if fla.available(device) else "torch"
+    elif linear == "fla":
+        fla.require(device)
+    return Backend(str(device), precision, compile_blocks, threads, choose_backend(device, dtype), linear), notes
 
 
 def _device(name: str) -> torch.device:

@@ -10,6 +10,7 @@ from canonlab.models.presets import ModelConfig
 Schedule = Literal["cosine", "linear"]
 Precision = Literal["auto", "fp32", "bf16"]
 Switch = Literal["auto", "on", "off"]
+Linear = Literal["auto", "torch", "fla"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +26,8 @@ class TrainingConfig:
     """AdamW and its schedule, evaluation and checkpoints. Source: Part 4.1, appendices A and C.
 
     Attributes:
-        steps: Optimizer steps.
+        steps: Optimizer steps; 0 for as many as `exposures` take.
+        exposures: Times that everything is to be seen, for tasks that teach a fixed set (capo), where steps is 0.
         batch: Windows in each step.
         lr: Peak learning rate.
         seed: Of the data and of the initial weights.
@@ -46,6 +48,7 @@ class TrainingConfig:
     """
 
     steps: int = 10_000
+    exposures: int = 0
     batch: int = 32
     lr: float = 1e-3
     seed: int = 0
@@ -65,8 +68,10 @@ class TrainingConfig:
     log_every: int = 10
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "eval_every", "eval_windows", "checkpoint_every", "log_every"):
+        for name in ("batch", "eval_every", "eval_windows", "checkpoint_every", "log_every"):
             require_integer(name, getattr(self, name), 1)
+        require_integer("exposures", self.exposures, 0)
+        require_integer("steps", self.steps, 0 if self.exposures else 1)
         for name in ("seed", "warmup", "microbatch", "final_windows"):
             require_integer(name, getattr(self, name), 0)
         _require_number("lr", self.lr, above=0)
@@ -91,18 +96,23 @@ class BackendConfig:
             width 64 on).
         compile: Whether each block goes through torch.compile; auto leaves small models eager.
         threads: Of CPU arithmetic; 0 for all cores.
+        linear: What computes linear mixers: torch (chunks in PyTorch, anywhere), or fla (flash-linear-attention, on a
+            GPU); auto takes fla where it can run.
     """
 
     device: str = "auto"
     precision: Precision = "auto"
     compile: Switch = "auto"
     threads: int = 0
+    linear: Linear = "auto"
 
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):
             raise unknown("precision", self.precision, get_args(Precision))
         if self.compile not in get_args(Switch):
             raise unknown("compile", self.compile, get_args(Switch))
+        if self.linear not in get_args(Linear):
+            raise unknown("linear", self.linear, get_args(Linear))
         require_integer("threads", self.threads, 0)
 
 

@@ -30,6 +30,7 @@ from canonlab.training.files import read_json, write_json
 class Plan:
     """A configuration with everything resolved and checked, before anything is written."""
 
+    asked: RunConfig
     config: RunConfig
     task: Task
     decoder: DecoderConfig
@@ -77,15 +78,25 @@ def _short(reference: str) -> str:
 def plan_run(config: RunConfig, backend: Backend | None = None) -> Plan:
     """Resolve and check a configuration. `backend` is given when an existing run's is to be kept."""
     task, task_plugin = load_task(config.task)
+    resolved = dataclasses.replace(config, training=_with_steps(config.training, task))
     decoder = config.model.decoder(len(task.vocabulary))
     decoder.check()
     notes: list[str] = []
     if backend is None:
-        backend, notes = resolve_backend(config.backend, config.model.size)
+        backend, notes = resolve_backend(config.backend, decoder.width)
     plugins = {"task": task_plugin} if task_plugin else {}
     if is_plugin(config.model.model):
         plugins["model"] = load_plugin(config.model.model)
-    return Plan(config, task, decoder, backend, plugins, [*task.warnings(), *notes])
+    return Plan(config, resolved, task, decoder, backend, plugins, [*task.warnings(), *notes])
+
+
+def _with_steps(training: TrainingConfig, task: Task) -> TrainingConfig:
+    """The settings with the steps that their exposures take, when they leave the steps open."""
+    if training.steps:
+        return dataclasses.replace(training, exposures=0)
+    if task.windows_per_exposure is None:
+        raise InputError(f"exposures = {training.exposures}: the task {task.name} never ends, so set steps")
+    return dataclasses.replace(training, steps=-(-training.exposures * task.windows_per_exposure // training.batch))
 
 
 def load_task(config: TaskConfig) -> tuple[Task, Plugin | None]:
@@ -151,7 +162,7 @@ def _holds_other_things(folder: Path) -> bool:
 
 
 def _config_file(plan: Plan) -> dict[str, Any]:
-    asked = dataclasses.asdict(plan.config)
+    asked = dataclasses.asdict(plan.asked)
     for part, plugin in plan.plugins.items():
         key = {"task": "name", "model": "model"}[part]
         asked[part][key] = f"{plugin.path}:{plugin.class_name}"

@@ -1,0 +1,126 @@
+"""The GPU kernels of flash-linear-attention (package `fla-core`), called with this package's shapes and segments.
+
+Each function computes, per head, a linear recurrence over time and returns what its plain PyTorch twin in the mixer's
+own file returns: outputs o (B, T, H, V) in the dtype of v, and the state after the last token (B, H, K, V), float32.
+Legend: B batch, T time, H heads, K key width, V value width, N sequences in a flattened batch.
+
+`segment_ids` (B, T) or None for one segment a row: the recurrence starts anew wherever the id changes along a row.
+`initial_state_BHKV`, or None for zeros, belongs to the first segment of each row; the caller zeroes it for rows whose
+first segment isn't the one that the state has seen.
+
+The package is imported when a kernel first runs; nothing here needs it before.
+"""
+
+import importlib
+import importlib.util
+
+import torch
+from torch import Tensor
+
+from canonlab.errors import InputError
+
+BACKENDS = ("torch", "fla")
+"""What computes a linear mixer: plain PyTorch, on every device, or these kernels."""
+
+
+def available(device: torch.device | str) -> bool:
+    """Whether the kernels can run on the device: the package, Triton and a CUDA device (NVIDIA or AMD) are there."""
+    found = all(importlib.util.find_spec(package) is not None for package in ("fla", "triton"))
+    return torch.device(device).type == "cuda" and torch.cuda.is_available() and found
+
+
+def require(device: torch.device | str) -> None:
+    """InputError where the kernels cannot run on the device, saying what is missing."""
+    if torch.device(device).type != "cuda" or not torch.cuda.is_available():
+        raise InputError(f"mixer backend = 'fla': needs a CUDA device, and this is {device!s} (allowed here: 'torch')")
+    for package, install in (("fla", "fla-core"), ("triton", "triton")):
+        if importlib.util.find_spec(package) is None:
+            raise InputError(f"mixer backend = 'fla': the package {install} is missing: pip install {install}")
+
+
+def gla(
+    q_BTHK: Tensor,
+    k_BTHK: Tensor,
+    v_BTHV: Tensor,
+    log_decay_BTHK: Tensor,
+    scale: float,
+    initial_state_BHKV: Tensor | None,
+    segment_ids: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """S_t = diag(exp(log_decay_t)) S_{t-1} + k_t v_t^T, o_t = scale S_t^T q_t: a decay per key channel."""
+    inputs = {"q": q_BTHK, "k": k_BTHK, "v": v_BTHV, "g": log_decay_BTHK}
+    return _run("fla.ops.gla", "chunk_gla", inputs, scale, initial_state_BHKV, segment_ids)
+
+
+def simple_gla(
+    q_BTHK: Tensor,
+    k_BTHK: Tensor,
+    v_BTHV: Tensor,
+    log_decay_BTH: Tensor,
+    scale: float,
+    initial_state_BHKV: Tensor | None,
+    segment_ids: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """As `gla` with one decay per head: Mamba2's recurrence, with q = C, k = B and v = Delta x."""
+    inputs = {"q": q_BTHK, "k": k_BTHK, "v": v_BTHV, "g": log_decay_BTH}
+    return _run("fla.ops.simple_gla", "chunk_simple_gla", inputs, scale, initial_state_BHKV, segment_ids)
+
+
+def gated_delta(
+    q_BTHK: Tensor,
+    k_BTHK: Tensor,
+    v_BTHV: Tensor,
+    beta_BTH: Tensor,
+    log_decay_BTH: Tensor,
+    scale: float,
+    initial_state_BHKV: Tensor | None,
+    segment_ids: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """S_t = (I - beta_t k_t k_t^T) exp(log_decay_t) S_{t-1} + beta_t k_t v_t^T, o_t = scale S_t^T q_t.
+
+    The state has keys before values, here as everywhere. k is used as it is: normalise before.
+    """
+    inputs = {"q": q_BTHK, "k": k_BTHK, "v": v_BTHV, "g": log_decay_BTH, "beta": beta_BTH}
+    return _run("fla.ops.gated_delta_rule", "chunk_gated_delta_rule", inputs, scale, initial_state_BHKV, segment_ids)
+
+
+@torch.compiler.disable
+def _run(
+    module: str,
+    name: str,
+    inputs: dict[str, Tensor],
+    scale: float,
+    initial_BHKV: Tensor | None,
+    segment_ids: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Call a kernel of the package, on the batch as it is or, with segments, on one flat row of N sequences."""
+    v_BTHV = inputs["v"]
+    batch, time = v_BTHV.shape[:2]
+    require(v_BTHV.device)
+    if v_BTHV.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+        raise InputError(f"mixer backend = 'fla': does not run {v_BTHV.dtype} (allowed: float32, bfloat16, float16)")
+    kernel = getattr(importlib.import_module(module), name)
+    # The kernels multiply q, k and v as they come, so their dtypes must agree; decays and beta stay as precise as given.
+    inputs = inputs | {part: inputs[part].to(v_BTHV.dtype) for part in ("q", "k")}
+    options = {"scale": scale, "output_final_state": True}
+    initial = None if initial_BHKV is None else initial_BHKV.float()
+    if segment_ids is None:
+        return kernel(**inputs, initial_state=initial, **options)
+    boundaries_N, first_B, last_B = sequences(segment_ids)
+    flat = {part: tensor.reshape(1, batch * time, *tensor.shape[2:]) for part, tensor in inputs.items()}
+    if initial is not None:
+        initial = initial.new_zeros(len(boundaries_N) - 1, *initial.shape[1:]).index_copy(0, first_B, initial)
+    o, final_NHKV = kernel(**flat, initial_state=initial, cu_seqlens=boundaries_N, **options)
+    return o.reshape(v_BTHV.shape), final_NHKV[last_B]
+
+
+def sequences(segment_ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Where the N sequences of a batch begin once its rows are laid end to end, and each row's first and last one.
+
+    Returns N + 1 boundaries, the last one B T, and two indices (B,) into the N sequences; all int64.
+    """
+    starts = torch.ones_like(segment_ids, dtype=torch.bool)
+    starts[:, 1:] = segment_ids[:, 1:] != segment_ids[:, :-1]
+    boundaries = torch.cat([starts.flatten().nonzero()[:, 0], torch.tensor([starts.numel()], device=starts.device)])
+    last = starts.sum(1).cumsum(0) - 1
+    return boundaries, last + 1 - starts.sum(1), last

@@ -1,0 +1,97 @@
+"""Bits against parameters: what models know of Capo's people, over all numbers of people on the page.
+
+Source: Allen-Zhu & Li, Physics of Language Models Part 3.3 (arXiv 2404.05405), figure 1.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from canonlab.reports.groups import Row, Section
+from canonlab.reports.load import Run
+from canonlab.reports.markup import Markup, join, tag
+from canonlab.reports.words import si
+
+BITS = "bits"
+"""The metric that makes a section one of capacity."""
+
+LINES = (0.25, 0.5, 1, 2)
+"""Bits per parameter of the guiding lines."""
+
+
+class Point(NamedTuple):
+    """One run: its parameters and the bits that it knows, with their 95% interval."""
+
+    row: Row
+    run: Run
+    people: float
+    parameters: float
+    bits: float
+    low: float
+    high: float
+    most: float
+
+
+def points(section: Section) -> Iterator[Point]:
+    """The runs of a section that know something. Zero bits or fewer are no knowledge, and no place on the scales."""
+    for row in section.rows:
+        for run in row.finished:
+            found = run.evaluation
+            measure = found.metrics.get(BITS) if found else None
+            if found is None or measure is None or not measure.value > 0 or "parameters" not in found.notes:
+                continue
+            low, high = measure.interval or (math.nan, math.nan)
+            parameters = float(found.notes["parameters"])
+            most = parameters * float(found.notes["r_max"])
+            yield Point(row, run, float(found.notes["N"]), parameters, measure.value, low, high, most)
+
+
+def capacity_html(found: Sequence[Section]) -> Markup:
+    """The place of the chart with its words; nothing where no task is one of capacity."""
+    if not any(BITS in section.metrics for section in found):
+        return join("")
+    text = (
+        "Each dot is a run. Grey lines: so many bits for each parameter; published models come to about 1 after 100 "
+        "exposures and to 2 after 1000. The top of the chart for N people is what all facts about them amount to; a "
+        "model that is too large for its people cannot show what it could hold."
+    )
+    place = tag("div", class_="chart capacity", role="img", aria_label="Bits of knowledge against parameters, by run.")
+    return tag(
+        "section",
+        tag("h2", "Knowledge capacity", id="capacity"),
+        tag("p", text, class_="hint"),
+        tag("figure", tag("figcaption", "Bits against parameters"), place, class_="wide"),
+        _unknowing(found),
+        aria_labelledby="capacity",
+    )
+
+
+def capacity_data(found: Sequence[Section], colours: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """What page.js draws; `colours` has the colour of each row, section by section."""
+    dots = []
+    for section, numbers in zip(found, colours, strict=True):
+        colour = {id(row): number for row, number in zip(section.rows, numbers, strict=True)}
+        for point in points(section):
+            error = None if math.isnan(point.high) else (point.high - point.low) / 2
+            known = f"{si(point.bits)} bits in {si(point.parameters)} parameters: {point.bits / point.parameters:.3g} each"
+            label = f"{section.label(point.row)}, {si(point.people)} people, {point.run.state}"
+            dots.append(
+                {
+                    "label": label,
+                    "text": f"{known}; at most {point.most / point.parameters:.3g} for these people",
+                    "colour": colour[id(point.row)],
+                    "people": point.people,
+                    "most": point.most,
+                    "x": point.parameters,
+                    "y": point.bits,
+                    "error": error,
+                }
+            )
+    return {"lines": LINES, "dots": dots}
+
+
+def _unknowing(found: Sequence[Section]) -> Markup:
+    """How many finished runs are left out of the chart since they know nothing."""
+    finished = [run for section in found if BITS in section.metrics for row in section.rows for run in row.finished]
+    absent = len(finished) - sum(1 for section in found for _ in points(section))
+    return tag("p", f"Not drawn: {absent} runs that show no knowledge (0 bits or fewer).", class_="hint") if absent else join("")

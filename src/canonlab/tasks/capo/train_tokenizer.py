@@ -1,0 +1,83 @@
+"""Makes the shipped tokenizer: `python -m canonlab.tasks.capo.train_tokenizer` writes tokenizer.json anew.
+
+It is trained on no sample: a unit counts as often as biographies have it on average.
+"""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from canonlab.tasks.capo.pieces import texts
+from canonlab.tasks.capo.tokenizer import EOS, OWN, byte_symbols, join, spell, units
+
+SIZE = 3300
+"""How many tokens there are: <eos>, the bytes, the merges."""
+
+SCALE = 10**9
+"""The average counts are per this many biographies, which makes them integers, so that ties are exact ties."""
+
+
+def unit_counts() -> Counter[str]:
+    """How often each unit occurs in SCALE biographies, on average."""
+    counts: Counter[str] = Counter()
+    for group in texts():
+        for text in group:
+            for unit in units(text):
+                counts[unit] += SCALE // len(group)
+    return counts
+
+
+def train(counts: Mapping[str, int], merges: int) -> list[tuple[str, str]]:
+    """Byte-pair encoding: `merges` times the pair that is most frequent then (of several, the first in order)."""
+    words = {spell(unit): (list(spell(unit)), count) for unit, count in counts.items()}
+    pairs: Counter[tuple[str, str]] = Counter()
+    places: dict[tuple[str, str], set[str]] = {}
+
+    def add(word: str, sign: int) -> None:
+        tokens, count = words[word]
+        for pair in zip(tokens, tokens[1:], strict=False):
+            pairs[pair] += sign * count
+            places.setdefault(pair, set()).add(word)
+
+    for word in words:
+        add(word, 1)
+    learned: list[tuple[str, str]] = []
+    while len(learned) < merges:
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        learned.append(best)
+        for word in places.pop(best):
+            add(word, -1)
+            words[word] = (join(words[word][0], best), words[word][1])
+            add(word, 1)
+        pairs = +pairs
+    return learned
+
+
+def tokenizer_file(size: int = SIZE) -> str:
+    """The text of the tokenizer.json of the trained tokenizer."""
+    alphabet = sorted(byte_symbols())
+    merges = train(unit_counts(), size - 1 - len(alphabet))
+    vocabulary = [EOS[0], *alphabet, *(left + right for left, right in merges)]
+    eos = {"id": 0, "content": EOS[0], "special": True, "normalized": False}
+    units_of_gpt2 = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    file = {
+        "version": "1.0",
+        "added_tokens": [{**eos, "single_word": False, "lstrip": False, "rstrip": False}],
+        "normalizer": None,
+        "pre_tokenizer": units_of_gpt2,
+        "post_processor": None,
+        "decoder": units_of_gpt2,
+        "model": {
+            "type": "BPE",
+            "vocab": {token: index for index, token in enumerate(vocabulary)},
+            "merges": [f"{left} {right}" for left, right in merges],
+        },
+    }
+    return json.dumps(file, indent=1) + "\n"
+
+
+if __name__ == "__main__":
+    OWN.write_text(tokenizer_file(), "ascii")
+    sys.stdout.write(f"{OWN}\n")
