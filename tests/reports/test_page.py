@@ -68,7 +68,7 @@ def test_says_what_was_run_and_what_came_out(campaign: Path) -> None:
     page = page_of(campaign)
     assert "<h1>Results on Copy and Depo</h1>" in page
     assert "8 runs of 2 architectures on 2 tasks, 1 of them unfinished." in page
-    assert "95% binomial interval within one run" in page and "over seeds" in page
+    assert "95% interval within one run" in page and "over seeds" in page
     assert "4-hop accuracy" in page and "mean of 3" in page and "seed 2, unfinished (430 of 1,000)" in page
     for path in campaign.rglob("result.json"):
         result = json.loads(path.read_text())

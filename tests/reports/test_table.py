@@ -25,7 +25,7 @@ def test_tables_say_all(campaign: Path) -> None:
     assert re.search(r"llama-rope +ABCD +mean of 2 ", text)
     assert re.search(r"seed 0 +\d+\.\d% \[\d+\.\d\.\.\d+\.\d\]", text)
     assert "unfinished" in text and "98.3K" in text
-    assert "95% binomial interval within one run" in text and "over seeds" in text
+    assert "95% interval within one run" in text and "over seeds" in text
     assert text.count("binomial") == 1
 
 

@@ -48,6 +48,36 @@ def test_a_mean_of_one_group_has_no_interval_and_of_none_no_value() -> None:
     assert math.isnan(none.value) and none.count == 0
 
 
+@pytest.mark.parametrize("alike", [0.0, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize(("clusters", "size"), [(10, 10), (64, 10), (250, 2)])
+def test_clustered_intervals_cover_the_truth(clusters: int, size: int, alike: float) -> None:
+    """Rates from 2 to 98%, the members of a cluster correlated by `alike`: on average at least 94% are covered."""
+    rng, covered = np.random.default_rng(0), []
+    for p in np.linspace(0.02, 0.98, 9):
+        for _ in range(200):
+            if alike in (0.0, 1.0):
+                rates = np.full(clusters, p) if alike == 0 else (rng.random(clusters) < p).astype(float)
+            else:
+                strength = 1 / alike - 1
+                rates = rng.beta(p * strength, (1 - p) * strength, clusters)
+            found = share(rng.binomial(size, rates), np.full(clusters, size))
+            covered.append(found.low <= p <= found.high)
+    assert np.mean(covered) >= 0.94
+
+
+def test_a_cluster_counts_for_as_many_answers_as_its_members_differ() -> None:
+    rng = np.random.default_rng(0)
+    count = np.full(1000, 10)
+    alike, apart = share(10 * (rng.random(1000) < 0.5), count), share(rng.binomial(10, 0.5, 1000), count)
+    one = share(500, 1000)
+    assert alike.high - alike.low == pytest.approx(one.high - one.low, rel=0.05)
+    assert apart.high - apart.low == pytest.approx((one.high - one.low) / math.sqrt(10), rel=0.08)
+    assert (alike.count, alike.clusters) == (10_000, 1000)
+    single = share((rng.random(50) < 0.3).astype(np.int64), np.ones(50, np.int64))
+    assert single == share(single.right or 0, 50)
+    assert share(np.array([3, 0]), np.array([4, 0])).clusters == 1
+
+
 def test_nothing_counted() -> None:
     metric = share(0, 0)
     assert math.isnan(metric.value) and (metric.low, metric.high) == (0.0, 1.0)

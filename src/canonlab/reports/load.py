@@ -38,13 +38,17 @@ T = TypeVar("T", str, int, float, dict, list)
 
 @dataclass(frozen=True)
 class Measure:
-    """One metric of one evaluation. Only a share (right out of count) has counts and an interval [low, high]."""
+    """One metric of one evaluation. [low, high] is its interval over so many independent clusters.
+
+    Only a share, right out of count, has counts.
+    """
 
     value: float
     low: float | None = None
     high: float | None = None
     right: int | None = None
     count: int | None = None
+    clusters: int | None = None
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -210,7 +214,7 @@ def _evaluation(record: dict[str, Any], where: str) -> Evaluation:
     metrics = {}
     for name, entry in _field(record, "metrics", dict, where).items():
         value = _field(entry, "value", float, f"{where}: metric {name!r}")
-        metrics[name] = Measure(value, *(entry.get(key) for key in ("low", "high", "right", "count")))
+        metrics[name] = Measure(value, *(entry.get(key) for key in ("low", "high", "right", "count", "clusters")))
     return Evaluation(metrics, tuple(_field(record, "headline", list, where)), record.get("notes") or {})
 
 

@@ -10,8 +10,8 @@ from canonlab.reports.load import Measure
 NOTHING = "–"
 
 INTERVALS = (
-    "Square brackets: 95% binomial interval within one run, that is, how far its finite number of evaluated answers, "
-    "taken as independent, can be off. Mean and min..max: over seeds, that is, how much training once more changes the "
+    "Square brackets: 95% interval within one run, that is, how far its finite number of evaluated answers can be off; "
+    "answers of one window count as much as they differ. Mean and min..max: over seeds, that is, how much training once more changes the "
     "result. Neither says by itself that one row is better than another."
 )
 

@@ -123,19 +123,18 @@ class Copy(Task):
         """
         windows = self.default_windows if windows is None else windows
         prefixes = {f"first_{m}": m for m in (1, 2, 4) if m < self.N} | {"all": self.N}
-        right = dict.fromkeys(prefixes, 0)
-        tokens_right = 0
+        right: dict[str, list[np.ndarray]] = {metric: [] for metric in ("token_accuracy", *prefixes)}
         with predictor(model, len(self.vocabulary)) as predict:
             for tokens in evaluation_batches(self, seed, windows, batch):
                 hits = (predict(tokens) == tokens)[:, : self.instances * self.length]
-                hits = hits.reshape(-1, self.length)[:, -self.N :]
-                tokens_right += int(hits.sum())
+                hits = hits.reshape(len(tokens), self.instances, self.length)[..., -self.N :]
+                right["token_accuracy"].append(hits.sum(axis=(1, 2)))
                 for metric, m in prefixes.items():
-                    right[metric] += int(hits[:, :m].all(axis=1).sum())
-        instances = windows * self.instances
-        metrics = {"token_accuracy": share(tokens_right, instances * self.N)}
-        metrics |= {metric: share(right[metric], instances) for metric in prefixes}
-        return Evaluation(metrics, ("token_accuracy",), {"windows": windows, "instances": instances})
+                    right[metric].append(hits[..., :m].all(axis=-1).sum(axis=1))
+        whole = np.full(windows, self.instances)
+        counts = {"token_accuracy": whole * self.N} | dict.fromkeys(prefixes, whole)
+        metrics = {metric: share(np.concatenate(right[metric]), counts[metric]) for metric in right}
+        return Evaluation(metrics, ("token_accuracy",), {"windows": windows, "instances": windows * self.instances})
 
     def score(self, prompt: Sequence[int], answer: Sequence[int]) -> Verdict:
         """Judge a copy, the tokens after <query>: right if it is the prompt's permutation and no more."""

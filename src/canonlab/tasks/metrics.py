@@ -14,7 +14,8 @@ Z95 = 1.959963984540054
 class Metric:
     """A share `value` = right / count with its 95% interval [low, high]. With count 0, value is NaN over [0, 1].
 
-    Or a mean of anything, which has no `right`; what can't be known of it is NaN.
+    Or a mean of anything, which has no `right`; what can't be known of it is NaN. `clusters` counts the groups, such as
+    windows, whose answers may depend on each other and which the interval takes as independent.
     """
 
     value: float
@@ -22,17 +23,44 @@ class Metric:
     count: int
     low: float
     high: float
+    clusters: int
 
 
-def share(right: int, count: int) -> Metric:
-    """The metric for `right` successes out of `count`, with Wilson's score interval."""
-    if count == 0:
-        return Metric(math.nan, 0, 0, 0.0, 1.0)
-    p, z2 = right / count, Z95 * Z95
-    centre = (p + z2 / (2 * count)) / (1 + z2 / count)
-    half = Z95 / (1 + z2 / count) * math.sqrt(p * (1 - p) / count + z2 / (4 * count * count))
+def share(right: int | np.ndarray, count: int | np.ndarray) -> Metric:
+    """The metric for `right` successes out of `count`, with Wilson's score interval.
+
+    Arrays give both for each cluster of answers that may depend on each other: a window's, say. The interval is then
+    that of the so many independent answers that would tell as much (Kish, Survey Sampling, 1965: the design effect).
+    """
+    if isinstance(right, np.ndarray) and isinstance(count, np.ndarray):
+        used = count > 0
+        total, clusters = int(count.sum()), int(used.sum())
+        effect, successes = _design_effect(right[used], count[used]), int(right.sum())
+    else:
+        total = clusters = int(count)
+        effect, successes = 1.0, int(right)
+    if total == 0:
+        return Metric(math.nan, 0, 0, 0.0, 1.0, 0)
+    p, z2, n = successes / total, Z95 * Z95, total / effect
+    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z95 / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
     # Rounding must not put the ends on the wrong side of p, or of 0 and 1.
-    return Metric(p, right, count, max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half)))
+    return Metric(p, successes, total, max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half)), clusters)
+
+
+def _design_effect(right: np.ndarray, count: np.ndarray) -> float:
+    """How many times the variance of the share is that of as many independent answers, at least 1.
+
+    Where nearly all answers are right, or wrong, clusters cannot tell how alike their members are. Two clusters more,
+    one all right and one all wrong, then make the estimate tend to the worst: members all alike.
+    """
+    if len(count) == 0:
+        return 1.0
+    size = (count**2).sum() / count.sum()  # of the cluster that an answer is in, on average
+    total = count.sum() + 2 * size
+    p = (right.sum() + size) / total
+    spread = ((right - p * count) ** 2).sum() + size**2 * ((1 - p) ** 2 + p**2)
+    return max(1.0, float(spread / (total * p * (1 - p))))
 
 
 def mean(sums: np.ndarray, counts: np.ndarray) -> Metric:
@@ -46,11 +74,11 @@ def mean(sums: np.ndarray, counts: np.ndarray) -> Metric:
     half = math.nan
     if groups > 1:
         half = Z95 * math.sqrt(groups / (groups - 1) * float(((sums - value * counts) ** 2).sum())) / count
-    return Metric(value, None, count, value - half, value + half)
+    return Metric(value, None, count, value - half, value + half, groups)
 
 
 def count_for_half_width(half_width: float) -> int:
-    """How many trials make the 95% interval of any share at most `half_width` to either side (worst case: 1/2)."""
+    """How many independent trials make the 95% interval of any share at most `half_width` to either side (worst case: 1/2)."""
     return math.ceil((Z95 / (2 * half_width)) ** 2)
 
 

@@ -142,27 +142,35 @@ class Depo(Task):
         and self_answers, those counted although the answer is the queried node itself (k = 0 mod n).
         """
         windows = self.default_windows if windows is None else windows
-        count, right = np.zeros((2, self.K + 1), np.int64)
-        tokens_count = tokens_right = instances = queries = 0
+        counts, rights, token_counts, tokens_right = ([] for _ in range(4))
+        instances = queries = 0
         with predictor(model, len(self.vocabulary)) as predict:
             for tokens in evaluation_batches(self, seed, windows, batch):
                 answers = find_answers(tokens, self.names)
                 length, hits = answers.stop - answers.start, count_right(answers, predict(tokens) == tokens)
-                count += np.bincount(answers.hops, minlength=self.K + 1)
-                right += np.bincount(answers.hops[hits == length], minlength=self.K + 1)
-                tokens_count, tokens_right = tokens_count + int(length.sum()), tokens_right + int(hits.sum())
+                windows_of = answers.start // self.context
+                counts.append(self._by_window(windows_of, answers.hops, len(tokens)))
+                rights.append(self._by_window(windows_of[hits == length], answers.hops[hits == length], len(tokens)))
+                token_counts.append(np.bincount(windows_of, length, len(tokens)).astype(np.int64))
+                tokens_right.append(np.bincount(windows_of, hits, len(tokens)).astype(np.int64))
                 instances, queries = instances + int((tokens == kernels.BOS).sum()), queries + answers.queries
-        metrics = {f"accuracy_k{k}": share(int(right[k]), int(count[k])) for k in self.evaluated_hops}
-        metrics["token_accuracy"] = share(tokens_right, tokens_count)
+        count, right = np.concatenate(counts), np.concatenate(rights)
+        metrics = {f"accuracy_k{k}": share(right[:, k], count[:, k]) for k in self.evaluated_hops}
+        metrics["token_accuracy"] = share(np.concatenate(tokens_right), np.concatenate(token_counts))
         notes: dict[str, float] = {
             "windows": windows,
             "instances": instances,
             "queries": queries,
             "cut_answers": queries - int(count.sum()),
-            "self_answers": int(count[:: self.N].sum()),
+            "self_answers": int(count[:, :: self.N].sum()),
         }
         headline = [k for k in (self.K, self.K / 2) if k in self.evaluated_hops]
         return Evaluation(metrics, tuple(f"accuracy_k{int(k)}" for k in headline), notes)
+
+    def _by_window(self, window: np.ndarray, hops: np.ndarray, windows: int) -> np.ndarray:
+        """How many answers of each number of hops each window has: (windows, K + 1)."""
+        cells = window * (self.K + 1) + hops
+        return np.bincount(cells, minlength=windows * (self.K + 1)).reshape(windows, self.K + 1)
 
     def score(self, prompt: Sequence[int], answer: Sequence[int]) -> Verdict:
         """Judge one answer, the tokens after a prompt's last <ans>: right if it is the name asked for and no more.

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import ClassVar
 
+import numpy as np
+
 from canonlab.errors import InputError, require_integer
 from canonlab.tasks.base import Evaluation, Example, Generate, Model, Role, Split, Task, Verdict, Vocabulary, Windows
 from canonlab.tasks.evaluation import Predict, evaluation_batches, predictor
@@ -122,11 +124,11 @@ class Mano(Task):
 
     def _accuracy(self, predict: Predict, seed: int, windows: int, batch: int) -> Metric:
         """The share of right answers in the whole instances of the first windows of this task's evaluation stream."""
-        right = 0
+        right = []
         for tokens in evaluation_batches(self, seed, windows, batch):
             hits = (predict(tokens) == tokens)[:, : self.instances * self.length]
-            right += int(hits[:, self.length - 1 :: self.length].sum())
-        return share(right, windows * self.instances)
+            right.append(hits[:, self.length - 1 :: self.length].sum(axis=1))
+        return share(np.concatenate(right), np.full(windows, self.instances))
 
     def score(self, prompt: Sequence[int], answer: Sequence[int]) -> Verdict:
         """Judge an answer, the tokens after <ans>: right if it is the number that the expression gives and no more.
