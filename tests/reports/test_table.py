@@ -26,7 +26,7 @@ def test_tables_say_all(campaign: Path) -> None:
     assert re.search(r"seed 0 +\d+\.\d% \[\d+\.\d\.\.\d+\.\d\]", text)
     assert "unfinished" in text and "98.3K" in text
     assert "95% interval within one run" in text and "over seeds" in text
-    assert text.count("binomial") == 1
+    assert text.count("answers of one window") == 1
 
 
 @pytest.mark.parametrize("width", [80, 60])
