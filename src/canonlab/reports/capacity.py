@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from canonlab.reports.groups import Row, Section
 from canonlab.reports.load import Run
 from canonlab.reports.markup import Markup, join, tag
-from canonlab.reports.words import si
+from canonlab.reports.words import plural, si
 
 BITS = "bits"
 """The metric that makes a section one of capacity."""
@@ -73,12 +73,13 @@ def capacity_data(found: Sequence[Section], colours: Sequence[Sequence[int]]) ->
         colour = {id(row): number for row, number in zip(section.rows, numbers, strict=True)}
         for point in points(section):
             error = None if math.isnan(point.high) else (point.high - point.low) / 2
-            known = f"{si(point.bits)} bits in {si(point.parameters)} parameters: {point.bits / point.parameters:.3g} each"
+            each, most = (bits / point.parameters for bits in (point.bits, point.most))
+            known = f"{si(point.bits)} bits in {si(point.parameters)} parameters: {each:.3g} each"
             label = f"{section.label(point.row)}, {si(point.people)} people, {point.run.state}"
             dots.append(
                 {
                     "label": label,
-                    "text": f"{known}; at most {point.most / point.parameters:.3g} for these people",
+                    "text": f"{known}; at most {most:.3g} for these people",
                     "colour": colour[id(point.row)],
                     "people": point.people,
                     "most": point.most,
@@ -94,4 +95,5 @@ def _unknowing(found: Sequence[Section]) -> Markup:
     """How many finished runs are left out of the chart since they know nothing."""
     finished = [run for section in found if BITS in section.metrics for row in section.rows for run in row.finished]
     absent = len(finished) - sum(1 for section in found for _ in points(section))
-    return tag("p", f"Not drawn: {absent} runs that show no knowledge (0 bits or fewer).", class_="hint") if absent else join("")
+    text = f"Not drawn: {plural(absent, 'run')} without any knowledge (0 bits or fewer)."
+    return tag("p", text, class_="hint") if absent else join("")

@@ -1,8 +1,8 @@
 """Is the difference between two architectures more than what training once more would change?
 
-Two rows are compared on the seeds that both have: equal seeds share their data and its order, so the difference is taken
-seed by seed. Its interval is Student's over those differences. One seed says nothing about the spread over seeds, so it
-decides nothing, however many answers were evaluated.
+Two rows are compared on the seeds that both have: equal seeds share their data and its order, so the difference is
+taken seed by seed. Its interval is Student's over those differences. One seed says nothing about the spread over seeds,
+so it decides nothing, however many answers were evaluated.
 """
 
 import math

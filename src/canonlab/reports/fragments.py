@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from canonlab.reports.findings import BETTER, findings, overview
 from canonlab.reports.groups import Row, Section
 from canonlab.reports.instance import instance_html
 from canonlab.reports.load import Run
@@ -45,6 +46,7 @@ def section_html(section: Section, number: int, styles: Sequence[LineStyle]) -> 
         instance_html(section),
         _results(section, styles),
         tag("ul", *(tag("li", note) for note in section_notes(section)), class_="notes"),
+        _findings(section),
         tag("h3", "Learning curves"),
         tag("ul", *(tag("li", label) for label in labels), class_="legend"),
         tag("div", *_charts(section, number), class_="charts"),
@@ -76,6 +78,16 @@ def _results(section: Section, styles: Sequence[LineStyle]) -> Markup:
         [*map(metric_label, section.headline), "Parameters", "FLOPs/token", "Time"],
         *(_result_group(section, row, style) for row, style in zip(section.rows, styles, strict=True)),
     )
+
+
+def _findings(section: Section) -> Markup:
+    """What the comparisons of the section's architectures decide, a sentence each."""
+    found = findings(section)
+    if not found:
+        return join("")
+    kinds = {True: "decided", False: "undecided"}
+    entries = (tag("li", finding.sentence, class_=kinds[finding.verdict == BETTER]) for finding in found)
+    return tag("div", tag("h3", "What this decides"), tag("p", overview(found)), tag("ul", *entries), class_="findings")
 
 
 def _result_group(section: Section, row: Row, style: LineStyle) -> Markup:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from canonlab.reports.findings import Finding, findings
 from canonlab.reports.groups import Row, Section, sections
 from canonlab.reports.load import Run
 from canonlab.reports.notes import section_notes
@@ -30,7 +31,26 @@ def finite(value: Any) -> Any:
 
 def _section(section: Section) -> dict[str, Any]:
     rows = [_row(section, row) for row in section.rows]
-    return {"task": section.task, "headline": section.headline, "notes": section_notes(section), "rows": rows}
+    decided = [_finding(finding) for finding in findings(section)]
+    return {
+        "task": section.task,
+        "headline": section.headline,
+        "notes": section_notes(section),
+        "findings": decided,
+        "rows": rows,
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "first": finding.first.architecture,
+        "second": finding.second.architecture,
+        "size": finding.first.size,
+        "metric": finding.first.metric,
+        "verdict": finding.verdict,
+        **dataclasses.asdict(finding.comparison),
+        "sentence": finding.sentence,
+    }
 
 
 def _row(section: Section, row: Row) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
+from canonlab.reports.findings import findings, overview
 from canonlab.reports.groups import ARCHITECTURE, Row, Section, sections
 from canonlab.reports.load import Run
 from canonlab.reports.notes import section_notes
@@ -22,6 +23,9 @@ from canonlab.reports.words import (
     value_text,
 )
 
+SHOWN = 6
+"""The comparisons in sentences below a table; the page and the JSON have all."""
+
 
 def terminal_tables(runs: Sequence[Run]) -> list[Table]:
     """A table for each task: for a row of several seeds a line with mean and range, and below it a line a seed."""
@@ -32,7 +36,9 @@ def terminal_tables(runs: Sequence[Run]) -> list[Table]:
 def _section_table(section: Section, explain: bool) -> Table:
     title = Text.assemble((section.task["name"], "bold"), " ", settings_text(section.parameters))
     quoted = [f"All rows: {settings_text(section.quoted)}."] if section.quoted else []
-    caption = Text("\n".join([*quoted, *section_notes(section), *([INTERVALS] if explain else [])]))
+    found = findings(section)
+    decided = [overview(found), *(f"- {finding.sentence}" for finding in found[:SHOWN])] if found else []
+    caption = Text("\n".join([*quoted, *section_notes(section), *decided, *([INTERVALS] if explain else [])]))
     table = Table(title=title, caption=caption, title_justify="left", caption_justify="left", box=None, pad_edge=False)
     keys = (*ARCHITECTURE, *section.varied)
     for key in keys:

@@ -11,8 +11,8 @@ NOTHING = "–"
 
 INTERVALS = (
     "Square brackets: 95% interval within one run, that is, how far its finite number of evaluated answers can be off; "
-    "answers of one window count as much as they differ. Mean and min..max: over seeds, that is, how much training once more changes the "
-    "result. Neither says by itself that one row is better than another."
+    "answers of one window count as much as they differ. Mean and min..max: over seeds, that is, how much training "
+    "once more changes the result. Neither says by itself that one row is better than another."
 )
 
 SETTINGS = {

@@ -1,0 +1,154 @@
+"""Rows -> cells: one architecture at one size on one task, the best of its learning rates, all of its seeds."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from canonlab.reports.compare import Comparison, Value, compare
+from canonlab.reports.groups import RESOLVED, SIZE, Row, Section, Spread, natural
+from canonlab.reports.published import DIFFICULTY, Published, difficulty, published
+from canonlab.tasks.metrics import Z95
+
+RATE = "training.lr"
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """The rows of one model (all its settings) in one section, which differ in how they are trained.
+
+    `best` is the row with the highest mean of the section's main metric over its finished seeds. The paper quotes the
+    best run; `best_run` is its value.
+    """
+
+    section: Section
+    rows: tuple[Row, ...]
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """The settings of the model by dotted key, in the user's words."""
+        return {key: value for key, value in self.rows[0].settings.items() if key.startswith("model.")}
+
+    @property
+    def architecture(self) -> str:
+        """Model and Canon set, and whatever else of the model but its size tells it from the section's others."""
+        extra = [key for key in self.section.varied if key.startswith("model.") and key != SIZE]
+        words = [f"{key.removeprefix('model.')} {self.rows[0].settings.get(key)}" for key in extra]
+        return ", ".join([self.rows[0].architecture, *words])
+
+    @property
+    def size(self) -> str:
+        return str(self.rows[0].settings[SIZE])
+
+    @property
+    def metric(self) -> str:
+        """The metric to compare by: the section's main one."""
+        return self.section.headline[0] if self.section.headline else ""
+
+    @cached_property
+    def best(self) -> Row | None:
+        """None when no run is finished, or none of them has the metric."""
+        means = [(spread.mean, row) for row in self.rows if (spread := row.spread(self.metric))]
+        return max(means, key=lambda pair: pair[0])[1] if means else None
+
+    @property
+    def spread(self) -> Spread | None:
+        """The main metric of the best row over its seeds."""
+        return self.best.spread(self.metric) if self.best else None
+
+    @property
+    def best_run(self) -> float | None:
+        """The main metric of the best run at any rate and seed."""
+        values = [value for row in self.rows for value in row.values(self.metric)]
+        return max(values, default=None)
+
+    @property
+    def rates(self) -> list[float]:
+        """All learning rates with a finished run, ascending."""
+        return sorted({row.settings[RATE] for row in self.rows if row.finished and RATE in row.settings})
+
+    @property
+    def rate(self) -> float | None:
+        """The learning rate of the best row."""
+        return self.best.settings.get(RATE) if self.best else None
+
+    @property
+    def at_edge(self) -> bool:
+        """Whether the best of several rates is the least or the greatest, so that one beyond may be better still."""
+        return len(self.rates) > 1 and self.rate in (self.rates[0], self.rates[-1])
+
+    @property
+    def published(self) -> Published | None:
+        """The paper's cell for the same task, model and size."""
+        return published(self.section.task, self.rows[0].settings)
+
+    @property
+    def parameters(self) -> float | None:
+        return self.best.cost("parameters") if self.best else None
+
+    def values(self, metric: str) -> dict[int, Value]:
+        """A metric of the best row's finished seeds, with the error of its evaluation."""
+        found = {}
+        for run in self.best.finished if self.best else ():
+            measure = run.result.evaluation.metrics.get(metric) if run.result else None
+            if measure is not None and measure.value == measure.value:
+                low, high = measure.interval or (measure.value, measure.value)
+                found[run.seed] = Value(measure.value, (high - low) / (2 * Z95))
+        return found
+
+
+def cells(section: Section) -> list[Cell]:
+    """The cells of a section, in the order of its rows."""
+    found: dict[str, list[Row]] = {}
+    for row in section.rows:
+        model = {k: v for k, v in row.settings.items() if k.startswith(("model.", RESOLVED))}
+        found.setdefault(repr(sorted(model.items(), key=lambda item: item[0])), []).append(row)
+    return [Cell(section, tuple(rows)) for rows in found.values()]
+
+
+def compare_cells(first: Cell, second: Cell) -> Comparison | None:
+    """Their best rows, seed by seed, on the main metric; None without a common seed, or of other training lengths.
+
+    The best rates may differ: each architecture is given its own, as in the paper.
+    """
+    if not first.best or not second.best or not _as_long(first.best, second.best):
+        return None
+    return compare(first.values(first.metric), second.values(second.metric))
+
+
+def _as_long(first: Row, second: Row) -> bool:
+    return all(first.settings.get(key) == second.settings.get(key) for key in ("training.steps", "training.batch"))
+
+
+def pairs(found: Sequence[Cell]) -> Iterator[tuple[Cell, Cell]]:
+    """The pairs worth a sentence, the likely better first: at each size every architecture with the best one, and each
+    Canon set of a model with the smallest of its sets."""
+    sizes: dict[str, list[Cell]] = {}
+    for cell in found:
+        if cell.spread:
+            sizes.setdefault(cell.size, []).append(cell)
+    for size in sorted(sizes, key=natural):
+        group = sorted(sizes[size], key=lambda cell: -cell.spread.mean if cell.spread else 0.0)
+        chosen = [(group[0], other) for other in group[1:]]
+        models: dict[str, list[Cell]] = {}
+        for cell in group:
+            models.setdefault(str(cell.model["model.model"]), []).append(cell)
+        for variants in models.values():
+            least = min(variants, key=lambda cell: len(str(cell.model["model.canon"])))
+            position = variants.index(least)
+            chosen += [(cell, least) for cell in variants[:position]]
+            chosen += [(least, cell) for cell in variants[position + 1 :]]
+        yield from dict.fromkeys(chosen)
+
+
+def families(found: Sequence[Section]) -> list[list[Section]]:
+    """Sections that differ only in difficulty, easiest first."""
+    groups: dict[str, list[Section]] = {}
+    for section in found:
+        task = section.task
+        fixed = {k: v for k, v in task["parameters"].items() if k != DIFFICULTY.get(task["name"])}
+        if DIFFICULTY.get(task["name"]) != "grammar":
+            fixed["context"] = task["context"]
+        key = repr([task["name"], task.get("version"), task.get("source"), sorted(fixed.items())])
+        groups.setdefault(key, []).append(section)
+    return [sorted(group, key=lambda section: natural(difficulty(section.task))) for group in groups.values()]

@@ -1,0 +1,115 @@
+"""The published numbers of Part 4.1 (arXiv 2512.17351), cell by cell, to stand beside one's own.
+
+`published.json` holds one entry per task, architecture and Canon set: rows are the three difficulties of the task,
+columns sizes of the model, and a cell has one share in percent per quoted metric. Each is the paper's best over its
+learning rates (and for Mano two seeds).
+"""
+
+import functools
+import json
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any, NamedTuple
+
+from canonlab.tasks.catalog import TASKS, build_task
+
+DIFFICULTY = {"depo": "N", "brevo": "N", "mano": "L", "lano": "grammar"}
+"""Task -> the parameter that makes it harder."""
+
+PRESETS = {name: name for name in ("depo1", "depo2", "brevo1", "brevo2", "mano")} | {"lano": "lano-cfg3f"}
+"""Published task -> a preset of it, at another difficulty maybe."""
+
+USUAL = {
+    "canon_kernel": 4,
+    "canon_activation": False,
+    "canon_frozen": False,
+    "mlp": "preset",
+    "mlp_ratio": 0.0,
+    "activation": "preset",
+    "tied": False,
+}
+"""Settings of a model that a published cell presumes."""
+
+
+class Published(NamedTuple):
+    """One cell: shares by quoted metric, main one first, and by depth for Brevo1; `uncertain` is where it stood."""
+
+    values: tuple[float, ...]
+    by_depth: tuple[float, ...]
+    figures: tuple[int, ...]
+    uncertain: bool
+    steps: int
+
+
+@functools.cache
+def tables() -> dict[str, Any]:
+    """The content of published.json."""
+    text = resources.files("canonlab.reports").joinpath("published.json").read_text(encoding="utf-8")
+    content: dict[str, Any] = json.loads(text)
+    return content
+
+
+def published_task(task: Mapping[str, Any]) -> str | None:
+    """The published name of a task, such as "depo1", whatever its difficulty; None when the paper has no such task."""
+    apart = {DIFFICULTY.get(task["name"]), "K", "context"}
+
+    def fixed(parameters: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: _plain(value) for key, value in parameters.items() if key not in apart}
+
+    for name, preset in ((name, TASKS[reference]) for name, reference in PRESETS.items()):
+        if task["name"] == preset.task.name and fixed(task["parameters"]) == fixed(preset.parameters):
+            return name
+    return None
+
+
+def published(task: Mapping[str, Any], settings: Mapping[str, Any]) -> Published | None:
+    """The published cell of a task (name, parameters) and a model's settings by dotted key; None when there is none."""
+    name = published_task(task)
+    if name is None or not _usual(settings):
+        return None
+    level, levels = difficulty(task), tables()["difficulty"][name]
+    key = (name, task["parameters"].get("K"), settings["model.model"], settings["model.canon"])
+    entry = _entries().get((*key, bool(settings.get("model.canon_residual", True))))
+    size = settings["model.size"]
+    if entry is None or level not in levels or size not in entry["sizes"]:
+        return None
+    row, column = levels.index(level), entry["sizes"].index(size)
+    depths = entry["by_depth"][row][column] if "by_depth" in entry else []
+    return Published(
+        tuple(value / 100 for value in entry["percent"][row][column]),
+        tuple(value / 100 for value in depths),
+        tuple(entry["figures"]),
+        entry.get("uncertain", False),
+        tables()["steps"][name][row],
+    )
+
+
+def difficulty(task: Mapping[str, Any]) -> Any:
+    """How hard a task is: its N, its L, or the name of its grammar; None where no parameter says so."""
+    value = task["parameters"].get(DIFFICULTY.get(task["name"], ""))
+    return _grammars().get(value, value) if task["name"] == "lano" else value
+
+
+@functools.cache
+def _grammars() -> dict[str, str]:
+    """The names of the shipped grammars by what identifies them in a run."""
+    names = [name for name in TASKS if name.startswith("lano-")]
+    return {build_task(name).identity["parameters"]["grammar"]: name.removeprefix("lano-") for name in names}
+
+
+@functools.cache
+def _entries() -> dict[tuple[Any, ...], dict[str, Any]]:
+    return {
+        (entry["task"], entry.get("K"), entry["model"], entry["canon"], entry.get("residual", True)): entry
+        for entry in tables()["results"]
+    }
+
+
+def _usual(settings: Mapping[str, Any]) -> bool:
+    """Whether a model has no setting that a published cell doesn't presume."""
+    given = any(key.startswith("model.mixer.") for key in settings)
+    return not given and all(settings.get(f"model.{key}", value) == value for key, value in USUAL.items())
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
