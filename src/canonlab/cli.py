@@ -5,7 +5,8 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -25,11 +26,13 @@ from canonlab.tasks.catalog import TASKS
 from canonlab.tasks.check import check_task
 from canonlab.training.backend import environment
 from canonlab.training.config import BackendConfig, RunConfig, TaskConfig, TrainingConfig
-from canonlab.training.loop import Diverged, Interrupted, evaluate_checkpoint, train
+from canonlab.training.loop import Diverged, Interrupted, Listener, evaluate_checkpoint, train
 from canonlab.training.run import Run, create_run, load_task, open_run
+from canonlab.training.trackers import Tracking
 
 Set = Annotated[tuple[str, ...], arg(name="set", metavar="NAME=VALUE ...", help="Task parameters, e.g. N=225 K=4.")]
 Mixer = Annotated[tuple[str, ...], arg(name="mixer", metavar="NAME=VALUE ...", help="Arguments of the mixer.")]
+Log = Annotated[str | None, arg(help="Also log to tensorboard, wandb or trackio.")]
 Json = Annotated[FlagCreatePairsOff[bool], arg(name="json", help="Machine-readable output.")]
 TaskName = Annotated[Positional[str], arg(metavar="TASK", help="A preset (see `canonlab tasks`), or path.py:Class.")]
 RunPath = Annotated[Positional[Path], arg(metavar="RUN", help="A run folder.")]
@@ -212,12 +215,13 @@ def _train_command(argv: Sequence[str]) -> Any:
         model: OmitArgPrefixes[ModelConfig] = defaults.model,
         training: OmitArgPrefixes[TrainingConfig] = defaults.training,
         backend: OmitArgPrefixes[BackendConfig] = defaults.backend,
+        log: Log = None,
         as_json: Json = False,
     ) -> None:
         """Train one model on one task. A run that exists already is resumed, or shown when it is done."""
         with_mixer = dataclasses.replace(model, mixer=_settings(mixer))
         asked = RunConfig(TaskConfig(task, _settings(settings)), with_mixer, training, backend)
-        _work(create_run(asked, out), as_json)
+        _work(create_run(asked, out), log, as_json)
 
     return train_one
 
@@ -233,9 +237,9 @@ def _train_defaults(argv: Sequence[str]) -> RunConfig:
     return run_config(content)
 
 
-def resume(run: RunPath, as_json: Json = False) -> None:
+def resume(run: RunPath, log: Log = None, as_json: Json = False) -> None:
     """Go on with a run from its last checkpoint, to the same weights as if it had never stopped."""
-    _work(open_run(run), as_json)
+    _work(open_run(run), log, as_json)
 
 
 def evaluate(
@@ -261,11 +265,12 @@ def sweep(
         Positional[str], arg(metavar="RECIPE", help="A YAML file, or a shipped one such as laptop/depo.")
     ],
     out: Annotated[Path | None, arg(help="Folder of the runs; by default runs/<recipe's name>.")] = None,
+    log: Log = None,
     as_json: Json = False,
 ) -> None:
     """Make all runs of a recipe, skipping what is done and resuming what was interrupted; then report."""
     loaded = load_recipe(recipe)
-    _sweep(loaded.runs, out or Path("runs") / loaded.name, as_json)
+    _sweep(loaded.runs, out or Path("runs") / loaded.name, log, as_json)
 
 
 def report(
@@ -290,7 +295,7 @@ def demo(
     runs = load_recipe("laptop/copy").runs
     if steps is not None:
         runs = [dataclasses.replace(run, training=dataclasses.replace(run.training, steps=steps)) for run in runs]
-    _sweep(runs, out, as_json)
+    _sweep(runs, out, None, as_json)
 
 
 def bench(
@@ -315,9 +320,20 @@ def _stop(status: int, reason: object) -> NoReturn:
     sys.exit(status)
 
 
-def _work(run: Run, as_json: bool) -> None:
+@contextmanager
+def _listening(log: str | None) -> Iterator[Listener]:
+    """Who watches training: the terminal, and a tracker where one is asked for."""
     with console.Progressing() as progress:
-        result = train(run, progress, shlex.join(["canonlab", *sys.argv[1:]]))
+        if log is None:
+            yield progress
+        else:
+            with Tracking(progress, log) as tracking:
+                yield tracking
+
+
+def _work(run: Run, log: str | None, as_json: bool) -> None:
+    with _listening(log) as listener:
+        result = train(run, listener, shlex.join(["canonlab", *sys.argv[1:]]))
     if as_json:
         console.print_json(result)
     else:
@@ -326,9 +342,9 @@ def _work(run: Run, as_json: bool) -> None:
             print(f"   share of evaluation instances that may also occur in training: <= {result['coincidence']:.2g}")
 
 
-def _sweep(runs: list[RunConfig], parent: Path, as_json: bool) -> None:
-    with console.Progressing() as progress:
-        run_all(runs, parent, progress, shlex.join(["canonlab", *sys.argv[1:]]))
+def _sweep(runs: list[RunConfig], parent: Path, log: str | None, as_json: bool) -> None:
+    with _listening(log) as listener:
+        run_all(runs, parent, listener, shlex.join(["canonlab", *sys.argv[1:]]))
     _report((parent,), parent / "report.html", as_json)
 
 
