@@ -54,7 +54,7 @@ def write_run(
             "vocabulary": 56,
             "layers": int(size.split("L")[0]),
             "width": width,
-            "mixer": {"class": "Attention", "arguments": {"heads": 2, "position": model}},
+            "pattern": [{"mixer": {"class": "Attention", "arguments": {"heads": 2, "position": model}}, "mlp": None}],
             "canon": {"points": canon, "kernel": 4, "residual": True},
             "source": {"class": "Mixer", "sha256": sha256(model)} if ".py:" in model else None,
         },

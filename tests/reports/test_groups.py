@@ -60,6 +60,13 @@ def test_same_words_for_different_models_are_told_apart(fabricate: Fabricate, tm
     labels = [section.label(row) for row in section.rows]
     assert len(set(labels)) == 3 and all("Mine + Canon-ABCD, size 2L64D, " in label for label in labels[:2])
     assert "resolved.source.sha256" in section.varied and "resolved.layers" not in section.varied
+    assert "resolved.pattern.0.mixer.arguments.position" in section.varied
+
+
+def test_a_mixers_own_convolution_is_called_what_it_is(fabricate: Fabricate, tmp_path: Path) -> None:
+    for canon in ("", "b", "AbCD"):
+        fabricate(model="gdn", canon=canon)
+    assert {row.architecture for row in section_of(tmp_path).rows} == {"gdn", "gdn + conv1d", "gdn + Canon-AbCD"}
 
 
 def test_mean_and_range_are_over_finished_seeds(campaign: Path) -> None:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from canonlab.reports.fragments import filtered
 from canonlab.reports.groups import Row, Section
 from canonlab.reports.load import Run
 from canonlab.reports.markup import Markup, join, tag
@@ -78,6 +79,7 @@ def capacity_data(found: Sequence[Section], colours: Sequence[Sequence[int]]) ->
             label = f"{section.label(point.row)}, {si(point.people)} people, {point.run.state}"
             dots.append(
                 {
+                    **{key.removeprefix("data_"): value for key, value in filtered(point.row).items()},
                     "label": label,
                     "text": f"{known}; at most {most:.3g} for these people",
                     "colour": colour[id(point.row)],

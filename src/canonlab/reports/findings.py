@@ -34,7 +34,10 @@ class Finding(NamedTuple):
         names = f"{self.first.architecture} against {self.second.architecture} at {self.first.size}"
         if comparison.seeds == 1:
             return f"{names}: not decided. {gap} in {metric} with one seed, which says nothing about other seeds."
-        reach = f"95% interval {_amount(comparison.low, share)} to {_amount(comparison.high, share)}"
+        low, high = comparison.low, comparison.high
+        if share:  # a difference of shares cannot be more than all
+            low, high = max(low, -1.0), min(high, 1.0)
+        reach = f"95% interval {_amount(low, share)} to {_amount(high, share)}"
         amount = f"{gap} in {metric} ({reach}, {plural(comparison.seeds, 'seed')})"
         qualified = _mind(list(self.qualifications()))
         verdict = "the first is better" if self.verdict == BETTER else "not decided"

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from canonlab.reports.findings import BETTER, findings, overview
-from canonlab.reports.groups import Row, Section
+from canonlab.reports.groups import ARCHITECTURE, SIZE, Row, Section
 from canonlab.reports.instance import instance_html
 from canonlab.reports.load import Run
 from canonlab.reports.markup import Markup, join, tag
@@ -48,7 +48,11 @@ def section_html(section: Section, number: int, styles: Sequence[LineStyle]) -> 
         tag("ul", *(tag("li", note) for note in section_notes(section)), class_="notes"),
         _findings(section),
         tag("h3", "Learning curves"),
-        tag("ul", *(tag("li", label) for label in labels), class_="legend"),
+        tag(
+            "ul",
+            *(tag("li", label, **filtered(row)) for row, label in zip(section.rows, labels, strict=True)),
+            class_="legend",
+        ),
         tag("div", *_charts(section, number), class_="charts"),
         tag(
             "p",
@@ -68,7 +72,14 @@ def section_html(section: Section, number: int, styles: Sequence[LineStyle]) -> 
             class_="behind",
         ),
         aria_labelledby=f"task-{number}",
+        data_task=section.task["name"],
     )
+
+
+def filtered(row: Row) -> dict[str, str]:
+    """The attributes of an element that the page's filters look at."""
+    model, canon, size = (str(row.settings[key]) for key in (*ARCHITECTURE, SIZE))
+    return {"data_model": model, "data_canon": canon or "none", "data_size": size}
 
 
 def _results(section: Section, styles: Sequence[LineStyle]) -> Markup:
@@ -108,7 +119,8 @@ def _result_group(section: Section, row: Row, style: LineStyle) -> Markup:
         *lines[0],
         *(tag("td", text, rowspan=rows, class_="number") for text in costs),
     ]
-    return tag("tbody", *(tag("tr", *line) for line in lines), class_="averaged" if averaged else None)
+    kind = "averaged" if averaged else None
+    return tag("tbody", *(tag("tr", *line) for line in lines), class_=kind, **filtered(row))
 
 
 def _seed(run: Run) -> Markup:
@@ -145,7 +157,7 @@ def _all_metrics(section: Section, labels: Sequence[Markup]) -> Markup:
         return tag("td", value_text(spread.mean, share), " ", reach, class_="number")
 
     rows = [
-        tag("tr", tag("th", label, scope="row"), *(cell(row, name) for name in section.metrics))
+        tag("tr", tag("th", label, scope="row"), *(cell(row, name) for name in section.metrics), **filtered(row))
         for row, label in zip(section.rows, labels, strict=True)
     ]
     caption = f"All metrics on {title(section.task['name'])}: mean and range over finished seeds"
@@ -158,7 +170,8 @@ def _costs(section: Section, labels: Sequence[Markup]) -> Markup:
         texts = [*(whole(row.cost(key)) for key in keys), duration(row.cost("seconds"))]
         devices = dict.fromkeys(str(run.result.cost.get("device", NOTHING)) for run in row.runs if run.result)
         numbers = (tag("td", text, class_="number") for text in texts)
-        return tag("tr", tag("th", label, scope="row"), tag("td", ", ".join(devices) or NOTHING), *numbers)
+        device = tag("td", ", ".join(devices) or NOTHING)
+        return tag("tr", tag("th", label, scope="row"), device, *numbers, **filtered(row))
 
     return _table(
         f"Costs on {title(section.task['name'])}: means over finished seeds",

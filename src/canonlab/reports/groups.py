@@ -36,9 +36,10 @@ class Row:
 
     @property
     def architecture(self) -> str:
-        """Model and Canon set, such as "llama-rope + Canon-ABCD"."""
+        """Model and Canon set, such as "llama-rope + Canon-ABCD"; b alone is "gdn + conv1d"."""
         model, canon = (self.settings[key] for key in ARCHITECTURE)
-        return f"{model} + Canon-{canon}" if canon else str(model)
+        added = "conv1d" if canon == "b" else f"Canon-{canon}"
+        return f"{model} + {added}" if canon else str(model)
 
     @property
     def finished(self) -> tuple[Run, ...]:
@@ -175,13 +176,16 @@ def _resolved(run: Run) -> str:
 def _settings(run: Run) -> dict[str, Any]:
     """The same for people, flat: the model in the user's words, {"model.model": "llama-rope", "training.lr": 0.003}."""
     asked, model = run.asked["model"], run.config["model"]
-    words = {**asked, "model": asked["model"].rpartition(".py:")[2], "canon": model["canon"]["points"]}
+    mixers = ",".join(name.rpartition(".py:")[2] for name in asked["model"].split(","))
+    words = {**asked, "model": mixers, "canon": model["canon"]["points"]}
     flat: dict[str, Any] = {}
 
     def visit(prefix: str, value: Any) -> None:
         if isinstance(value, dict):
             for key, entry in value.items():
                 visit(f"{prefix}.{key}", entry)
+        elif isinstance(value, list) and any(isinstance(entry, dict) for entry in value):
+            visit(prefix, dict(enumerate(value)))
         else:
             flat[prefix] = value
 

@@ -100,14 +100,35 @@
     };
   }
 
+  /** What the filters ask for, such as {canon: "ABCD"}; a filter that is set to "all" is left out. */
+  function wanted() {
+    const form = document.getElementById("filters");
+    return form ? Object.fromEntries([...new FormData(form)].filter(([, value]) => value)) : {};
+  }
+
+  /** Hide what the filters leave out, and draw the charts anew without it. */
+  function filter(sections, capacity) {
+    const asked = Object.entries(wanted());
+    for (const part of document.querySelectorAll("[data-task], [data-model], [data-size]")) {
+      part.hidden = asked.some(([name, value]) => name in part.dataset && part.dataset[name] !== value);
+    }
+    for (const place of document.querySelectorAll(".chart[data-section]")) draw(place, sections);
+    for (const place of document.querySelectorAll(".capacity")) drawCapacity(place, capacity);
+  }
+
   function draw(place, sections) {
     const { section, kind, metric } = place.dataset;
+    if (place.closest("[hidden]")) return;
     const style = getComputedStyle(root);
-    const lines = sections[section].rows.flatMap((row) =>
+    const asked = Object.entries(wanted()).filter(([name]) => name !== "task");
+    const rows = sections[section].rows.filter((row) => asked.every(([name, value]) => row[name] === value));
+    const lines = rows.flatMap((row) =>
       traces(row, kind, metric, style.getPropertyValue(`--series-${row.colour}`).trim()));
-    if (lines.every((line) => line.y.every((value) => value === null))) {
-      place.textContent = "Nothing recorded yet.";
-      place.classList.add("empty");
+    Plotly.purge(place);
+    place.classList.toggle("empty", lines.every((line) => line.y.every((value) => value === null)));
+    place.textContent = "";
+    if (place.classList.contains("empty")) {
+      place.textContent = rows.length ? "Nothing recorded yet." : "Nothing left by the filters.";
       return;
     }
     // Means lie above the lines of single seeds.
@@ -118,9 +139,13 @@
 
   /** Bits against parameters on logarithmic scales, with lines of equal bits per parameter. */
   function drawCapacity(place, { lines, dots }) {
+    const asked = Object.entries(wanted()).filter(([name]) => name !== "task");
+    dots = dots.filter((dot) => asked.every(([name, value]) => dot[name] === value));
+    Plotly.purge(place);
+    place.classList.toggle("empty", !dots.length);
+    place.textContent = "";
     if (!dots.length) {
-      place.textContent = "No run shows any knowledge yet.";
-      place.classList.add("empty");
+      place.textContent = asked.length ? "Nothing left by the filters." : "No run shows any knowledge yet.";
       return;
     }
     const style = getComputedStyle(root);
@@ -209,7 +234,7 @@
     const { sections, capacity } = JSON.parse(document.getElementById("data").textContent);
     window.addEventListener("hashchange", reveal);
     reveal();
-    for (const place of document.querySelectorAll(".chart[data-section]")) draw(place, sections);
-    for (const place of document.querySelectorAll(".capacity")) drawCapacity(place, capacity);
+    document.getElementById("filters")?.addEventListener("change", () => filter(sections, capacity));
+    filter(sections, capacity);
   });
 })();

@@ -12,8 +12,10 @@ from typing import Any
 from canonlab import __version__
 from canonlab.errors import InputError
 from canonlab.reports.capacity import capacity_data, capacity_html
-from canonlab.reports.fragments import LineStyle, section_html
-from canonlab.reports.groups import Section, sections
+from canonlab.reports.findings import BETTER, findings, overview
+from canonlab.reports.fragments import LineStyle, filtered, section_html
+from canonlab.reports.groups import Section, natural, sections
+from canonlab.reports.heatmaps import heatmaps_html
 from canonlab.reports.load import Run
 from canonlab.reports.markup import Markup, join, script_json, tag
 from canonlab.reports.words import INTERVALS, enumeration, plural, settings_text, title
@@ -57,7 +59,9 @@ def page_html(runs: Sequence[Run]) -> str:
         heading=join("Results on ", enumeration(map(title, names))),
         lead=join(lead, f", {unfinished} of them unfinished." if unfinished else "."),
         intervals=join(INTERVALS),
-        contents=_contents(found) if len(found) > 1 else "",
+        filters=_filters(found),
+        summary=_summary(found),
+        heatmaps=heatmaps_html(found),
         capacity=capacity_html(found),
         sections=join(*(section_html(section, n, styles[n]) for n, section in enumerate(found))),
         data=script_json(
@@ -100,6 +104,7 @@ def _section_data(section: Section, styles: Sequence[LineStyle]) -> dict[str, An
     rows = [
         {
             "label": section.label(row),
+            **{key.removeprefix("data_"): value for key, value in filtered(row).items()},
             "colour": style.colour,
             "dash": style.dash,
             "runs": [_run_data(section, run) for run in row.runs],
@@ -131,12 +136,36 @@ def _rounded(value: float) -> float:
     return float(f"{value:.5g}")
 
 
-def _contents(found: Sequence[Section]) -> Markup:
-    def entry(number: int, section: Section) -> Markup:
-        link = tag("a", title(section.task["name"]), href=f"#task-{number}")
-        return tag("li", link, " ", settings_text(section.parameters))
+def _filters(found: Sequence[Section]) -> Markup:
+    """What the page can be narrowed to; nothing where there is no choice."""
+    rows = [filtered(row) for section in found for row in section.rows]
+    choices = {"task": [section.task["name"] for section in found]}
+    choices |= {name: [row[f"data_{name}"] for row in rows] for name in ("model", "canon", "size")}
+    menus = []
+    for name, values in choices.items():
+        distinct = sorted(set(values), key=natural)
+        if len(distinct) > 1:
+            options = [tag("option", "all", value=""), *(tag("option", value, value=value) for value in distinct)]
+            menus.append(tag("label", title(name), " ", tag("select", *options, name_=name)))
+    return tag("form", tag("span", "Show"), *menus, id="filters", class_="filters") if menus else join("")
 
-    return tag("nav", tag("ul", *(entry(n, section) for n, section in enumerate(found))), aria_label="Tasks")
+
+def _summary(found: Sequence[Section]) -> Markup:
+    """What all runs together decide, a line for each task."""
+    lines = []
+    for number, section in enumerate(found):
+        compared = findings(section)
+        decided = [finding for finding in compared if finding.verdict == BETTER]
+        best = decided[0].sentence if decided else ""
+        link = tag(
+            "a",
+            title(section.task["name"]),
+            " ",
+            tag("small", settings_text(section.parameters)),
+            href=f"#task-{number}",
+        )
+        lines.append(tag("li", link, ": ", overview(compared), " ", best))
+    return tag("section", tag("h2", "In short", id="short"), tag("ul", *lines), class_="short", aria_labelledby="short")
 
 
 def _resource(name: str) -> str:

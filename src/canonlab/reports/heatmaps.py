@@ -1,0 +1,133 @@
+"""Difficulty against size, an architecture each: what was measured, and the published cell beside it.
+
+The layout is that of the paper's figures 4 to 14: rows are difficulties, columns sizes of the model.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from canonlab.reports.cells import Cell, cells, families
+from canonlab.reports.groups import Section, natural
+from canonlab.reports.markup import Markup, join, tag
+from canonlab.reports.published import DIFFICULTY, Published, difficulty, published, published_task, tables
+from canonlab.reports.words import metric_label, plural, range_text, setting_text, settings_text, title, value_text
+
+SHADES = 10
+"""How many shades page.css has for values from 0 to 100%."""
+
+
+def heatmaps_html(found: Sequence[Section]) -> Markup:
+    """The heat maps of every task that has an architecture with a finished run; nothing where none has."""
+    groups = [block for group in families(found) if (block := _family_html(group))]
+    if not groups:
+        return join("")
+    text = (
+        "Each cell: the mean over seeds at the best of the learning rates tried, which hovering names, with the range "
+        "over seeds. ↔ marks a best rate at the edge of those tried: a better one may lie beyond. In italics the "
+        "published value, the paper's best run over its learning rates, and the difference of our best run from it; "
+        "a published value whose place in the paper is not certain has a question mark."
+    )
+    return tag(
+        "section",
+        tag("h2", "Difficulty and size", id="overview"),
+        tag("p", text, class_="hint"),
+        *groups,
+        aria_labelledby="overview",
+    )
+
+
+def _family_html(group: Sequence[Section]) -> Markup:
+    """One task at all its difficulties: a table for each architecture."""
+    architectures: dict[str, dict[tuple[str, str], Cell]] = {}
+    for section in group:
+        for cell in cells(section):
+            if cell.spread:
+                place = (str(difficulty(section.task)), cell.size)
+                architectures.setdefault(cell.architecture, {})[place] = cell
+    if not architectures:
+        return join("")
+    first = group[0]
+    fixed = {key: value for key, value in first.parameters.items() if key != DIFFICULTY.get(first.task["name"])}
+    varies = DIFFICULTY.get(first.task["name"], "")
+    metric = metric_label(first.headline[0])
+    levels, sizes = _axes(group, architectures)
+    maps = (_map_html(name, found, group, levels, sizes, varies) for name, found in architectures.items())
+    settings = settings_text({key: value for key, value in fixed.items() if key != "grammar"})
+    return tag(
+        "div",
+        tag("h3", title(first.task["name"]), " ", tag("small", f"{metric}; {settings}" if settings else metric)),
+        tag("div", *maps, class_="maps"),
+        data_task=first.task["name"],
+        class_="family",
+    )
+
+
+def _axes(
+    group: Sequence[Section], architectures: dict[str, dict[tuple[str, str], Cell]]
+) -> tuple[list[Any], list[str]]:
+    """Difficulties and sizes of the tables: those of the runs and, if one has a published cell, all of the paper's."""
+    runs = [cell for found in architectures.values() for cell in found.values()]
+    levels, sizes = {difficulty(section.task) for section in group}, {cell.size for cell in runs}
+    name = published_task(group[0].task)
+    if name and any(cell.published for cell in runs):
+        levels |= set(tables()["difficulty"][name])
+        sizes |= {"8L512D", "12L512D", "8L768D", "12L768D"}
+    # The paper's order is by width first, and within a width by layers.
+    return sorted(levels, key=natural), sorted(sizes, key=lambda size: natural("D".join(reversed(size.split("L")))))
+
+
+def _map_html(
+    name: str,
+    found: dict[tuple[str, str], Cell],
+    group: Sequence[Section],
+    levels: Sequence[Any],
+    sizes: Sequence[str],
+    varies: str,
+) -> Markup:
+    example = next(iter(found.values()))
+    tasks = {str(difficulty(section.task)): section.task for section in group}
+    head = tag("tr", tag("td"), *(tag("th", size, scope="col") for size in sizes))
+
+    def line(level: Any) -> Markup:
+        label = f"{varies} = {setting_text(level)}" if varies and varies != "grammar" else setting_text(level)
+        entries = (_cell_html(found.get((str(level), size)), _elsewhere(example, tasks, level, size)) for size in sizes)
+        return tag("tr", tag("th", label, scope="row"), *entries)
+
+    table = tag("table", tag("caption", name), tag("thead", head), tag("tbody", *map(line, levels)))
+    place = tag(
+        "div", table, class_="scroll", tabindex="0", role="region", aria_label=f"{name}, by difficulty and size"
+    )
+    model, canon = example.model["model.model"], example.model["model.canon"]
+    return tag("div", place, class_="map", data_model=model, data_canon=canon or "none")
+
+
+def _elsewhere(example: Cell, tasks: dict[str, Any], level: Any, size: str) -> Published | None:
+    """The published cell at a difficulty and size that may have no run here."""
+    task = tasks.get(str(level)) or _harder(example.section.task, level)
+    return published(task, {**example.model, "model.size": size})
+
+
+def _harder(task: dict[str, Any], level: Any) -> dict[str, Any]:
+    key = DIFFICULTY.get(task["name"], "")
+    return {**task, "parameters": {**task["parameters"], key: level}}
+
+
+def _cell_html(cell: Cell | None, paper: Published | None) -> Markup:
+    parts: list[Markup] = []
+    shade, hint = None, None
+    spread = cell.spread if cell else None
+    if cell and spread:
+        share = cell.metric in cell.section.shares
+        shade = round(SHADES * min(1.0, max(0.0, spread.mean))) if share else None
+        parts.append(tag("b", value_text(spread.mean, share), " ↔" if cell.at_edge else ""))
+        if spread.seeds > 1:
+            parts.append(tag("small", range_text(spread.low, spread.high, share)))
+        rates = ", ".join(f"{rate:g}" for rate in cell.rates)
+        hint = f"learning rate {cell.rate:g} of {rates}; {plural(spread.seeds, 'seed')}" if cell.rate else None
+    if paper:
+        parts.append(tag("i", value_text(paper.values[0], True), "?" if paper.uncertain else ""))
+        if cell and cell.best_run is not None:
+            parts.append(tag("small", f"{100 * (cell.best_run - paper.values[0]):+.1f}"))
+    kind = "empty" if shade is None else f"shade-{shade}"
+    size = cell.size if cell else None
+    return tag("td", *parts, class_=kind, title=hint, data_size=size)
