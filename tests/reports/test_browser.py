@@ -62,10 +62,10 @@ def with_script(page: Path, script: str) -> Path:
 
 def test_all_charts_are_drawn_without_an_error(page: Path, document: Callable[..., str]) -> None:
     text = document(page)
-    assert 'data-errors="0"' in text and 'data-charts="6"' in text
-    assert text.count('class="scatterlayer') == 6
-    # Copy: two charts of a line a row. Depo: four of three and three seeds and a mean a row.
-    assert len(re.findall(r'class="js-line"', text)) == 2 * 2 + 4 * (3 + 1 + 3 + 1)
+    assert 'data-errors="0"' in text and 'data-charts="7"' in text
+    assert text.count('class="scatterlayer') == 7
+    # Copy: two charts of a line a row. Depo: four of three and three seeds and a mean a row; one of speeds.
+    assert len(re.findall(r'class="js-line"', text)) == 2 * 2 + 4 * (3 + 1 + 3 + 1) + 2
 
 
 @pytest.mark.slow

@@ -94,6 +94,7 @@ def test_is_well_formed_and_accessible(campaign: Path) -> None:
         ("1", "accuracy_k2"),
         ("1", "accuracy_k4"),
         ("1", None),
+        ("1", None),
     ]
     assert all(chart["role"] == "img" and chart["aria-label"] for chart in charts)
     ids = document.attributes("id")

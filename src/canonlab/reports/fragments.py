@@ -11,6 +11,7 @@ from canonlab.reports.load import Run
 from canonlab.reports.markup import Markup, join, tag
 from canonlab.reports.notes import section_notes
 from canonlab.reports.plain import finite
+from canonlab.reports.speed import levels
 from canonlab.reports.words import (
     NOTHING,
     duration,
@@ -187,15 +188,16 @@ def _charts(section: Section, number: int) -> Iterable[Markup]:
         label = metric_label(metric)
         yield _chart(label, number, "share" if metric in section.shares else "value", metric)
     yield _chart("training loss", number, "loss", None)
+    if len(levels(section)) > 1:
+        yield _chart("skill speed: steps to 50% (hollow) and 95% (full), median over seeds", number, "speed", None, "difficulty")
 
 
-def _chart(label: str, number: int, kind: str, metric: str | None) -> Markup:
-    alternative = f"Line chart of {label} over training steps, a line for each row of the table of results."
+def _chart(label: str, number: int, kind: str, metric: str | None, over: str = "training steps") -> Markup:
     place = tag(
         "div",
         class_="chart",
         role="img",
-        aria_label=alternative,
+        aria_label=f"Line chart of {label} over {over}, a line for each row of the table of results.",
         data_section=number,
         data_kind=kind,
         data_metric=metric,
@@ -211,7 +213,7 @@ def _provenance(run: Run) -> Markup:
         entries.append((setting_label(key), _code(value) if verbatim else _plain(value)))
     if run.evaluation and run.evaluation.notes:
         entries.append(("evaluation", _plain(run.evaluation.notes)))
-    config = tag("pre", json.dumps(finite(run.config), indent=1))
+    config = tag("pre", json.dumps(finite(run.config), separators=(", ", ": ")))
     details = tag("details", tag("summary", "Configuration"), config)
     return tag("article", tag("h4", run.name), _definitions(entries), details, id=f"run-{run.identity}")
 

@@ -122,6 +122,13 @@
     const style = getComputedStyle(root);
     const asked = Object.entries(wanted()).filter(([name]) => name !== "task");
     const rows = sections[section].rows.filter((row) => asked.every(([name, value]) => row[name] === value));
+    if (kind === "speed") {
+      Plotly.purge(place);
+      place.textContent = "";
+      place.classList.remove("empty");
+      drawSpeed(place, rows, style);
+      return;
+    }
     const lines = rows.flatMap((row) =>
       traces(row, kind, metric, style.getPropertyValue(`--series-${row.colour}`).trim()));
     Plotly.purge(place);
@@ -135,6 +142,39 @@
     lines.sort((a, b) => a.line.width - b.line.width);
     Plotly.newPlot(place, lines, layout(kind, lines), { displayModeBar: false, responsive: true })
       .then(() => root.dataset.charts++);
+  }
+
+  /** After how many steps each difficulty is learnt: a line a row and threshold. */
+  function drawSpeed(place, rows, style) {
+    const lines = rows.flatMap((row) =>
+      [...new Set(row.speed.map((found) => found.threshold))].map((threshold) => {
+        const found = row.speed.filter((each) => each.threshold === threshold && each.median !== null);
+        const colour = style.getPropertyValue(`--series-${row.colour}`).trim();
+        return {
+          x: found.map((each) => String(each.level)),
+          y: found.map((each) => each.median),
+          text: found.map((each) => `<b>${escape(row.label)}</b><br>${escape(each.text)}`),
+          hovertemplate: "%{text}<extra></extra>",
+          mode: "lines+markers",
+          line: { color: colour, width: 1.5, dash: row.dash },
+          marker: { size: 8, color: threshold > 0.5 ? colour : style.getPropertyValue("--paper").trim(),
+            line: { color: colour, width: 1.5 } },
+        };
+      })).filter((line) => line.x.length);
+    if (!lines.length) {
+      place.textContent = "No run reached half of the answers at any difficulty.";
+      place.classList.add("empty");
+      return;
+    }
+    const all = [...new Set(rows.flatMap((row) => row.speed.map((found) => found.level)))].sort((a, b) => a - b);
+    const base = layout("value", [{ x: [1], y: [1] }]);
+    Plotly.newPlot(place, lines, {
+      ...base,
+      margin: { ...base.margin, l: 56 },
+      xaxis: { ...base.xaxis, title: { text: "difficulty", standoff: 8 }, type: "category", categoryarray: all.map(String),
+        range: [-0.5, all.length - 0.5] },
+      yaxis: { fixedrange: true, zeroline: false, rangemode: "tozero", title: { text: "step", standoff: 4 } },
+    }, { displayModeBar: false, responsive: true }).then(() => root.dataset.charts++);
   }
 
   /** Bits against parameters on logarithmic scales, with lines of equal bits per parameter. */

@@ -18,7 +18,8 @@ from canonlab.reports.groups import Section, natural, sections
 from canonlab.reports.heatmaps import heatmaps_html
 from canonlab.reports.load import Run
 from canonlab.reports.markup import Markup, join, script_json, tag
-from canonlab.reports.words import INTERVALS, enumeration, plural, settings_text, title
+from canonlab.reports.speed import Reached, reached
+from canonlab.reports.words import INTERVALS, enumeration, metric_label, percent, plural, settings_text, title
 from canonlab.training.files import replacing
 
 COLOURS = 6
@@ -26,8 +27,9 @@ COLOURS = 6
 
 DASHES = ("solid", "8px,4px", "2px,3px", "9px,3px,2px,3px", "15px,5px", "4px,3px")
 
-LOSS_POINTS = 200
-"""A longer loss curve is thinned to about so many points, each the mean of its neighbours."""
+MOST_POINTS, LEAST_POINTS, ALL_POINTS = 200, 40, 60_000
+"""A longer curve is thinned to at most MOST_POINTS, on a page of many runs to fewer, so that all together stay below
+ALL_POINTS as long as a curve keeps LEAST_POINTS."""
 
 
 def write_page(runs: Sequence[Run], path: str | os.PathLike[str]) -> Path:
@@ -51,6 +53,7 @@ def page_html(runs: Sequence[Run]) -> str:
     found = sections(runs)
     styles = line_styles(found)
     names = list(dict.fromkeys(section.task["name"] for section in found))
+    points = max(LEAST_POINTS, min(MOST_POINTS, ALL_POINTS // len(runs)))
     unfinished = sum(run.result is None for run in runs)
     architectures = {row.architecture for section in found for row in section.rows}
     lead = f"{plural(len(runs), 'run')} of {plural(len(architectures), 'architecture')} on {plural(len(found), 'task')}"
@@ -67,7 +70,7 @@ def page_html(runs: Sequence[Run]) -> str:
         data=script_json(
             {
                 "capacity": capacity_data(found, [[style.colour for style in lines] for lines in styles]),
-                "sections": [_section_data(section, styles[n]) for n, section in enumerate(found)],
+                "sections": [_section_data(section, styles[n], points) for n, section in enumerate(found)],
             }
         ),
         version=join(__version__),
@@ -92,7 +95,7 @@ def line_styles(found: Sequence[Section]) -> list[list[LineStyle]]:
     return styles
 
 
-def thin(steps: Sequence[int], values: Sequence[float], limit: int = LOSS_POINTS) -> tuple[list[int], list[float]]:
+def thin(steps: Sequence[int], values: Sequence[float], limit: int = MOST_POINTS) -> tuple[list[int], list[float]]:
     """A curve of at most `limit` points: means of equal runs of neighbours, each at its last step."""
     size = max(1, math.ceil(len(steps) / limit))
     starts = range(0, len(steps), size)
@@ -100,35 +103,51 @@ def thin(steps: Sequence[int], values: Sequence[float], limit: int = LOSS_POINTS
     return [steps[min(start + size, len(steps)) - 1] for start in starts], means
 
 
-def _section_data(section: Section, styles: Sequence[LineStyle]) -> dict[str, Any]:
+def _section_data(section: Section, styles: Sequence[LineStyle], points: int) -> dict[str, Any]:
     rows = [
         {
             "label": section.label(row),
             **{key.removeprefix("data_"): value for key, value in filtered(row).items()},
             "colour": style.colour,
             "dash": style.dash,
-            "runs": [_run_data(section, run) for run in row.runs],
+            "speed": [_speed_data(found) for found in reached(section, [row])],
+            "runs": [_run_data(section, run, points) for run in row.runs],
         }
         for row, style in zip(section.rows, styles, strict=True)
     ]
     return {"rows": rows}
 
 
-def _run_data(section: Section, run: Run) -> dict[str, Any]:
-    """The curves of a run, steps stored once. Five digits are more than a screen can show."""
+def _run_data(section: Section, run: Run, points: int) -> dict[str, Any]:
+    """The curves of a run, steps stored once. Five digits are more than a screen can show.
+
+    Evaluations are thinned by leaving some out, since each has its interval, and the last one stays.
+    """
     curves = run.curves
-    loss_steps, loss = thin(curves.loss_steps, curves.loss)
-    evaluations = [evaluation.metrics for _, evaluation in curves.evaluations]
+    loss_steps, loss = thin(curves.loss_steps, curves.loss, points)
+    every = max(1, math.ceil(len(curves.evaluations) / points))
+    shown = curves.evaluations[::-1][::every][::-1]
+    evaluations = [evaluation.metrics for _, evaluation in shown]
     return {
         "seed": run.seed,
         "finished": run.result is not None,
-        "steps": [step for step, _ in curves.evaluations],
+        "steps": [step for step, _ in shown],
         "metrics": {
             name: [_rounded(metrics[name].value) if name in metrics else None for metrics in evaluations]
             for name in section.charted
         },
         "lossSteps": loss_steps,
         "loss": [_rounded(value) for value in loss],
+    }
+
+
+def _speed_data(found: Reached) -> dict[str, Any]:
+    steps = ", ".join("never" if step is None else f"{step:,}" for step in found.steps)
+    return {
+        "level": found.level,
+        "threshold": found.threshold,
+        "median": found.median,
+        "text": f"{metric_label(found.metric)} reaches {percent(found.threshold)} after {steps} steps",
     }
 
 

@@ -1,0 +1,56 @@
+"""Heat maps: difficulty against size, the published cell beside the measured one."""
+
+import itertools
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from canonlab.reports.groups import sections
+from canonlab.reports.heatmaps import heatmaps_html
+from canonlab.reports.load import load_runs
+from canonlab.tasks.catalog import build_task
+
+
+def text_of(cell: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", cell)).strip()
+
+
+def grids(html: str) -> dict[str, list[list[str]]]:
+    """The texts of the cells of each table, by its caption."""
+    found = {}
+    for table in re.findall(r"<table>.*?</table>", html, re.DOTALL):
+        caption = re.findall(r"<caption>(.*?)</caption>", table)[0]
+        rows = re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)
+        found[caption] = [[text_of(cell) for cell in re.findall(r"<t[hd].*?</t[hd]>", row)] for row in rows]
+    return found
+
+
+def test_the_published_grid_stands_beside_what_was_measured(fabricate: Callable[..., Path]) -> None:
+    for n, lr, seed in itertools.product((225, 300), (0.001, 0.003), (0, 1)):
+        task = {**build_task("depo1", {"N": n}).identity, "source": None}
+        folder = fabricate(task, canon="ABCD", size="8L512D", lr=lr, seed=seed)
+    html = heatmaps_html(sections(load_runs([folder.parent])))
+    grid = grids(html)["llama-rope + Canon-ABCD"]
+    assert grid[0] == ["", "8L512D", "12L512D", "8L768D", "12L768D"]
+    assert [row[0] for row in grid[1:]] == ["N = 225", "N = 300", "N = 375"]
+    measured = grid[1][1]
+    assert re.fullmatch(r"\S+% ↔ \d+\.\d\.\.\d+\.\d 97\.0% [+-]\d+\.\d", measured), measured
+    assert grid[3][1] == "76.0%" and grid[1][4] == "94.0%"  # nothing measured there
+    assert "learning rate 0.001 of 0.001, 0.003; 2 seeds" in html or "learning rate 0.003 of" in html
+
+
+def test_a_task_that_is_not_the_papers_has_only_its_own_cells(
+    fabricate: Callable[..., Path], depo: dict[str, Any]
+) -> None:
+    folders = [
+        fabricate({**depo, "parameters": {**depo["parameters"], "N": n}}, size=size, canon="")
+        for n, size in ((20, "2L64D"), (100, "10L64D"))
+    ]
+    (grid,) = grids(heatmaps_html(sections(load_runs([folders[0].parent])))).values()
+    assert grid[0][1:] == ["2L64D", "10L64D"] and [row[0] for row in grid[1:]] == ["N = 20", "N = 100"]
+    assert grid[1][2] == "" and grid[2][1] == "" and grid[1][1].endswith("%")
+
+
+def test_nothing_finished_nothing_drawn(fabricate: Callable[..., Path]) -> None:
+    assert heatmaps_html(sections(load_runs([fabricate(stop=100)]))) == ""
