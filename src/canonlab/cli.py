@@ -278,12 +278,21 @@ def report(
         Positional[tuple[Path, ...]], arg(metavar="RUNS...", help="Run folders, or folders that hold some.")
     ],
     out: Annotated[Path | None, arg(help="The page; by default report.html in the first folder named.")] = None,
+    csv: Annotated[Path | None, arg(help="Also a CSV file, a line for each metric of each run.")] = None,
+    latex: Annotated[Path | None, arg(help="Also LaTeX tables (booktabs), one a task.")] = None,
+    figures: Annotated[Path | None, arg(help="Also figures as PDF and PNG, into this folder.")] = None,
     as_json: Json = False,
 ) -> None:
     """Compare runs: a table here, and one self-contained HTML page."""
     if not runs:
         raise InputError("name the run folders to report on, or a folder that holds some")
-    _report(runs, out or runs[0] / "report.html", as_json)
+    loaded = _report(runs, out or runs[0] / "report.html", as_json)
+    if csv:
+        reports.write_csv(loaded, csv)
+    if latex:
+        reports.write_latex(loaded, latex)
+    if figures:
+        reports.write_figures(loaded, figures)
 
 
 def demo(
@@ -348,14 +357,15 @@ def _sweep(runs: list[RunConfig], parent: Path, log: str | None, as_json: bool) 
     _report((parent,), parent / "report.html", as_json)
 
 
-def _report(paths: Sequence[Path], page: Path, as_json: bool) -> None:
+def _report(paths: Sequence[Path], page: Path, as_json: bool) -> list[reports.Run]:
     runs = reports.load_runs(paths)
     reports.write_page(runs, page)
     if as_json:
         console.print_json({"page": str(page), **reports.summary(runs)})
-        return
-    console.print_tables(reports.terminal_tables(runs))
-    print(f"page: {page.resolve()}")
+    else:
+        console.print_tables(reports.terminal_tables(runs))
+        print(f"page: {page.resolve()}")
+    return runs
 
 
 def _task(name: str, settings: Sequence[str]) -> Task:

@@ -1,8 +1,19 @@
-"""Runs -> a table in the terminal, a page, or plain data."""
+"""Runs -> a table in the terminal, a page, figures, CSV, LaTeX, or plain data."""
 
+from canonlab.reports.export import write_csv, write_latex
+from canonlab.reports.figures import write_figures
 from canonlab.reports.load import Run, load_runs
 from canonlab.reports.page import write_page
 from canonlab.reports.plain import summary
 from canonlab.reports.table import terminal_tables
 
-__all__ = ["Run", "load_runs", "summary", "terminal_tables", "write_page"]
+__all__ = [
+    "Run",
+    "load_runs",
+    "summary",
+    "terminal_tables",
+    "write_csv",
+    "write_figures",
+    "write_latex",
+    "write_page",
+]

@@ -189,7 +189,9 @@ def _charts(section: Section, number: int) -> Iterable[Markup]:
         yield _chart(label, number, "share" if metric in section.shares else "value", metric)
     yield _chart("training loss", number, "loss", None)
     if len(levels(section)) > 1:
-        yield _chart("skill speed: steps to 50% (hollow) and 95% (full), median over seeds", number, "speed", None, "difficulty")
+        yield _chart(
+            "skill speed: steps to 50% (hollow) and 95% (full), median over seeds", number, "speed", None, "difficulty"
+        )
 
 
 def _chart(label: str, number: int, kind: str, metric: str | None, over: str = "training steps") -> Markup:

@@ -20,6 +20,7 @@ from canonlab.errors import InputError, unknown
 from canonlab.models.cost import cost
 from canonlab.models.decoder import Decoder
 from canonlab.models.generate import generate
+from canonlab.models.moe import dropped_share
 from canonlab.tasks.base import Evaluation, Task
 from canonlab.training.backend import Backend, environment
 from canonlab.training.checkpoint import (
@@ -136,7 +137,16 @@ class _Trainer:
             if logs:
                 speed = (self.step - since) * tokens.size / (time.monotonic() - clock)
                 clock, since = time.monotonic(), self.step
-                self._record("train", loss=loss.item(), lr=rate, grad_norm=norm.item(), tokens_per_second=round(speed))
+                dropped = dropped_share(self.model)
+                extra = {} if dropped is None else {"dropped": dropped.item()}  # of the last microbatch
+                self._record(
+                    "train",
+                    loss=loss.item(),
+                    lr=rate,
+                    grad_norm=norm.item(),
+                    tokens_per_second=round(speed),
+                    **extra,
+                )
             if evaluates:
                 self._evaluate()
                 clock, since = time.monotonic(), self.step

@@ -42,13 +42,9 @@ class Plan:
     def content(self) -> dict[str, Any]:
         """All that determines the result, as plain data."""
         config = self.config
-        decoder = {
-            **dataclasses.asdict(dataclasses.replace(self.decoder, mixer=None)),  # type: ignore[arg-type]
-            "mixer": {"class": self.decoder.mixer.cls.__name__, "arguments": self.decoder.mixer.arguments},
-        }
         return {
             "task": {**self.task.identity, "source": self._source("task")},
-            "model": {**decoder, "source": self._source("model")},
+            "model": {**self.decoder.plain(), "source": self._source("model")},
             "training": dataclasses.asdict(config.training),
             "backend": dataclasses.asdict(self.backend),
         }

@@ -1,0 +1,159 @@
+"""The results for other programs: a CSV file with a line a run and metric, and LaTeX tables for a paper."""
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from canonlab.errors import InputError
+from canonlab.reports.cells import Cell, cells, families
+from canonlab.reports.groups import SIZE, Section, natural, sections
+from canonlab.reports.load import Run
+from canonlab.reports.published import DIFFICULTY, difficulty
+from canonlab.reports.words import metric_label, setting_text, settings_text, title, value_text
+from canonlab.training.files import replacing
+
+COLUMNS = (
+    "task", "parameters", "context", "model", "canon", "size", "learning_rate", "seed", "steps", "step", "finished",
+    "metric", "headline", "value", "low", "high", "right", "count", "clusters", "published", "model_parameters",
+    "flops_per_token", "training_tokens", "seconds", "device", "data_sha256", "weights_sha256", "run", "folder",
+    "command",
+)  # fmt: skip
+"""Of the CSV file. Shares and intervals are from 0 to 1; what is not known is empty."""
+
+
+def write_csv(runs: Sequence[Run], path: Path) -> None:
+    """A line for each metric of each run, of the final evaluation or the latest one of an unfinished run."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for section in sections(runs):
+        papers = {id(row): cell.published for cell in cells(section) for row in cell.rows}
+        for row in section.rows:
+            paper = papers[id(row)]
+            for run in row.runs:
+                for name in section.metrics:
+                    place = section.headline.index(name) if name in section.headline else None
+                    published = (
+                        paper.values[place] if paper and place is not None and place < len(paper.values) else None
+                    )
+                    if line := _line(section, row.settings, run, name, published):
+                        writer.writerow(line)
+    _write(path, text.getvalue())
+
+
+def _line(section: Section, settings: dict[str, Any], run: Run, name: str, published: float | None) -> dict[str, Any]:
+    measure = run.evaluation.metrics.get(name) if run.evaluation else None
+    if measure is None:
+        return {}
+    cost = run.result.cost if run.result else {}
+    provenance = run.result.provenance if run.result else {}
+    return {
+        "task": section.task["name"],
+        "parameters": settings_text(section.task["parameters"]),
+        "context": section.task["context"],
+        "model": settings["model.model"],
+        "canon": settings["model.canon"] or "none",
+        "size": settings[SIZE],
+        "learning_rate": settings.get("training.lr"),
+        "seed": run.seed,
+        "steps": run.steps,
+        "step": run.steps if run.result else run.curves.last_step,
+        "finished": run.result is not None,
+        "metric": name,
+        "headline": name in section.headline,
+        "value": measure.value,
+        "low": measure.low,
+        "high": measure.high,
+        "right": measure.right,
+        "count": measure.count,
+        "clusters": measure.clusters,
+        "published": published,
+        "model_parameters": cost.get("parameters"),
+        "flops_per_token": cost.get("flops_per_token"),
+        "training_tokens": cost.get("tokens"),
+        "seconds": cost.get("seconds"),
+        "device": cost.get("device"),
+        "data_sha256": provenance.get("data_sha256"),
+        "weights_sha256": provenance.get("weights_sha256"),
+        "run": run.name,
+        "folder": run.folder,
+        "command": provenance.get("command"),
+    }
+
+
+def write_latex(runs: Sequence[Run], path: Path) -> None:
+    """A table (booktabs) for each task: architectures by difficulty and size, best rate, mean and range over seeds."""
+    tables = [table for group in families(sections(runs)) if (table := _table(group))]
+    note = (
+        "% Mean over seeds at the best learning rate, least and greatest seed below it. Needs \\usepackage{booktabs}.\n"
+    )
+    _write(path, note + "\n".join(tables))
+
+
+def _table(group: Sequence[Section]) -> str:
+    found: dict[str, dict[tuple[str, str], Cell]] = {}
+    for section in group:
+        for cell in cells(section):
+            if cell.spread:
+                found.setdefault(cell.architecture, {})[str(difficulty(section.task)), cell.size] = cell
+    if not found:
+        return ""
+    places = sorted(
+        {place for row in found.values() for place in row}, key=lambda place: (natural(place[0]), natural(place[1]))
+    )
+    varies = DIFFICULTY.get(group[0].task["name"], "")
+    heads = [_escape(f"{varies} = {setting_text(level)}, {size}" if varies else size) for level, size in places]
+    lines = [_escape(name) + "".join(f" & {_entry(row.get(place))}" for place in places) for name, row in found.items()]
+    first = group[0]
+    fixed = {key: value for key, value in first.parameters.items() if key != varies}
+    caption = f"{title(first.task['name'])}, {metric_label(first.headline[0])} ({settings_text(fixed)})."
+    return "\n".join(
+        [
+            r"\begin{table}",
+            rf"\caption{{{_escape(caption)}}}",
+            rf"\begin{{tabular}}{{l{'r' * len(places)}}}",
+            r"\toprule",
+            " & ".join(["Architecture", *heads]) + r" \\",
+            r"\midrule",
+            *(line + r" \\" for line in lines),
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _entry(cell: Cell | None) -> str:
+    spread = cell.spread if cell else None
+    if not cell or not spread:
+        return "--"
+    share = cell.metric in cell.section.shares
+    if spread.seeds == 1:
+        return _escape(value_text(spread.mean, share))
+    low, high = (_escape(value_text(value, share)) for value in (spread.low, spread.high))
+    return rf"{_escape(value_text(spread.mean, share))} {{\scriptsize {low}--{high}}}"
+
+
+def _escape(text: str) -> str:
+    """`text` as LaTeX prints it literally."""
+    special = {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"$<$",
+        ">": r"$>$",
+    }
+    return re.sub(r"[\\~^<>&%$#_{}]", lambda match: special.get(match[0], "\\" + match[0]), text)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{str(path)!r}: cannot be written: {error.strerror}") from None

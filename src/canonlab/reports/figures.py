@@ -1,0 +1,188 @@
+"""The page's charts as figures for a paper: PDF and PNG by matplotlib."""
+
+import importlib
+import math
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from canonlab.errors import InputError
+from canonlab.reports.capacity import LINES, points
+from canonlab.reports.cells import Cell, cells, families
+from canonlab.reports.groups import Row, Section, natural, sections
+from canonlab.reports.load import Run
+from canonlab.reports.published import DIFFICULTY, difficulty
+from canonlab.reports.speed import THRESHOLDS, reached
+from canonlab.reports.words import metric_label, setting_text, si, title
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+DASHES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)))
+FORMATS = ("pdf", "png")
+
+
+def write_figures(runs: Sequence[Run], folder: Path) -> list[Path]:
+    """Draw everything there is to draw into `folder`, each figure as PDF and PNG; the files' paths.
+
+    Heat maps a task; learning curves a metric; skill speed; bits against parameters. InputError without matplotlib, or
+    when a file cannot be written.
+    """
+    try:
+        importlib.import_module("matplotlib").use("Agg")
+        plt = importlib.import_module("matplotlib.pyplot")
+    except ImportError:
+        raise InputError("figures need a package that is not installed: pip install matplotlib") from None
+    found, written = sections(runs), []
+    with plt.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "pdf.fonttype": 42}):
+        for name, figure in _figures(plt, found):
+            for suffix in FORMATS:
+                path = folder / f"{name}.{suffix}"
+                try:
+                    folder.mkdir(parents=True, exist_ok=True)
+                    # A fixed date, so that the same runs give the same bytes.
+                    metadata = {"CreationDate": None} if suffix == "pdf" else {"Software": None}
+                    figure.savefig(path, dpi=200, bbox_inches="tight", metadata=metadata)
+                except OSError as error:
+                    raise InputError(f"figures {str(path)!r}: cannot be written: {error.strerror}") from None
+                written.append(path)
+            plt.close(figure)
+    return written
+
+
+def _figures(plt: Any, found: Sequence[Section]) -> Iterator[tuple[str, Any]]:
+    for group in families(found):
+        if figure := _heatmaps(plt, group):
+            yield f"{_stem(group[0], level=False)}-heatmaps", figure
+    for section in found:
+        if not any(run.curves.evaluations for run in section.runs):
+            continue
+        for metric in section.charted:
+            yield f"{_stem(section)}-{_slug(metric)}", _curves(plt, section, metric)
+        if any(each.median for each in reached(section)):
+            yield f"{_stem(section)}-speed", _speed(plt, section)
+    if any(True for section in found for _ in points(section)):
+        yield "capacity", _capacity(plt, found)
+
+
+def _heatmaps(plt: Any, group: Sequence[Section]) -> Any:
+    """One panel an architecture: difficulties down, sizes across, shares in percent."""
+    found: dict[str, dict[tuple[str, str], Cell]] = {}
+    for section in group:
+        for cell in cells(section):
+            if cell.spread and cell.metric in section.shares:
+                found.setdefault(cell.architecture, {})[str(difficulty(section.task)), cell.size] = cell
+    if not found:
+        return None
+    levels = sorted({place[0] for row in found.values() for place in row}, key=natural)
+    sizes = sorted({place[1] for row in found.values() for place in row}, key=natural)
+    varies = DIFFICULTY.get(group[0].task["name"], "")
+    columns = min(4, len(found))
+    lines = math.ceil(len(found) / columns)
+    figsize = columns * (0.8 + 0.55 * len(sizes)), 0.4 + lines * (0.8 + 0.3 * len(levels))
+    figure, axes = plt.subplots(lines, columns, squeeze=False, figsize=figsize, layout="constrained")
+    for axis in axes.flat[len(found) :]:
+        axis.axis("off")
+    for axis, (name, row) in zip(axes.flat, found.items(), strict=False):
+        values = [[_percent(row.get((level, size))) for size in sizes] for level in levels]
+        axis.imshow(values, vmin=0, vmax=100, cmap="Blues", aspect="auto")
+        for y, line in enumerate(values):
+            for x, value in enumerate(line):
+                if not math.isnan(value):
+                    colour = "white" if value > 60 else "black"
+                    axis.text(x, y, f"{value:.1f}", ha="center", va="center", color=colour, fontsize=7)
+        axis.set_xticks(range(len(sizes)), sizes, rotation=30, ha="right")
+        axis.set_yticks(range(len(levels)), [f"{varies} = {setting_text(level)}" if varies else "" for level in levels])
+        axis.set_title(name, fontsize=8)
+    figure.suptitle(f"{title(group[0].task['name'])}: {metric_label(group[0].headline[0])} (%)")
+    return figure
+
+
+def _percent(cell: Cell | None) -> float:
+    return 100 * cell.spread.mean if cell and cell.spread else math.nan
+
+
+def _curves(plt: Any, section: Section, metric: str) -> Any:
+    """Mean and range over the seeds of each row, by training step."""
+    figure, axis = plt.subplots(figsize=(4.2, 2.8))
+    share = metric in section.shares
+    for row, colour, dash in _lines(section.rows):
+        by_step: dict[int, list[float]] = {}
+        for run in row.finished or row.runs:
+            for step, evaluation in run.curves.evaluations:
+                if metric in evaluation.metrics:
+                    by_step.setdefault(step, []).append(evaluation.metrics[metric].value * (100 if share else 1))
+        steps = [step for step, values in by_step.items() if len(values) == len(row.finished or row.runs)]
+        means = [sum(by_step[step]) / len(by_step[step]) for step in steps]
+        axis.plot(steps, means, color=colour, linestyle=dash, linewidth=1.3, label=section.label(row))
+        bounds = [[edge(by_step[step]) for step in steps] for edge in (min, max)]
+        axis.fill_between(steps, *bounds, color=colour, alpha=0.15, linewidth=0)
+    axis.set_xlabel("training step")
+    axis.set_ylabel(metric_label(metric) + (" (%)" if share else ""))
+    _legend(axis, len(section.rows))
+    return figure
+
+
+def _speed(plt: Any, section: Section) -> Any:
+    """Median steps to 50% (hollow) and 95% (full) at each difficulty."""
+    figure, axis = plt.subplots(figsize=(4.2, 2.8))
+    for row, colour, dash in _lines(section.rows):
+        for threshold in THRESHOLDS:
+            found = [each for each in reached(section, [row]) if each.threshold == threshold and each.median]
+            face = colour if threshold > 0.5 else "white"
+            label = section.label(row) if threshold == THRESHOLDS[0] else None
+            places = [str(each.level) for each in found], [each.median for each in found]
+            axis.plot(
+                *places, color=colour, linestyle=dash, marker="o", markerfacecolor=face, markersize=5, label=label
+            )
+    axis.set_xlabel("difficulty")
+    axis.set_ylabel("steps to 50% (hollow) and 95% (full)")
+    _legend(axis, len(section.rows))
+    return figure
+
+
+def _capacity(plt: Any, found: Sequence[Section]) -> Any:
+    """Bits against parameters with lines of equal bits per parameter."""
+    figure, axis = plt.subplots(figsize=(4.2, 3.4))
+    everything = [(section, list(points(section))) for section in found]
+    counts = [point.parameters for _, group in everything for point in group]
+    edges = [min(counts) / 1.6, max(counts) * 1.6]
+    for bits in LINES:
+        axis.plot(edges, [bits * edge for edge in edges], color="grey", linewidth=0.7, linestyle=":")
+        axis.annotate(f"{bits} bits", (edges[1], bits * edges[1]), fontsize=6, color="grey", ha="right", va="bottom")
+    for section, group in everything:
+        for row, colour, _ in _lines(section.rows):
+            mine = [point for point in group if point.row is row]
+            if mine:
+                people = si(mine[0].people)
+                label = f"{section.label(row)}, {people} people"
+                axis.plot(
+                    [p.parameters for p in mine], [p.bits for p in mine], "o", color=colour, label=label, markersize=4
+                )
+    axis.set(xscale="log", yscale="log", xlabel="parameters", ylabel="bits", xlim=edges)
+    _legend(axis, sum(len(section.rows) for section in found))
+    return figure
+
+
+def _lines(rows: Sequence[Row]) -> Iterator[tuple[Row, str, Any]]:
+    """Each row with its colour, one an architecture, and a dash that tells rows of one architecture apart."""
+    colours: dict[str, int] = {}
+    seen: dict[str, int] = {}
+    for row in rows:
+        colour = colours.setdefault(row.architecture, len(colours))
+        dash = seen[row.architecture] = seen.get(row.architecture, -1) + 1
+        yield row, COLOURS[colour % len(COLOURS)], DASHES[dash % len(DASHES)]
+
+
+def _legend(axis: Any, rows: int) -> None:
+    axis.legend(frameon=False, fontsize=6, loc="upper left", bbox_to_anchor=(1.01, 1), ncols=1 + rows // 25)
+
+
+def _stem(section: Section, level: bool = True) -> str:
+    apart = DIFFICULTY.get(section.task["name"])
+    named = {key: value for key, value in section.task["parameters"].items() if level or key != apart}
+    words = [f"{key}{setting_text(value)}" for key, value in named.items()]
+    return "-".join([section.task["name"], *map(_slug, words)])
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_")
