@@ -1,49 +1,201 @@
-"""Counts from the meta-device build against closed forms."""
+"""Counts from the meta-device build against closed forms, for every family."""
+
+from pathlib import Path
 
 import pytest
 
-from canonlab.models.cost import cost
+from canonlab.models.cost import Cost, cost
 from canonlab.models.presets import ModelConfig
+from canonlab.models.sizes import Size
 
 V, CONTEXT = 109, 64
+KERNEL = 4
+SIZES = ("8L512D", "12L768D", "2-1", "3-10")
 
 
-def block_weights(width: int, intermediate: int) -> int:
-    return 4 * width**2 + 3 * width * intermediate
+def of(model: str, size: str = "1L512D", canon: str = "original", **settings: object) -> Cost:
+    return cost(ModelConfig(model, size, canon, **settings).decoder(V), CONTEXT)  # type: ignore[arg-type]
+
+
+def gated(d: int) -> int:
+    """Inner width of the Llama MLP: 8d/3, rounded up to a multiple of 32."""
+    return {512: 1376, 768: 2048, 64: 192, 640: 1728}[d]
+
+
+def llama(d: int) -> int:
+    return 4 * d**2 + 3 * d * gated(d) + 2 * d
+
+
+def gpt2(d: int) -> int:
+    return 4 * d**2 + 2 * d * 4 * d + 2 * d
+
+
+def gpt2_original(d: int) -> int:
+    biases = 4 * d + 4 * d + d
+    return gpt2(d) + biases + 2 * d
+
+
+def gla(d: int) -> int:
+    keys, rank, heads = d // 2, 16, 4
+    decay = d * rank + rank * keys + keys
+    mixer = d * (2 * keys + d) + decay + d * d + d // heads + d * d  # q k v, decay, gate, norm of a head, out
+    return mixer + 3 * d * gated(d) + 2 * d
+
+
+def gla5(d: int) -> int:
+    rank, heads = 16, {512: 4, 768: 6, 64: 1, 640: 5}[d]
+    decay, gate = d * rank + rank * d + d, d * rank + rank * 2 * d + 2 * d
+    mixer = d * 4 * d + KERNEL * 4 * d + decay + gate + 2 * d // heads + 2 * d * d
+    return mixer + 3 * d * 2 * d + 2 * d
+
+
+def mamba2(d: int) -> int:
+    state, heads = 64, 16
+    mixed = 2 * d + 2 * state
+    projections = d * (2 * d + mixed + heads) + 2 * d * d
+    return projections + KERNEL * mixed + mixed + 3 * heads + 2 * d + d  # A, D, dt bias; norm of y; norm before
+
+
+def gdn(d: int) -> int:
+    keys, values, heads = 3 * d // 4, 3 * d // 2, {512: 4, 768: 6, 64: 4, 640: 5}[d]
+    mixed = 2 * keys + values
+    mixer = d * mixed + KERNEL * mixed + 2 * d * heads + 2 * heads + 2 * d * values + values // heads
+    return mixer + 3 * d * 2 * d + 2 * d
+
+
+def gdn2(d: int) -> int:
+    rank, heads = 16, {512: 4, 768: 6, 64: 4, 640: 5}[d]
+    gate = d * rank + rank * 2 * d + 2 * d
+    mixer = d * 4 * d + KERNEL * 4 * d + 2 * d * heads + 2 * heads + gate + 2 * d // heads + 2 * d * d
+    return mixer + 3 * d * 2 * d + 2 * d
+
+
+PER_LAYER = {
+    "llama-rope": llama,
+    "llama-nope": llama,
+    "llama-relu2": llama,
+    "gpt2-rope": gpt2,
+    "gpt2-relu2": gpt2,
+    "gpt2-original": gpt2_original,
+    "llama-alibi": llama,
+    "gla": gla,
+    "gla5": gla5,
+    "mamba2": lambda d: 2 * mamba2(d),
+    "mamba2-mlp": lambda d: mamba2(d) + 3 * d * 2 * d + d,
+    "gdn": gdn,
+    "gdn2": gdn2,
+}
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("model", PER_LAYER)
+def test_parameters_of_every_family(model: str, size: str) -> None:
+    parsed, found = Size.parse(size), of(model, size)
+    d = parsed.width
+    final_norm = 2 * d if model == "gpt2-original" else d
+    assert found.parameters_without_embedding == parsed.layers * PER_LAYER[model](d) + final_norm
+    assert found.parameters == found.active_parameters == found.parameters_without_embedding + 2 * V * d
+
+
+@pytest.mark.parametrize("model", ["gla", "gdn"])
+@pytest.mark.parametrize("size", ["8L512D", "8L768D"])
+def test_linear_families_match_llama(model: str, size: str) -> None:
+    exact, found = (
+        of(name, size, exact_intermediate=True).parameters_without_embedding for name in ("llama-rope", model)
+    )
+    assert round(abs(found / exact - 1), 3) <= 0.004
 
 
 @pytest.mark.parametrize(
-    ("size", "layers", "width", "intermediate"),
-    [("8L512D", 8, 512, 1376), ("12L512D", 12, 512, 1376), ("8L768D", 8, 768, 2048), ("1L32D2H", 1, 32, 96)],
+    ("model", "size", "more"),
+    [
+        ("mamba2-mlp", "8L512D", 0.026),
+        ("mamba2-mlp", "8L768D", 0.017),
+        ("mamba2", "8L512D", 0.051),
+        ("mamba2", "8L768D", 0.034),
+    ],
 )
-def test_parameters_and_flops(size: str, layers: int, width: int, intermediate: int) -> None:
-    plain = cost(ModelConfig(size=size).decoder(V), CONTEXT)
-    blocks = layers * (block_weights(width, intermediate) + 2 * width) + width
-    assert plain.parameters_without_embedding == blocks
-    assert plain.parameters == blocks + 2 * V * width
-    per_token = 2 * layers * block_weights(width, intermediate) + 2 * V * width
-    attention = layers * 2 * 2 * CONTEXT * width
-    assert plain.flops_per_token == per_token + attention
+def test_mamba2_is_larger_than_llama_as_published(model: str, size: str, more: float) -> None:
+    exact = of("llama-rope", size, exact_intermediate=True).parameters_without_embedding
+    assert of(model, size).parameters_without_embedding / exact - 1 == pytest.approx(more, abs=0.0006)
+
+
+def test_flops_are_those_of_the_products() -> None:
+    d, layers = 512, 1
+    products = 2 * layers * (llama(d) - 2 * d) + 2 * V * d
+    assert of("llama-rope").flops_per_token == products + layers * 2 * 2 * CONTEXT * d
+
+
+@pytest.mark.parametrize(
+    ("model", "width_b", "inner"),
+    [
+        ("llama-rope", 3 * 512, 2 * 1376),
+        ("gpt2-rope", 3 * 512, 4 * 512),
+        ("gla", 2 * 512, 2 * 1376),
+        ("gla5", 4 * 512, 4 * 512),
+        ("mamba2-mlp", 4 * 512 + 144, 4 * 512),
+        ("gdn", 3 * 512, 4 * 512),
+        ("gdn2", 4 * 512, 4 * 512),
+    ],
+)
+def test_what_each_canon_point_adds(model: str, width_b: int, inner: int) -> None:
+    plain = of(model, canon="none").parameters
+    added = {points: of(model, canon=points).parameters - plain for points in ("A", "B", "C", "D", "ABCD")}
+    widths = {"A": 512, "B": width_b, "C": 512, "D": inner, "ABCD": 2 * 512 + width_b + inner}
+    assert added == {points: KERNEL * width for points, width in widths.items()}
 
 
 @pytest.mark.parametrize(("size", "share"), [("8L512D", 0.0067), ("8L768D", 0.0045)])
 def test_canon_adds_the_published_share(size: str, share: float) -> None:
-    plain, canon = (cost(ModelConfig(size=size, canon=c).decoder(V), CONTEXT) for c in ("none", "ABCD"))
-    added = canon.parameters_without_embedding - plain.parameters_without_embedding
-    width, intermediate = int(size[2:5]), {"8L512D": 1376, "8L768D": 2048}[size]
-    assert added == 8 * 4 * (width + 3 * width + width + 2 * intermediate)
-    assert added / plain.parameters_without_embedding == pytest.approx(share, rel=0.02)
+    plain, canon = (of("llama-rope", size, c).parameters_without_embedding for c in ("none", "ABCD"))
+    assert canon / plain - 1 == pytest.approx(share, rel=0.02)
 
 
-def test_exact_intermediate_is_the_floor() -> None:
-    config = ModelConfig(size="8L512D", exact_intermediate=True).decoder(V)
-    assert config.intermediate == 1365
+def test_a_mixture_of_experts_and_what_of_it_is_active() -> None:
+    d, experts = 512, 32
+    for active, count in ((False, experts), (True, 1)):
+        block = 4 * d**2 + experts * d + count * 2 * d**2 + 2 * d  # attention, router, experts, norms
+        found = of("llama-moe")
+        assert (found.active_parameters if active else found.parameters) == block + d + 2 * V * d
+    products = 4 * d**2 + experts * d + 2 * d**2 + V * d
+    assert found.flops_per_token == 2 * products + 2 * 2 * CONTEXT * d
 
 
 def test_tied_embeddings_count_once() -> None:
-    import dataclasses
-
-    config = ModelConfig(size="1L32D2H").decoder(V)
-    tied = cost(dataclasses.replace(config, tied=True), CONTEXT)
-    assert cost(config, CONTEXT).parameters - tied.parameters == V * 32
+    plain, tied = of("llama-rope", "1L32D2H"), of("llama-rope", "1L32D2H", tied=True)
+    assert plain.parameters - tied.parameters == V * 32
     assert tied.parameters - tied.parameters_without_embedding == V * 32
+
+
+@pytest.mark.parametrize("width", [512, 768])
+def test_state_grows_with_the_context_in_attention_alone(width: int) -> None:
+    size, number, count = f"1L{width}D", 4, 8
+    past = KERNEL - 1
+    numbers = {
+        "llama-rope": (2 * CONTEXT * width, CONTEXT + 1),  # keys, values; segment of each, length
+        "gla": ({512: 64, 768: 96}[width] * width, 1),  # segment of the last token
+        "mamba2-mlp": (128 * width + past * (2 * width + 128), 1 + past),  # the convolution's inputs, segment of each
+        "gdn": (144 * width + past * 3 * width, 1 + past),
+    }
+    for model, (floats, integers) in numbers.items():
+        assert of(model, size).state_bytes == number * floats + count * integers, model
+
+
+def test_a_mixer_without_state_has_no_size_of_it(tmp_path: Path) -> None:
+    source = """
+from dataclasses import dataclass
+from canonlab.models.mixers.base import Mixer
+
+class Nothing(Mixer):
+    @dataclass(frozen=True)
+    class Config:
+        width: int
+
+    def __init__(self, config, canon):
+        super().__init__()
+
+    def forward(self, x, segment_ids, state):
+        return x, state
+"""
+    (tmp_path / "nothing.py").write_text(source)
+    assert of(f"{tmp_path / 'nothing.py'}:Nothing", "1L32D").state_bytes is None

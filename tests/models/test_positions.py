@@ -1,4 +1,4 @@
-"""Rotary positions against complex multiplication, and which heads and dimensions the reduced ones turn."""
+"""Rotary positions against complex multiplication, what the reduced ones turn, and ALiBi's and HAlibi's heads."""
 
 import cmath
 
@@ -7,7 +7,7 @@ import torch
 
 from canonlab.errors import InputError
 from canonlab.models.mixers.attention import Attention
-from canonlab.models.positions import ROTATED_SHARES, rotary_table, rotate
+from canonlab.models.positions import EVERYTHING, ROTATED_SHARES, alibi_slopes, halibi_reach, rotary_table, rotate
 
 
 def turned_by_hand(vector: list[float], position: int, rotated: int) -> list[float]:
@@ -46,3 +46,14 @@ def test_a_share_that_does_not_come_out_whole_is_an_error() -> None:
 def test_unknown_position_names_the_nearest() -> None:
     with pytest.raises(InputError, match="did you mean 'rope-quarter'"):
         Attention.Config(width=32, heads=2, position="rope-quater")
+
+
+def test_alibi_slopes_are_powers_of_two() -> None:
+    cpu = torch.device("cpu")
+    assert alibi_slopes(8, torch.float32, cpu).tolist() == [2**-h for h in range(1, 9)]
+    twelve = [2 ** (-8 * h / 12) for h in range(1, 13)]
+    assert alibi_slopes(12, torch.float64, cpu).tolist() == pytest.approx(twelve, rel=1e-14)
+
+
+def test_half_of_the_halibi_heads_see_as_many_tokens_as_their_number() -> None:
+    assert halibi_reach(8, torch.device("cpu")).tolist() == [1, 2, 3, 4, *[EVERYTHING] * 4]

@@ -1,12 +1,16 @@
 """Words to configurations: sizes, Canon sets, presets, plugins and their errors."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from canonlab.errors import InputError
 from canonlab.models.canon_points import CanonConfig
-from canonlab.models.presets import ModelConfig, Size
+from canonlab.models.decoder import DecoderConfig
+from canonlab.models.families import PRESETS
+from canonlab.models.presets import ModelConfig
+from canonlab.models.sizes import Size
 
 MEAN = '''
 from dataclasses import dataclass
@@ -45,9 +49,13 @@ def test_sizes() -> None:
     assert Size.parse("12L768D") == Size(12, 768, 12)
     assert Size.parse("1L32D2H") == Size(1, 32, 2)
     assert Size.parse("2L64D") == Size(2, 64, 1)
+    assert Size.parse("4-8") == Size(4, 512, 8)
+    assert Size.parse("2-1") == Size(2, 64, 1)
 
 
-@pytest.mark.parametrize("size", ["", "8L", "L512D", "0L512D", "8L512D3H", "8l512d", "8L512DH", "8L200D"])
+@pytest.mark.parametrize(
+    "size", ["", "8L", "L512D", "0L512D", "8L512D3H", "8l512d", "8L512DH", "8L200D", "4-0", "0-4", "4-", "4-8-2"]
+)
 def test_bad_sizes(size: str) -> None:
     with pytest.raises(InputError, match="size = "):
         Size.parse(size)
@@ -76,11 +84,141 @@ def test_unknown_model_names_the_nearest() -> None:
 def test_unknown_mixer_argument() -> None:
     with pytest.raises(InputError, match="did you mean 'position'"):
         ModelConfig(mixer={"positions": "rope"}).decoder(10)
+    with pytest.raises(InputError, match="canon says it instead"):
+        ModelConfig("gdn", mixer={"conv1d": False}).decoder(10)
 
 
 def test_llama_has_no_point_b_of_its_own() -> None:
     with pytest.raises(InputError, match="Attention has no point b"):
         ModelConfig(canon="AbCD").decoder(10)
+
+
+def convolutions(config: DecoderConfig) -> list[bool]:
+    return [block.mixer.arguments.get("conv1d", False) for block in config.pattern]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_original_canon_set_is_the_authors_own_convolution(name: str) -> None:
+    own = name in ("mamba2", "mamba2-mlp", "gdn", "gdn2", "gla5")
+    config = ModelConfig(name).decoder(10)
+    assert config.canon.points == ("b" if own else "")
+    assert set(convolutions(config)) == {own}
+    assert ModelConfig(name, canon="none").decoder(10).canon.points == ""
+
+
+@pytest.mark.parametrize("name", ["gla", "gla5", "mamba2-mlp", "gdn", "gdn2"])
+def test_capital_b_replaces_the_convolution(name: str) -> None:
+    for points, own in (("none", False), ("ABCD", False), ("AC", False), ("b", True), ("AbCD", True)):
+        config = ModelConfig(name, canon=points).decoder(10)
+        assert convolutions(config) == [own]
+        assert config.canon.points == points.replace("none", "")
+
+
+def test_a_hybrid_has_point_b_where_there_is_a_convolution() -> None:
+    assert convolutions(ModelConfig("gdn,llama-rope,gla").decoder(10)) == [True, False, False]
+    assert convolutions(ModelConfig("gdn,llama-rope,gla", canon="AbCD").decoder(10)) == [True, False, True]
+    assert convolutions(ModelConfig("gdn,llama-rope,gla", canon="ABCD").decoder(10)) == [False, False, False]
+
+
+def test_points_at_the_mlp_fall_away_without_one() -> None:
+    assert ModelConfig("mamba2", canon="ABCD").decoder(10).canon.points == "AB"
+    assert ModelConfig("mamba2", canon="AbCD").decoder(10).canon.points == "Ab"
+    assert ModelConfig(mlp="none", canon="ABCD").decoder(10).canon.points == "AB"
+    assert ModelConfig("mamba2,mamba2-mlp", canon="ABCD").decoder(10).canon.points == "ABCD"
+    with pytest.raises(InputError, match="points C and D are at the MLP, and mamba2 has none"):
+        ModelConfig("mamba2", canon="CD").decoder(10)
+
+
+def inner(**settings: object) -> tuple[str, int] | None:
+    mlp = ModelConfig(**settings).decoder(10).pattern[0].mlp  # type: ignore[arg-type]
+    return None if mlp is None else (mlp.kind, mlp.intermediate)
+
+
+def test_the_width_of_the_mlp() -> None:
+    assert inner() == ("gated", 1376)
+    assert inner(exact_intermediate=True) == ("gated", 1365)
+    assert inner(size="8L768D") == inner(size="8L768D", exact_intermediate=True) == ("gated", 2048)
+    assert inner(model="gpt2-rope") == inner(mlp="standard") == ("standard", 2048)
+    assert inner(model="gpt2-rope", mlp="gated") == ("gated", 1376)
+    assert inner(model="gdn") == ("gated", 1024)
+    assert inner(model="gdn", mlp="standard") == ("standard", 1536)  # of the same 6 d^2
+    assert inner(model="llama-moe") == inner(mlp="moe") == ("moe", 512)
+    assert inner(model="gpt2-rope", mlp_ratio=1) == ("standard", 512)
+    assert inner(mlp="none") is inner(model="mamba2") is None
+
+
+def test_the_activation_of_the_mlp() -> None:
+    for model, expected in (("llama-rope", "silu"), ("llama-relu2", "relu2"), ("gpt2-relu2", "relu2")):
+        assert ModelConfig(model).decoder(10).pattern[0].mlp.activation == expected  # type: ignore[union-attr]
+    assert ModelConfig(activation="gelu").decoder(10).pattern[0].mlp.activation == "gelu"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mlp": "gatd"}, "did you mean 'gated'"),
+        ({"activation": "relu"}, "did you mean 'relu2'"),
+        ({"mlp_ratio": -1.0}, "mlp_ratio = -1.0"),
+        ({"mlp_ratio": 0.0001}, "inner layer = 0"),
+        ({"model": "gdn,"}, "unknown model ''"),
+        ({"model": "gdn,lama-rope"}, "did you mean 'llama-rope'"),
+    ],
+)
+def test_words_that_mean_nothing(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ModelConfig(**settings).decoder(10)  # type: ignore[arg-type]
+
+
+HEADS = {
+    "llama-rope": (8, 12, 32, 1, 10),
+    "gla": (4, 4, 4, 4, 4),
+    "gla5": (4, 6, 16, 1, 5),
+    "mamba2": (16, 16, 16, 16, 16),
+    "gdn": (4, 6, 12, 4, 5),
+    "gdn2": (4, 6, 16, 4, 5),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_heads_at_every_size(name: str) -> None:
+    sizes = ("8L512D", "8L768D", "24L2048D", "2-1", "2-10")
+    found = [ModelConfig(name, size).decoder(10).pattern[0].mixer.arguments["heads"] for size in sizes]
+    assert tuple(found) == HEADS[name]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_family_has_every_size_of_capo(name: str) -> None:
+    if name == "llama-rope-quarter-fullheads":
+        pytest.skip("rotates a quarter of the heads, so these must be a multiple of 4")
+    first = 2 if name in ("llama-rope-quarter", "llama-halibi") else 1
+    for heads in range(first, 21, first):
+        config = ModelConfig(name, f"1-{heads}").decoder(10)
+        config.check()
+        assert config.width == 64 * heads
+
+
+def test_layers_of_a_hybrid_match_in_size() -> None:
+    assert ModelConfig("mamba2", "8L512D").decoder(10).layers == 16
+    assert ModelConfig("mamba2,llama-rope", "3L64D").decoder(10).layers == 2 + 1 + 2
+
+
+def test_an_argument_goes_to_the_mixers_that_have_it() -> None:
+    gdn, llama = ModelConfig("gdn,llama-rope", mixer={"position": "nope"}).decoder(10).pattern
+    assert llama.mixer.arguments["position"] == "nope"
+    assert "position" not in gdn.mixer.arguments
+
+
+def test_the_identity_names_every_argument_and_every_block() -> None:
+    plain = ModelConfig("mamba2-mlp,llama-rope", "2L64D", canon="AbC", tied=True).decoder(10).plain()
+    first, second = plain["pattern"]
+    assert first["mixer"]["class"] == "Mamba2"
+    assert first["mixer"]["arguments"]["conv1d"] and first["mixer"]["arguments"]["state"] == 64
+    assert second == {
+        "mixer": {"class": "Attention", "arguments": second["mixer"]["arguments"]},
+        "mlp": {"kind": "gated", "intermediate": 192, "activation": "silu", "bias": False, "std": 0.02},
+    }
+    assert plain["canon"]["points"] == "AbC" and plain["tied"] and plain["norm_eps"] == 1e-5
+    assert json.loads(json.dumps(plain)) == plain
 
 
 def test_a_users_mixer_is_built_with_its_arguments(tmp_path: Path) -> None:

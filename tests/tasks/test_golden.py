@@ -29,6 +29,9 @@ TASKS = {
     "small brevo": ("brevo2", {"N": 12, "query": "last", "context": 400}),
     **{f"lano-cfg3{letter}": (f"lano-cfg3{letter}", {}) for letter in "bfghijk"},
     "short lano": ("lano-cfg3f", {"context": 100}),
+    "capo": ("capo", {}),
+    "capo-simple": ("capo-simple", {}),
+    "small capo": ("capo", {"N": 30, "context": 100}),
     "mano": ("mano", {}),
     "small mano": ("mano", {"L": 4, "context": 64}),
 }

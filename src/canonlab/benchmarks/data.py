@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from canonlab.errors import InputError
 from canonlab.tasks.base import Task
+from canonlab.tasks.capo import Capo
 from canonlab.tasks.catalog import build_task
 
 PUBLISHED = {
@@ -18,6 +20,9 @@ PUBLISHED = {
     "mano": (1.0e6, 1.0e6),
 }
 """Tokens/s (low, high) of the published generators, on one core of a 2-core server CPU."""
+
+PUBLISHED_BIOGRAPHIES = 0.15e6
+"""Biographies/s of the published generator, which makes text, not tokens, there."""
 
 BLOCK_TOKENS = 1 << 21
 """Tokens per call of `fill`: 10 MB with the mask, so that neither the call nor the page faults count."""
@@ -45,6 +50,33 @@ def bench_data(
                     "speedup": rate / measured[threads[0]],
                     "published_low": low,
                     "published_high": high,
+                }
+            )
+    return rows
+
+
+def bench_biographies(
+    names: Sequence[str] = ("capo", "capo-simple"),
+    threads: Sequence[int] = (1, 2),
+    runs: int = 5,
+    seconds: float = 1.0,
+) -> list[dict[str, Any]]:
+    """The same for presets of Capo, also as biographies/s: people shown a second, all windows being used."""
+    rows = []
+    for name in names:
+        task = build_task(name)
+        if not isinstance(task, Capo):
+            raise InputError(f"task {name!r}: must be a preset of capo, as no other has biographies")
+        tokens = task.windows_per_exposure * task.context / task.N
+        for count in threads:
+            rate = best_rate(task, count, runs, seconds)
+            rows.append(
+                {
+                    "task": name,
+                    "threads": count,
+                    "tokens_per_second": rate,
+                    "biographies_per_second": rate / tokens,
+                    "published_biographies": PUBLISHED_BIOGRAPHIES,
                 }
             )
     return rows

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from canonlab.models.decoder import Decoder
-from canonlab.models.presets import ModelConfig, Size
+from canonlab.models.presets import ModelConfig
+from canonlab.models.sizes import Size
 from canonlab.training.backend import Backend, resolve_backend
 from canonlab.training.config import BackendConfig, TrainingConfig
 from canonlab.training.optimizer import build_optimizer

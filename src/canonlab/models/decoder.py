@@ -1,9 +1,10 @@
 """The decoder: token embedding, pre-norm residual blocks, final norm, output head.
 
-What is fixed: RMSNorm, no biases, no dropout, no rescaling of residual projections, untied head unless asked for.
-What varies: the mixer and the Canon set. Source: Part 4.1, section 3 and appendix C.
+What is fixed: no dropout, no rescaling of residual projections. What varies: the kinds of block, which repeat over the
+layers, the norm and the Canon set. Source: Part 4.1, section 3 and appendix C.
 """
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -11,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from canonlab.canon import Canon
-from canonlab.errors import InputError, require_integer
+from canonlab.errors import InputError, require_integer, unknown
 from canonlab.models.canon_points import CanonConfig, NoCanon
-from canonlab.models.layers import RMSNorm, linear
+from canonlab.models.layers import NORMS, linear
 from canonlab.models.mixers.base import Mixer
-from canonlab.models.mlp import GatedMLP
+from canonlab.models.mlp import MLP, MLPConfig
+from canonlab.models.moe import MoE
 
 
 @dataclass(frozen=True)
@@ -27,21 +29,51 @@ class MixerConfig:
 
 
 @dataclass(frozen=True)
+class BlockConfig:
+    """One kind of block. Without an MLP it is the mixer alone, and has Canon points A and B or b only."""
+
+    mixer: MixerConfig
+    mlp: MLPConfig | None
+
+
+@dataclass(frozen=True)
 class DecoderConfig:
-    """Everything that determines a decoder. `intermediate` is the width of the gated MLP's inner layer."""
+    """Everything that determines a decoder.
+
+    Attributes:
+        pattern: The kinds of block: block i is of kind pattern[i % len(pattern)].
+        canon: Canon points; b is in the arguments of the mixers that have a convolution of their own.
+        tied: The head is the embedding.
+        norm: A name in `layers.NORMS`.
+        embedding_std: The embedding is initialised N(0, embedding_std), the head too where it is tied.
+        head_std: An untied head is initialised N(0, head_std); None: as PyTorch initialises it.
+    """
 
     vocabulary: int
     layers: int
     width: int
-    intermediate: int
-    mixer: MixerConfig
+    pattern: tuple[BlockConfig, ...]
     canon: CanonConfig = CanonConfig()
     tied: bool = False
+    norm: str = "rms"
     norm_eps: float = 1e-6
+    embedding_std: float = 0.02
+    head_std: float | None = 0.02
 
     def __post_init__(self) -> None:
-        for name in ("vocabulary", "layers", "width", "intermediate"):
+        for name in ("vocabulary", "layers", "width"):
             require_integer(name, getattr(self, name), 1)
+        if not self.pattern:
+            raise InputError("pattern = (): name at least one kind of block")
+        if self.norm not in NORMS:
+            raise unknown("norm", self.norm, NORMS)
+
+    def plain(self) -> dict[str, Any]:
+        """The same as plain data: what a run's identity is made of. A mixer is its class's name and its arguments."""
+        content = dataclasses.asdict(self)
+        for block in content["pattern"]:
+            block["mixer"] = {"class": block["mixer"]["cls"].__name__, "arguments": block["mixer"]["arguments"]}
+        return {**content, "pattern": list(content["pattern"])}
 
     def check(self) -> None:
         """InputError when the parts don't fit together, found by building them without memory."""
@@ -71,15 +103,16 @@ class DecoderState:
 
     def reorder(self, index: Tensor) -> None:
         """Make row i continue what row index[i] was, for beam search: index (batch,) int64."""
-        for tensor in _tensors(self.blocks):
+        for tensor in tensors_of(self.blocks):
             tensor.copy_(tensor.index_select(0, index))
 
 
-def _tensors(tree: Any) -> list[Tensor]:
+def tensors_of(tree: Any) -> list[Tensor]:
+    """All tensors of a state, or of a part of one."""
     if isinstance(tree, Tensor):
         return [tree]
     children = tree.values() if isinstance(tree, dict) else tree
-    return [tensor for child in children for tensor in _tensors(child)]
+    return [tensor for child in children for tensor in tensors_of(child)]
 
 
 class Output(NamedTuple):
@@ -94,17 +127,19 @@ class Output(NamedTuple):
 
 
 class Block(nn.Module):
-    """x + mixer(canon_a(norm(x))), then x + mlp(canon_c(norm(x)))."""
+    """x + mixer(canon_a(norm(x))), then, where there is an MLP, x + mlp(canon_c(norm(x)))."""
 
-    def __init__(self, config: DecoderConfig) -> None:
+    def __init__(self, config: DecoderConfig, kind: BlockConfig) -> None:
         super().__init__()
-        canon, width = config.canon, config.width
-        self.mixer_norm = RMSNorm(width, config.norm_eps)
+        canon, width, norm = config.canon, config.width, NORMS[config.norm]
+        self.mixer_norm = norm(width, config.norm_eps)
         self.canon_a = canon.build("A", width)
-        self.mixer = _build_mixer(config)
-        self.mlp_norm = RMSNorm(width, config.norm_eps)
-        self.canon_c = canon.build("C", width)
-        self.mlp = GatedMLP(width, config.intermediate, canon)
+        self.mixer = _build_mixer(kind.mixer, width, canon)
+        self.mlp: MLP | MoE | None = None
+        if kind.mlp is not None:
+            self.mlp_norm = norm(width, config.norm_eps)
+            self.canon_c = canon.build("C", width)
+            self.mlp = (MoE if kind.mlp.kind == "moe" else MLP)(kind.mlp, width, canon)
 
     def forward(
         self, x: Tensor, segment_ids: Tensor | None, state: dict[str, Any] | None
@@ -113,17 +148,21 @@ class Block(nn.Module):
         h = self.canon_a(self.mixer_norm(x), segment_ids, part("a"))
         h, _ = self.mixer(h, segment_ids, part("mixer"))
         x = x + h
+        if self.mlp is None:
+            return x, None
         h = self.canon_c(self.mlp_norm(x), segment_ids, part("c"))
         h, auxiliary = self.mlp(h, segment_ids, part("mlp"))
         return x + h, auxiliary
 
     def init_state(self, batch: int, max_len: int, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
-        return {
+        state: dict[str, Any] = {
             "a": self.canon_a.init_state(batch, dtype, device),
             "mixer": self.mixer.init_state(batch, max_len, dtype, device),
-            "c": self.canon_c.init_state(batch, dtype, device),
-            "mlp": self.mlp.init_state(batch, dtype, device),
         }
+        if self.mlp is not None:
+            state["c"] = self.canon_c.init_state(batch, dtype, device)
+            state["mlp"] = self.mlp.init_state(batch, dtype, device)
+        return state
 
 
 class Decoder(nn.Module):
@@ -133,10 +172,11 @@ class Decoder(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocabulary, config.width)
-        nn.init.normal_(self.embedding.weight, std=0.02)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
-        self.norm = RMSNorm(config.width, config.norm_eps)
-        self.head = linear(config.width, config.vocabulary, std=0.02)
+        nn.init.normal_(self.embedding.weight, std=config.embedding_std)
+        kinds = [config.pattern[layer % len(config.pattern)] for layer in range(config.layers)]
+        self.blocks = nn.ModuleList(Block(config, kind) for kind in kinds)
+        self.norm = NORMS[config.norm](config.width, config.norm_eps)
+        self.head = linear(config.width, config.vocabulary, std=config.head_std)
         if config.tied:
             self.head.weight = self.embedding.weight
 
@@ -173,23 +213,21 @@ class Decoder(nn.Module):
         return DecoderState([block.init_state(batch, max_len, dtype, device) for block in self.blocks], max_len)  # type: ignore[operator]
 
     def compile_blocks(self) -> None:
-        """Compile each block by itself: they share one graph, which whole-model compilation would unroll."""
+        """Compile each block by itself: those of one kind share a graph, which whole-model compilation would unroll."""
         for block in self.blocks:
             block.compile()
 
 
-def _build_mixer(config: DecoderConfig) -> Mixer:
+def _build_mixer(config: MixerConfig, width: int, canon: CanonConfig) -> Mixer:
     """The mixer with its config and Canon factory; an error when the Canon set asks for a point that it lacks."""
     asked: list[int] = []
 
-    def canon(width: int) -> Canon | NoCanon:
+    def point_b(width: int) -> Canon | NoCanon:
         asked.append(width)
-        return config.canon.build("B", width)
+        return canon.build("B", width)
 
-    name = config.mixer.cls.__name__
-    mixer = config.mixer.cls(config.mixer.cls.Config(width=config.width, **config.mixer.arguments), canon)
-    if "B" in config.canon.points and not asked:
-        raise InputError(
-            f"canon = {config.canon.points!r}: the mixer {name} has no point B (it never calls canon(width))"
-        )
+    mixer = config.cls(config.cls.Config(width=width, **config.arguments), point_b)
+    if "B" in canon.points and not asked:
+        name = config.cls.__name__
+        raise InputError(f"canon = {canon.points!r}: the mixer {name} has no point B (it never calls canon(width))")
     return mixer

@@ -14,18 +14,47 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        half = x.dtype in (torch.bfloat16, torch.float16)
-        y = F.rms_norm(x.float() if half else x, x.shape[-1:], self.weight, self.eps)
-        device = x.device.type
-        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-            # What follows is a projection, which would cast anyway. Casting before the Canon layer that may stand
-            # between halves the bytes that it moves, for one more rounding.
-            return y.to(torch.get_autocast_dtype(device))
-        return y.to(x.dtype)
+        return _for_products(F.rms_norm(_single(x), x.shape[-1:], self.weight, self.eps), x)
 
 
-def linear(width_in: int, width_out: int, std: float) -> nn.Linear:
-    """A projection without bias, initialised N(0, std)."""
-    layer = nn.Linear(width_in, width_out, bias=False)
-    nn.init.normal_(layer.weight, std=std)
+class LayerNorm(nn.Module):
+    """(x - mean(x)) / std(x) * weight + bias over the last dimension; dtypes as for RMSNorm."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _for_products(F.layer_norm(_single(x), x.shape[-1:], self.weight, self.bias, self.eps), x)
+
+
+NORMS: dict[str, type[RMSNorm] | type[LayerNorm]] = {"rms": RMSNorm, "layer": LayerNorm}
+
+
+def _single(x: Tensor) -> Tensor:
+    """x in at least single precision: statistics of a half-precision x would lose too much."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
+def _for_products(y: Tensor, x: Tensor) -> Tensor:
+    """y in the dtype of x or, under autocast, in that of the products.
+
+    What follows a norm is a projection, which would cast anyway. Casting before the Canon layer that may stand between
+    halves the bytes that it moves, for one more rounding.
+    """
+    device = x.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        return y.to(torch.get_autocast_dtype(device))
+    return y.to(x.dtype)
+
+
+def linear(width_in: int, width_out: int, std: float | None, bias: bool = False) -> nn.Linear:
+    """A projection initialised N(0, std), its bias 0; with std None both as PyTorch initialises them."""
+    layer = nn.Linear(width_in, width_out, bias=bias)
+    if std is not None:
+        nn.init.normal_(layer.weight, std=std)
+        if bias:
+            nn.init.zeros_(layer.bias)
     return layer

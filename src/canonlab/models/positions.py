@@ -1,4 +1,7 @@
-"""Rotary position embedding, whole or reduced. Source: Part 4.1, section 6 and appendix C."""
+"""Positions in attention: rotary embedding, whole or reduced, ALiBi, and HAlibi.
+
+Source: Part 4.1 (arXiv 2512.17351), section 6 and appendix C; ALiBi: arXiv 2108.12409.
+"""
 
 import torch
 from torch import Tensor
@@ -13,6 +16,22 @@ ROTATED_SHARES = {
     "nope": (0.0, 0.0),
 }
 """position type -> (share of the heads, share of each such head's dimensions) that are rotated: the first ones."""
+
+POSITIONS = (*ROTATED_SHARES, "alibi", "halibi")
+
+EVERYTHING = 2**62
+"""A reach beyond every context."""
+
+
+def alibi_slopes(heads: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """(heads,): head h = 1 .. H adds -|i - j| 2^(-8h/H) to the score of query i and key j."""
+    return torch.exp2(torch.arange(1, heads + 1, dtype=dtype, device=device) * (-8 / heads))
+
+
+def halibi_reach(heads: int, device: torch.device) -> Tensor:
+    """(heads,) int64: head h of the first H / 2 sees the last h tokens, itself included; the rest see everything."""
+    heads_from_one = torch.arange(1, heads + 1, device=device)
+    return torch.where(heads_from_one <= heads // 2, heads_from_one, EVERYTHING)
 
 
 @torch.library.custom_op("canonlab::rotary_table", mutates_args=())

@@ -1,48 +1,16 @@
-"""From words to a decoder's configuration: presets, sizes, Canon sets, and a user's own mixer."""
+"""From words to a decoder's configuration: presets and hybrids of them, sizes, Canon sets, and a user's own mixer."""
 
 import dataclasses
-import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 from canonlab.errors import InputError, unknown
 from canonlab.models.canon_points import CanonConfig
-from canonlab.models.decoder import DecoderConfig, MixerConfig
-from canonlab.models.mixers.attention import Attention
-from canonlab.models.positions import ROTATED_SHARES
+from canonlab.models.decoder import BlockConfig, DecoderConfig, MixerConfig
+from canonlab.models.families import PRESETS, Preset
+from canonlab.models.mlp import ACTIVATIONS, KINDS, MLPConfig
+from canonlab.models.sizes import Size
 from canonlab.plugins import is_plugin, load_plugin
-
-PRESETS: dict[str, MixerConfig] = {
-    f"llama-{position}": MixerConfig(Attention, {"position": position}) for position in ROTATED_SHARES
-}
-"""Name -> mixer, each in a Llama block."""
-
-HEAD_WIDTH = 64
-
-
-@dataclasses.dataclass(frozen=True)
-class Size:
-    """Layers, width and heads; written `8L512D`, or `1L32D2H` where the heads are not width / 64."""
-
-    layers: int
-    width: int
-    heads: int
-
-    @classmethod
-    def parse(cls, text: str) -> "Size":
-        """The size that `text` writes. InputError for anything else."""
-        match = re.fullmatch(r"([1-9]\d*)L([1-9]\d*)D(?:([1-9]\d*)H)?", text)
-        if match is None:
-            raise InputError(
-                f"size = {text!r}: must be <layers>L<width>D, or <layers>L<width>D<heads>H, such as 8L512D"
-            )
-        layers, width = int(match[1]), int(match[2])
-        heads = int(match[3]) if match[3] else max(1, width // HEAD_WIDTH)
-        if width % heads:
-            raise InputError(
-                f"size = {text!r}: {heads} heads don't divide the width {width}; name the heads, as in 1L32D2H"
-            )
-        return cls(layers, width, heads)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,37 +18,157 @@ class ModelConfig:
     """A model in a user's words.
 
     Attributes:
-        model: A preset, or path.py:Class for a mixer of your own in a Llama block.
-        size: <layers>L<width>D, with <heads>H after it where heads are not width / 64.
-        canon: Canon points, e.g. ABCD or AC, or none.
+        model: A preset, or path.py:Class for a mixer of your own in a Llama block. Several, separated by commas, make a
+            hybrid: they take turns over the layers, and norms, embedding and head are the first one's.
+        size: <layers>L<width>D, with <heads>H after it where heads are not width / 64; or <layers>-<heads>.
+        canon: Canon points, e.g. ABCD or AC; original for the mixer's own convolution where its authors have one (b);
+            none for neither.
         canon_kernel: Taps of each Canon layer, 2 to 8.
         canon_residual: Add the Canon layer's input to its output.
         canon_activation: SiLU inside the Canon layer.
         canon_frozen: Keep the random initial Canon weights.
+        mlp: gated, standard, moe, none, or the preset's.
+        mlp_ratio: Inner width of the MLP over the model's width; 0 for the preset's.
+        activation: Of the MLP: silu, gelu, relu2, or the preset's.
         exact_intermediate: MLP of exactly floor(8/3 width), as the released code; else rounded up to a multiple of 32.
+        tied: The head is the embedding.
         mixer: Arguments of the mixer's Config, by name.
     """
 
     model: str = "llama-rope"
     size: str = "8L512D"
-    canon: str = "none"
+    canon: str = "original"
     canon_kernel: int = 4
     canon_residual: bool = True
     canon_activation: bool = False
     canon_frozen: bool = False
+    mlp: str = "preset"
+    mlp_ratio: float = 0.0
+    activation: str = "preset"
     exact_intermediate: bool = False
+    tied: bool = False
     mixer: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def decoder(self, vocabulary: int) -> DecoderConfig:
         """The decoder for a vocabulary of that many tokens. InputError for anything that does not fit together."""
         size = Size.parse(self.size)
-        canon = CanonConfig(
-            self.canon, self.canon_kernel, self.canon_residual, self.canon_activation, self.canon_frozen
+        presets = [_preset(name) for name in pattern_names(self.model)]
+        self._check_arguments(presets)
+        mlps = [self._mlp(preset, size.width) for preset in presets]
+        canon, convolutions = self._canon(presets, any(mlps))
+        pattern: list[BlockConfig] = []
+        for preset, mlp, convolution in zip(presets, mlps, convolutions, strict=True):
+            pattern += [BlockConfig(self._mixer(preset, size, convolution), mlp)] * preset.blocks
+        layers = sum(presets[layer % len(presets)].blocks for layer in range(size.layers))
+        first = presets[0]
+        return DecoderConfig(
+            vocabulary,
+            layers,
+            size.width,
+            tuple(pattern),
+            canon,
+            tied=self.tied,
+            norm=first.norm,
+            norm_eps=first.norm_eps,
+            embedding_std=first.embedding_std,
+            head_std=first.std,
         )
-        floor = 8 * size.width // 3
-        intermediate = floor if self.exact_intermediate else -(-floor // 32) * 32
-        mixer = _mixer(self.model, self.mixer, size, "b" in canon.points)
-        return DecoderConfig(vocabulary, size.layers, size.width, intermediate, mixer, canon)
+
+    def _check_arguments(self, presets: Sequence[Preset]) -> None:
+        """Each argument is one of some mixer's, of the type that this declares."""
+        fields = [field for preset in presets for field in _fields(preset)]
+        for key, value in self.mixer.items():
+            if key == "conv1d":
+                raise InputError("mixer argument conv1d: canon says it instead (b has it on, B and none off)")
+            declared = [field.type for field in fields if field.name == key]
+            if not declared:
+                raise unknown(f"mixer argument of {_names(presets)}", key, [field.name for field in fields])
+            for wanted in declared:
+                if not _fits(value, wanted):
+                    name = getattr(wanted, "__name__", wanted)
+                    raise InputError(f"mixer argument {key} = {value!r}: must be of type {name}")
+
+    def _canon(self, presets: Sequence[Preset], mlp: bool) -> tuple[CanonConfig, list[bool]]:
+        """The Canon layers, and for each preset whether its mixer's own convolution is on.
+
+        Points C and D fall away where no block has an MLP, so that one set suits a comparison of families.
+        """
+        own = [_own_convolution(preset) for preset in presets]
+        original = self.canon.lower() == "original"
+        words = ("b" if any(own) else "") if original else self.canon
+        canon = CanonConfig(words, self.canon_kernel, self.canon_residual, self.canon_activation, self.canon_frozen)
+        if "b" in canon.points and all(has is None for has in own):
+            raise InputError(f"canon: the mixer {_names(presets)} has no point b (no short convolution of its own)")
+        if not mlp:
+            points = canon.points.translate({ord(point): None for point in "CD"})
+            if canon.points and not points:
+                raise InputError(f"canon = {self.canon!r}: points C and D are at the MLP, and {self.model} has none")
+            canon = dataclasses.replace(canon, points=points)
+        return canon, [bool(has) if original else has is not None and "b" in canon.points for has in own]
+
+    def _mlp(self, preset: Preset, width: int) -> MLPConfig | None:
+        kind = preset.mlp if self.mlp == "preset" else self.mlp
+        if kind == "none":
+            return None
+        if kind not in KINDS:
+            raise unknown("mlp", kind, [*KINDS, "none", "preset"])
+        activation = preset.activation if self.activation == "preset" else self.activation
+        if activation not in ACTIVATIONS:
+            raise unknown("activation", activation, [*ACTIVATIONS, "preset"])
+        return MLPConfig(kind, self._intermediate(preset, kind, width), activation, preset.bias, preset.std)
+
+    def _intermediate(self, preset: Preset, kind: str, width: int) -> int:
+        if not 0 <= self.mlp_ratio <= 64:
+            raise InputError(f"mlp_ratio = {self.mlp_ratio!r}: must be a number from 0 to 64")
+        if self.mlp_ratio:
+            return round(self.mlp_ratio * width)
+        if kind == "moe":
+            return width
+        floor = preset.mlp_squares * width // (3 if kind == "gated" else 2)
+        return floor if self.exact_intermediate or kind == "standard" else -(-floor // 32) * 32
+
+    def _mixer(self, preset: Preset, size: Size, convolution: bool) -> MixerConfig:
+        """The mixer and all of its arguments: defaults, the preset's, those of size and Canon set, the user's."""
+        fields = _fields(preset)
+        defaults = {field.name: field.default for field in fields if _plain(field.default)}
+        facts = {"heads": preset.heads(size), "conv1d": convolution}
+        given = {**defaults, **preset.arguments, **facts, **self.mixer}
+        return MixerConfig(preset.mixer, {field.name: given[field.name] for field in fields if field.name in given})
+
+
+def pattern_names(model: str) -> list[str]:
+    """The presets and plugins that `model` names: one, or several of a hybrid, separated by commas."""
+    return [name.strip() for name in model.split(",")]
+
+
+def _preset(name: str) -> Preset:
+    """The preset of that name, or a Llama block around the mixer that path.py:Class names."""
+    if name in PRESETS:
+        return PRESETS[name]
+    if name.endswith(".py"):
+        raise InputError(f"model = {name!r}: name the class too, as {name}:MyMixer")
+    if not is_plugin(name):
+        raise unknown("model", name, [*PRESETS, "path.py:Class"])
+    mixer = load_plugin(name).cls
+    config = getattr(mixer, "Config", None)
+    if not (isinstance(config, type) and dataclasses.is_dataclass(config)):
+        raise InputError(f"model = {name!r}: the class {mixer.__name__} needs a dataclass `Config` with a field width")
+    return Preset("", mixer)
+
+
+def _fields(preset: Preset) -> list[dataclasses.Field[Any]]:
+    """The arguments that a preset's mixer takes, width apart."""
+    return [field for field in dataclasses.fields(preset.mixer.Config) if field.init and field.name != "width"]
+
+
+def _names(presets: Sequence[Preset]) -> str:
+    return ", ".join(dict.fromkeys(preset.mixer.__name__ for preset in presets))
+
+
+def _own_convolution(preset: Preset) -> bool | None:
+    """Whether the authors of the mixer have its own convolution on; None where it has none."""
+    own = {field.name: field.default for field in _fields(preset) if field.name == "conv1d"}
+    return {**own, **preset.arguments}["conv1d"] is True if own else None
 
 
 def _fits(value: Any, declared: Any) -> bool:
@@ -92,31 +180,6 @@ def _fits(value: Any, declared: Any) -> bool:
     return isinstance(value, int | float if declared is float else declared)
 
 
-def _mixer(model: str, arguments: Mapping[str, Any], size: Size, conv1d: bool) -> MixerConfig:
-    """The mixer class of `model` and its arguments: preset, then the size's heads and point b, then the user's."""
-    if is_plugin(model):
-        preset = MixerConfig(load_plugin(model).cls)
-    elif model in PRESETS:
-        preset = PRESETS[model]
-    elif model.endswith(".py"):
-        raise InputError(f"model = {model!r}: name the class too, as {model}:MyMixer")
-    else:
-        raise unknown("model", model, [*PRESETS, "path.py:Class"])
-    config = getattr(preset.cls, "Config", None)
-    if not (isinstance(config, type) and dataclasses.is_dataclass(config)):
-        raise InputError(
-            f"model = {model!r}: the class {preset.cls.__name__} needs a dataclass `Config` with a field width"
-        )
-    allowed = [f.name for f in dataclasses.fields(config) if f.init and f.name != "width"]
-    for key in arguments:
-        if key not in allowed:
-            raise unknown(f"mixer argument of {preset.cls.__name__}", key, allowed)
-    for field in dataclasses.fields(config):
-        if field.name in arguments and not _fits(arguments[field.name], field.type):
-            wanted = getattr(field.type, "__name__", field.type)
-            raise InputError(f"mixer argument {field.name} = {arguments[field.name]!r}: must be of type {wanted}")
-    if conv1d and "conv1d" not in allowed:
-        raise InputError(f"canon: the mixer {preset.cls.__name__} has no point b (no short convolution of its own)")
-    facts = {"heads": size.heads, "conv1d": conv1d}
-    given = {key: value for key, value in facts.items() if key in allowed}
-    return MixerConfig(preset.cls, {**given, **preset.arguments, **arguments})
+def _plain(value: Any) -> bool:
+    """Whether a default can stand in a run's identity; others are as the source has them."""
+    return isinstance(value, bool | int | float | str)

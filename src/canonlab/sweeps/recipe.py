@@ -12,11 +12,24 @@
 
 Every field of training.config.RunConfig may be set; `grid` names fields whose values are combined, all with all, the
 last one varying fastest. What is not said comes from the task's published model and hyper-parameters, then from the defaults.
+
+Fields that go together are named together, and take rows. Where not everything is to be combined with everything,
+`variants` lists further grids, of which each is combined with `grid`, or replaces what it has for the same fields:
+
+    grid:
+      task.set.N, training.steps: [[225, 87500], [300, 100000]]
+      model.size: [8L512D, 12L768D]
+    variants:
+      - {model.model: [llama-rope], model.canon: [none, ABCD]}
+      - {model.model: [gla, gdn], model.canon: [none, b, AbCD], model.size: [8L512D]}
+
+That is 2 x 2 x 2 runs of llama-rope and 2 x 2 x 3 runs of gla and gdn.
 """
 
 import dataclasses
+import functools
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -27,6 +40,9 @@ from pydantic import TypeAdapter, ValidationError
 from canonlab.errors import InputError, unknown
 from canonlab.training.config import RunConfig
 from canonlab.training.presets import MODEL, TRAINING
+
+Axes = dict[tuple[str, ...], list[list[Any]]]
+"""Dotted fields that vary together -> rows of one value for each of them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +62,9 @@ def load_recipe(reference: str) -> Recipe:
 def read_run_config(reference: str) -> dict[str, Any]:
     """The mapping that describes one run: a recipe file without a grid, for `run_config`."""
     content = _load(reference)
-    if "grid" in content:
-        raise InputError(f"{reference} has a grid of runs; use canonlab sweep, or take the grid out")
+    for key in ("grid", "variants"):
+        if key in content:
+            raise InputError(f"{reference} has {key}, so many runs; use canonlab sweep, or take it out")
     parts = {key: value for key, value in content.items() if key not in ("name", "about")}
     return {part: _as_mapping(part, value or {}) for part, value in parts.items()}
 
@@ -67,20 +84,47 @@ def shipped_recipes() -> list[str]:
 def parse_recipe(content: Mapping[str, Any], default_name: str = "recipe") -> Recipe:
     """The recipe that a mapping (parsed YAML) describes."""
     parts = [field.name for field in dataclasses.fields(RunConfig)]
+    allowed = [*parts, "name", "about", "grid", "variants"]
     for key in content:
-        if key not in [*parts, "name", "about", "grid"]:
-            raise unknown("recipe field", key, [*parts, "name", "about", "grid"])
-    grid = content.get("grid") or {}
-    if not isinstance(grid, dict) or not all(isinstance(values, list) and values for values in grid.values()):
-        raise InputError("grid: must map fields, such as training.lr, to non-empty lists of values")
+        if key not in allowed:
+            raise unknown("recipe field", key, allowed)
     base = {part: content.get(part) or {} for part in parts}
     runs = []
-    for values in itertools.product(*grid.values()):
+    for assignments in _combinations(content):
         merged = {part: _as_mapping(part, value) for part, value in base.items()}
-        for path, value in zip(grid, values, strict=True):
+        for path, value in assignments:
             _assign(merged, path, value)
         runs.append(run_config(merged))
     return Recipe(str(content.get("name", default_name)), str(content.get("about", "")), runs)
+
+
+def _combinations(content: Mapping[str, Any]) -> Iterator[list[tuple[str, Any]]]:
+    """For each run, the fields that the grid sets, by dotted path, with their values."""
+    common = _axes("grid", content.get("grid") or {})
+    variants = content.get("variants") or [{}]
+    if not isinstance(variants, list):
+        raise InputError("variants: must be a list of grids")
+    for variant in variants:
+        axes = common | _axes("variants", variant)
+        paths = [path for fields in axes for path in fields]
+        if twice := next((path for path in paths if paths.count(path) > 1), None):
+            raise InputError(f"grid: {twice!r} varies twice, alone and together with other fields")
+        for rows in itertools.product(*axes.values()):
+            yield list(zip(paths, itertools.chain(*rows), strict=True))
+
+
+def _axes(where: str, grid: Any) -> Axes:
+    if not isinstance(grid, dict) or not all(isinstance(values, list) and values for values in grid.values()):
+        raise InputError(f"{where}: must map fields, such as training.lr, to non-empty lists of values")
+    axes: Axes = {}
+    for key, values in grid.items():
+        fields = tuple(field.strip() for field in str(key).split(","))
+        rows = [[value] for value in values] if len(fields) == 1 else values
+        for row in rows:
+            if not isinstance(row, list) or len(row) != len(fields):
+                raise InputError(f"{where}: {key!r} takes rows of {len(fields)} values, not {row!r}")
+        axes[fields] = rows
+    return axes
 
 
 def run_config(content: Mapping[str, Any]) -> RunConfig:
@@ -92,11 +136,16 @@ def run_config(content: Mapping[str, Any]) -> RunConfig:
     merged = {**parts, "task": task, "model": model, "training": training}
     _check_keys(RunConfig, merged, "")
     try:
-        return TypeAdapter(RunConfig).validate_python(merged)
+        return _adapter().validate_python(merged)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise InputError(f"{field} = {first['input']!r}: {first['msg'].lower()}") from None
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[RunConfig]:
+    return TypeAdapter(RunConfig)
 
 
 def _load(reference: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from canonlab.errors import unknown
 from canonlab.tasks.base import Task, check_settings
 from canonlab.tasks.brevo import Brevo
+from canonlab.tasks.capo import Capo
 from canonlab.tasks.copy import Copy
 from canonlab.tasks.depo import Depo
 from canonlab.tasks.lano import Lano
@@ -25,12 +26,15 @@ DEPO1 = {"N": 225, "K": 8, "V": 50, "lengths": (1, 2), "context": 2048}
 DEPO2 = {"N": 75, "K": 16, "V": 4, "lengths": (5, 7), "context": 2048}
 BREVO1 = {"N": 70, "V": None, "lengths": (1, 1), "query": "last-quarter", "context": 1024}
 BREVO2 = {"N": 30, "V": 4, "lengths": (2, 4), "query": "last-quarter", "context": 1536}
+CAPO = {"N": 50_000, "simple": False, "tokenizer": "own", "context": 512}
 LANO_CONTEXT = dict.fromkeys(("cfg3b", "cfg3f", "cfg3g", "cfg3h", "cfg3i"), 512) | {"cfg3j": 1536, "cfg3k": 1536}
 
 TASKS: Mapping[str, Preset] = MappingProxyType(
     {
         "brevo1": Preset(Brevo, BREVO1, "reasoning breadth: all that a vertex depends on; names of one token out of N"),
         "brevo2": Preset(Brevo, BREVO2, "reasoning breadth with names of 2-4 tokens out of a vocabulary of 2 x 4"),
+        "capo": Preset(Capo, CAPO, "knowledge capacity: biographies, written anew in each exposure (bioS)"),
+        "capo-simple": Preset(Capo, {**CAPO, "simple": True}, "knowledge capacity, one text a person (bioS-simple)"),
         "copy": Preset(Copy, {"N": 500, "context": 1024}, "copy a permutation of 1..N (a warm-up)"),
         "depo": Preset(Depo, DEPO1, "reasoning depth: the k-th successor on a directed cycle; the same as depo1"),
         "depo1": Preset(Depo, DEPO1, "reasoning depth with names of 1-2 tokens out of a vocabulary of 2 x 50"),

@@ -1,9 +1,10 @@
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from canonlab.models.mixers.scan import diagonal_scan, matrix_scan
+from canonlab.models.mixers.scan import delta_scan, diagonal_scan, matrix_scan
 
-B, C, H, K, V = 2, 5, 3, 4, 2
+B, C, H, L, K, V = 2, 5, 3, 6, 4, 2
 
 
 def _inputs(matrix: bool):
@@ -32,3 +33,36 @@ def test_the_operator_and_its_gradients_are_those_of_the_plain_loop(matrix):
 @pytest.mark.parametrize("scan", [diagonal_scan, matrix_scan])
 def test_the_operator_is_one_that_a_compiler_can_take(scan):
     torch.library.opcheck(scan, _inputs(scan is matrix_scan))
+
+
+def _delta_inputs():
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(B, C, H), (B, C, H, L, K), (B, C, H, L, K), (B, C, H, L, V), (B, H, K, V)]
+    return [torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True) for shape in shapes]
+
+
+def test_the_delta_scan_is_the_matrix_scan_of_what_it_does_not_form():
+    decay, write, read, value, initial = inputs = _delta_inputs()
+    transition = decay[..., None, None] * torch.eye(K, dtype=torch.float64) - write.mT @ read
+    before, final = _plain(transition, write.mT @ value, initial, matrix=True)
+    for found, wanted in zip(delta_scan(*inputs), (before, value - read @ before, final), strict=True):
+        torch.testing.assert_close(found, wanted)
+    assert torch.autograd.gradcheck(delta_scan, inputs)
+
+
+def test_the_delta_scan_is_one_that_a_compiler_can_take():
+    torch.library.opcheck(delta_scan, _delta_inputs())
+
+
+def test_the_delta_scan_is_as_precise_under_autocast():
+    inputs = [x.detach().float() for x in _delta_inputs()]
+    with torch.autocast("cpu", torch.bfloat16):
+        found = delta_scan(*inputs)
+    assert all(torch.equal(a, b) for a, b in zip(found, delta_scan(*inputs), strict=True))
+
+
+def test_the_products_of_the_delta_scan_are_counted():
+    inputs = [x.detach().to("meta") for x in _delta_inputs()]
+    with FlopCounterMode(display=False) as counter:
+        delta_scan(*inputs)
+    assert counter.get_total_flops() == B * C * H * (2 * L * K * V + 2 * K * L * V)

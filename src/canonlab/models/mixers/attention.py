@@ -1,44 +1,71 @@
-"""Causal softmax attention with rotary positions or none, multi-head (q, k, v, o of width^2)."""
+"""Causal softmax attention: multi-head or with grouped queries, with every kind of position."""
 
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from canonlab.errors import InputError, require_integer, unknown
-from canonlab.models.layers import linear
+from canonlab.models.layers import RMSNorm, linear
 from canonlab.models.mixers.base import CanonFactory, Mixer, MixerState
-from canonlab.models.positions import ROTATED_SHARES, rotary_table, rotate
+from canonlab.models.mixers.softmax import Sight, attend
+from canonlab.models.positions import POSITIONS, ROTATED_SHARES, alibi_slopes, halibi_reach, rotary_table, rotate
 
 
 class Attention(Mixer):
-    """o_t = sum_{s <= t} softmax_s(q_t . k_s / sqrt(head width)) v_s per head, then an output projection.
+    """o_t = sum_{s <= t} softmax_s(q_t . k_s / sqrt(head width) + bias) v_s per head, then an output projection.
 
-    Legend: B batch, T time, S slots of the cache, H heads, E head width, D = H E width.
+    Projections have width^2 parameters each; with grouped queries (arXiv 2305.13245), `heads` / `kv_heads` consecutive
+    heads of queries share one head of keys and values. `softmax.py` computes it.
+
+    Legend: B batch, T time, S slots of the cache, H heads, G heads of keys and values, E head width.
     """
 
     @dataclass(frozen=True)
     class Config:
-        """`position`: rope, nope, or a reduced rope (see positions.ROTATED_SHARES)."""
+        """The arguments of attention.
+
+        Attributes:
+            width: Of the hidden states.
+            heads: Of queries.
+            position: One of positions.POSITIONS.
+            kv_heads: Heads of keys and values, a divisor of heads; 0 for as many.
+            qk_norm: RMSNorm over all heads of q together, and of k, before Canon-B and rotation.
+            bias: Projections have biases, 0 at first.
+        """
 
         width: int
         heads: int
         position: str = "rope"
+        kv_heads: int = 0
+        qk_norm: bool = False
+        bias: bool = False
 
         def __post_init__(self) -> None:
             require_integer("heads", self.heads, 1)
             if self.width % self.heads:
                 raise InputError(f"heads = {self.heads}: must divide the width {self.width}")
-            if self.position not in ROTATED_SHARES:
-                raise unknown("position", self.position, ROTATED_SHARES)
-            heads, dimensions = (
-                share * n for share, n in zip(self.rotated_shares, (self.heads, self.head_width), strict=True)
-            )
-            if self.position != "nope" and (heads % 1 or heads < 1 or dimensions % 2 or dimensions < 2):
+            require_integer("kv_heads", self.kv_heads, 0)
+            if self.heads % self.key_heads:
+                raise InputError(f"kv_heads = {self.kv_heads}: must divide the {self.heads} heads (0 for as many)")
+            if self.position not in POSITIONS:
+                raise unknown("position", self.position, POSITIONS)
+            if self.position == "halibi" and self.heads % 2:
+                raise InputError(f"position = 'halibi': needs an even number of heads, not {self.heads}")
+            self._check_rotation()
+
+        def _check_rotation(self) -> None:
+            shares = ROTATED_SHARES.get(self.position, (0.0, 0.0))
+            if shares == (0.0, 0.0):
+                return
+            heads, dimensions = shares[0] * self.heads, shares[1] * self.head_width
+            # The rotated heads come first in q and in k: under grouped queries they must be whole groups.
+            key_heads = shares[0] * self.key_heads
+            if heads % 1 or key_heads % 1 or key_heads < 1 or dimensions % 2 or dimensions < 2:
+                grouped = f" (and {key_heads:g} of {self.key_heads} of keys)" if self.kv_heads else ""
                 raise InputError(
-                    f"position = {self.position!r}: cannot rotate {heads:g} of {self.heads} heads in {dimensions:g} of "
-                    f"{self.head_width} dimensions (heads must come out whole, dimensions even)"
+                    f"position = {self.position!r}: cannot rotate {heads:g} of {self.heads} heads{grouped} in "
+                    f"{dimensions:g} of {self.head_width} dimensions (heads must come out whole, dimensions even)"
                 )
 
         @property
@@ -46,45 +73,55 @@ class Attention(Mixer):
             return self.width // self.heads
 
         @property
-        def rotated_shares(self) -> tuple[float, float]:
-            return ROTATED_SHARES[self.position]
+        def key_heads(self) -> int:
+            return self.kv_heads or self.heads
 
     def __init__(self, config: Config, canon: CanonFactory) -> None:
         super().__init__()
-        self.heads, self.head_width = config.heads, config.head_width
-        share_heads, share_dimensions = config.rotated_shares
-        self.rotated_heads, self.rotated_dimensions = (
-            round(share_heads * config.heads),
-            round(share_dimensions * config.head_width),
-        )
-        self.qkv = linear(config.width, 3 * config.width, std=0.02)
-        self.canon = canon(3 * config.width)
-        self.out = linear(config.width, config.width, std=0.02)
+        self.config = config
+        self.share_heads, share_dimensions = ROTATED_SHARES.get(config.position, (0.0, 0.0))
+        self.rotated_dimensions = round(share_dimensions * config.head_width)
+        self.widths = [config.width, *[config.key_heads * config.head_width] * 2]
+        self.qkv = linear(config.width, sum(self.widths), std=0.02, bias=config.bias)
+        self.q_norm, self.k_norm = (RMSNorm(width, eps=1e-6) if config.qk_norm else None for width in self.widths[:2])
+        self.canon = canon(sum(self.widths))
+        self.out = linear(config.width, config.width, std=0.02, bias=config.bias)
 
     def forward(
         self, x: Tensor, segment_ids: Tensor | None, state: MixerState | None
     ) -> tuple[Tensor, MixerState | None]:
-        qkv_BTF = self.canon(self.qkv(x), segment_ids, state and state["canon"])
-        q_BTHE, k_BTHE, v_BTHE = qkv_BTF.unflatten(-1, (3, self.heads, self.head_width)).unbind(2)
+        qkv = self.qkv(x)
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k, v = qkv.split(self.widths, dim=-1)
+            qkv = torch.cat([self.q_norm(q), self.k_norm(k), v], dim=-1)
+        qkv = self.canon(qkv, segment_ids, state and state["canon"])
+        q_BTHE, k_BTGE, v_BTGE = (
+            part.unflatten(-1, (-1, self.config.head_width)) for part in qkv.split(self.widths, dim=-1)
+        )
         positions = torch.arange(x.shape[1], device=x.device)[None]
         if state is not None:
             positions = positions + state["length"][:, None]
-        if self.rotated_heads:
-            dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-            cos, sin = rotary_table(positions, self.rotated_dimensions, dtype)
-            q_BTHE = rotate(q_BTHE, cos, sin, self.rotated_heads)
-            k_BTHE = rotate(k_BTHE, cos, sin, self.rotated_heads)
-        mask = None
+        precise = torch.float64 if x.dtype == torch.float64 else torch.float32
+        if self.rotated_dimensions:
+            cos, sin = rotary_table(positions, self.rotated_dimensions, precise)
+            q_BTHE, k_BTGE = (rotate(t, cos, sin, round(self.share_heads * t.shape[2])) for t in (q_BTHE, k_BTGE))
+        seen = segment_ids
         if state is not None:
-            k_BTHE, v_BTHE, mask = _remember(state, k_BTHE, v_BTHE, segment_ids, positions)
-        elif segment_ids is not None:
-            mask = _visible(positions, segment_ids, positions, segment_ids)
-        q_BHTE, k_BHSE, v_BHSE = (t.transpose(1, 2) for t in (q_BTHE, k_BTHE, v_BTHE))
-        o_BHTE = F.scaled_dot_product_attention(q_BHTE, k_BHSE, v_BHSE, attn_mask=mask, is_causal=mask is None)
+            segment_ids = torch.zeros_like(positions) if segment_ids is None else segment_ids.to(torch.int64)
+            k_BTGE, v_BTGE, seen = _remember(state, k_BTGE, v_BTGE, segment_ids, positions)
+        sight = Sight(positions, segment_ids, seen, *self._bias(precise, x.device))
+        q_BHTE, k_BGSE, v_BGSE = (t.transpose(1, 2) for t in (q_BTHE, k_BTGE, v_BTGE))
+        o_BHTE = attend(q_BHTE, k_BGSE, v_BGSE, sight, cached=state is not None)
         return self.out(o_BHTE.transpose(1, 2).flatten(2)), state
 
+    def _bias(self, dtype: torch.dtype, device: torch.device) -> tuple[Tensor | None, Tensor | None]:
+        """Slopes and reach of the heads, where the position type has them."""
+        heads, position = self.config.heads, self.config.position
+        slopes = alibi_slopes(heads, dtype, device) if position == "alibi" else None
+        return slopes, halibi_reach(heads, device) if position == "halibi" else None
+
     def init_state(self, batch: int, max_len: int, dtype: torch.dtype, device: torch.device) -> MixerState:
-        cache = (batch, max_len, self.heads, self.head_width)
+        cache = (batch, max_len, self.config.key_heads, self.config.head_width)
         return {
             "k": torch.zeros(cache, dtype=dtype, device=device),
             "v": torch.zeros(cache, dtype=dtype, device=device),
@@ -94,22 +131,13 @@ class Attention(Mixer):
         }
 
 
-def _visible(query_positions: Tensor, query_segments: Tensor, key_positions: Tensor, key_segments: Tensor) -> Tensor:
-    """(B, 1, T, S) bool: the key is not later than the query and in its segment. Every query sees at least itself."""
-    causal = key_positions[:, None, :] <= query_positions[:, :, None]
-    return (causal & (key_segments[:, None, :] == query_segments[:, :, None]))[:, None]
-
-
 def _remember(
-    state: MixerState, k_BTHE: Tensor, v_BTHE: Tensor, segment_ids: Tensor | None, positions: Tensor
+    state: MixerState, k_BTGE: Tensor, v_BTGE: Tensor, segment_ids: Tensor, positions: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Write the new keys and values into their slots; return the whole cache and who may see what in it."""
-    segments = torch.zeros_like(positions) if segment_ids is None else segment_ids.to(positions.dtype)
+    """Write the new keys and values into their slots; return those of the whole cache and their segments."""
     rows = torch.arange(len(positions), device=positions.device)[:, None]
-    state["k"][rows, positions] = k_BTHE.to(state["k"].dtype)
-    state["v"][rows, positions] = v_BTHE.to(state["v"].dtype)
-    state["segments"][rows, positions] = segments
+    state["k"][rows, positions] = k_BTGE.to(state["k"].dtype)
+    state["v"][rows, positions] = v_BTGE.to(state["v"].dtype)
+    state["segments"][rows, positions] = segment_ids
     state["length"] += positions.shape[1]
-    slots = torch.arange(state["k"].shape[1], device=positions.device)[None]
-    mask = _visible(positions, segments, slots, state["segments"])
-    return state["k"].to(k_BTHE.dtype), state["v"].to(v_BTHE.dtype), mask
+    return state["k"].to(k_BTGE.dtype), state["v"].to(v_BTGE.dtype), state["segments"]

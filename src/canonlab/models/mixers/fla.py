@@ -24,18 +24,22 @@ BACKENDS = ("torch", "fla")
 
 
 def available(device: torch.device | str) -> bool:
-    """Whether the kernels can run on the device: the package, Triton and a CUDA device (NVIDIA or AMD) are there."""
-    found = all(importlib.util.find_spec(package) is not None for package in ("fla", "triton"))
-    return torch.device(device).type == "cuda" and torch.cuda.is_available() and found
+    """Whether the kernels can run on the device."""
+    return _missing(device) is None
 
 
 def require(device: torch.device | str) -> None:
     """InputError where the kernels cannot run on the device, saying what is missing."""
+    if missing := _missing(device):
+        raise InputError(f"mixer backend = 'fla': {missing} (allowed: {', '.join(BACKENDS)})")
+
+
+def _missing(device: torch.device | str) -> str | None:
     if torch.device(device).type != "cuda" or not torch.cuda.is_available():
-        raise InputError(f"mixer backend = 'fla': needs a CUDA device, and this is {device!s} (allowed here: 'torch')")
-    for package, install in (("fla", "fla-core"), ("triton", "triton")):
-        if importlib.util.find_spec(package) is None:
-            raise InputError(f"mixer backend = 'fla': the package {install} is missing: pip install {install}")
+        return f"needs a CUDA device and is to run on {str(device)!r}"
+    packages = {"fla": "fla-core", "einops": "einops", "triton": "triton"}
+    absent = [name for package, name in packages.items() if importlib.util.find_spec(package) is None]
+    return f"not installed: pip install {' '.join(absent)}" if absent else None
 
 
 def gla(
@@ -100,13 +104,13 @@ def _run(
     if v_BTHV.dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise InputError(f"mixer backend = 'fla': does not run {v_BTHV.dtype} (allowed: float32, bfloat16, float16)")
     kernel = getattr(importlib.import_module(module), name)
-    # The kernels multiply q, k and v as they come, so their dtypes must agree; decays and beta stay as precise as given.
+    # The kernels multiply q, k and v as they come, so these must have one dtype; decays and beta stay as they are.
     inputs = inputs | {part: inputs[part].to(v_BTHV.dtype) for part in ("q", "k")}
     options = {"scale": scale, "output_final_state": True}
     initial = None if initial_BHKV is None else initial_BHKV.float()
     if segment_ids is None:
         return kernel(**inputs, initial_state=initial, **options)
-    boundaries_N, first_B, last_B = sequences(segment_ids)
+    boundaries_N, first_B, last_B = _sequences(segment_ids)
     flat = {part: tensor.reshape(1, batch * time, *tensor.shape[2:]) for part, tensor in inputs.items()}
     if initial is not None:
         initial = initial.new_zeros(len(boundaries_N) - 1, *initial.shape[1:]).index_copy(0, first_B, initial)
@@ -114,7 +118,7 @@ def _run(
     return o.reshape(v_BTHV.shape), final_NHKV[last_B]
 
 
-def sequences(segment_ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _sequences(segment_ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Where the N sequences of a batch begin once its rows are laid end to end, and each row's first and last one.
 
     Returns N + 1 boundaries, the last one B T, and two indices (B,) into the N sequences; all int64.

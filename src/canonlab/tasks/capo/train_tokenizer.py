@@ -29,37 +29,40 @@ def unit_counts() -> Counter[str]:
     return counts
 
 
-def train(counts: Mapping[str, int], merges: int) -> list[tuple[str, str]]:
-    """Byte-pair encoding: `merges` times the pair that is most frequent then (of several, the first in order)."""
+def train(counts: Mapping[str, int], size: int) -> tuple[list[str], list[tuple[str, str]]]:
+    """Byte-pair encoding: join the most frequent pair (of several, the first in order) until there are `size` tokens.
+
+    Returns the tokens, <eos> first, and the merges. Two merges can make the same token, which then counts once.
+    """
     words = {spell(unit): (list(spell(unit)), count) for unit, count in counts.items()}
     pairs: Counter[tuple[str, str]] = Counter()
     places: dict[tuple[str, str], set[str]] = {}
 
     def add(word: str, sign: int) -> None:
-        tokens, count = words[word]
-        for pair in zip(tokens, tokens[1:], strict=False):
+        split, count = words[word]
+        for pair in zip(split, split[1:], strict=False):
             pairs[pair] += sign * count
             places.setdefault(pair, set()).add(word)
 
     for word in words:
         add(word, 1)
-    learned: list[tuple[str, str]] = []
-    while len(learned) < merges:
+    tokens = dict.fromkeys([EOS[0], *sorted(byte_symbols())])
+    merges: list[tuple[str, str]] = []
+    while len(tokens) < size:
         best = min(pairs, key=lambda pair: (-pairs[pair], pair))
-        learned.append(best)
+        merges.append(best)
+        tokens["".join(best)] = None
         for word in places.pop(best):
             add(word, -1)
             words[word] = (join(words[word][0], best), words[word][1])
             add(word, 1)
         pairs = +pairs
-    return learned
+    return list(tokens), merges
 
 
 def tokenizer_file(size: int = SIZE) -> str:
     """The text of the tokenizer.json of the trained tokenizer."""
-    alphabet = sorted(byte_symbols())
-    merges = train(unit_counts(), size - 1 - len(alphabet))
-    vocabulary = [EOS[0], *alphabet, *(left + right for left, right in merges)]
+    vocabulary, merges = train(unit_counts(), size)
     eos = {"id": 0, "content": EOS[0], "special": True, "normalized": False}
     units_of_gpt2 = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     file = {

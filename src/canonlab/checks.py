@@ -1,0 +1,37 @@
+"""What checking a user's task or mixer reports: one promise at a time, kept or broken, with what to do."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Check(NamedTuple):
+    """One promise: whether it is kept (None: it couldn't be checked), what was seen, and what to do if it isn't."""
+
+    name: str
+    passed: bool | None
+    seen: str
+    advice: str
+
+
+class Broken(Exception):
+    """A promise that isn't kept; with `passed` None, one that couldn't be checked."""
+
+    def __init__(self, seen: str, advice: str, passed: bool | None = False) -> None:
+        super().__init__(seen)
+        self.seen, self.advice, self.passed = seen, advice, passed
+
+
+def first_line(error: Exception) -> str:
+    """An error's class and the first line of its message."""
+    line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__
+
+
+def run_check(name: str, promise: Callable[[], str], what: str) -> Check:
+    """`promise` returns what it saw, or raises `Broken`. Anything else that it raises is the fault of `what`."""
+    try:
+        return Check(name, True, promise(), "")
+    except Broken as broken:
+        return Check(name, broken.passed, broken.seen, broken.advice)
+    except Exception as error:  # what is under test may raise anything
+        return Check(name, False, first_line(error), f"find out why the {what} raised this")

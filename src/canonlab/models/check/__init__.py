@@ -1,0 +1,83 @@
+"""Whether a mixer keeps what `canonlab.models.mixers.base.Mixer` promises, and what it costs: the `check` command."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from canonlab.checks import Check, run_check
+from canonlab.errors import unknown
+from canonlab.models.check import costs, sequence, state, training
+from canonlab.models.check.subject import Subject
+from canonlab.models.presets import ModelConfig
+
+
+class Promise(NamedTuple):
+    """How it is checked (what was seen is returned, or `Broken` raised), and what must be kept for that to mean a thing."""
+
+    check: Callable[[Subject], str]
+    needs: tuple[str, ...] = ("forward",)
+
+
+CHECKS: dict[str, Promise] = {
+    "forward": Promise(sequence.forward, ()),
+    "initialisation": Promise(training.initialisation),
+    "batch independence": Promise(sequence.batch_independence),
+    "causality": Promise(sequence.causality, ("batch independence",)),
+    "any length": Promise(sequence.any_length, ("causality",)),
+    "segments": Promise(sequence.segments, ("any length",)),
+    "padding": Promise(sequence.padding, ("segments",)),
+    "point B": Promise(training.point_b),
+    "point b": Promise(training.own_convolution),
+    "dtypes": Promise(training.dtypes),
+    "gradients": Promise(training.gradients, ("dtypes",)),
+    "state": Promise(state.state_layout),
+    "chunks": Promise(state.chunks, ("padding", "state")),
+    "steps": Promise(state.steps, ("chunks",)),
+    "reordering": Promise(state.reorder, ("chunks",)),
+    "in a decoder": Promise(state.in_decoder, ("steps",)),
+    "compilation": Promise(training.compiles),
+}
+"""By name, each after those that it needs."""
+
+COSTS = "costs"
+"""The last one: whether the mixer can be counted and measured beside built-in ones."""
+
+
+class Findings(NamedTuple):
+    """The checks, and the rows of `costs.costs`, which are empty where costs weren't asked for or could not be had."""
+
+    checks: list[Check]
+    costs: list[dict[str, Any]]
+
+    @property
+    def failed(self) -> bool:
+        """Whether a promise is broken; one that couldn't be checked isn't."""
+        return any(check.passed is False for check in self.checks)
+
+
+def check_mixer(model: ModelConfig, names: Iterable[str] = (*CHECKS, COSTS)) -> Findings:
+    """The checks called `names` of the mixer of `model`, a preset's or a user's own, at that model's width.
+
+    A broken promise leaves those that need it unchecked, so that what fails is where to begin. InputError for wrong
+    arguments, or a hybrid.
+    """
+    subject, found, rows = Subject.of(model), {}, []
+
+    def compare() -> str:
+        rows.extend(costs.costs(model))
+        return costs.summary(rows)
+
+    for name in names:
+        if name not in CHECKS and name != COSTS:
+            raise unknown("check", name, [*CHECKS, COSTS])
+        check, needs = CHECKS.get(name, Promise(lambda _: compare()))
+        broken = next((need for need in needs if need in found and not _kept(found[need])), None)
+        if broken is not None:
+            found[name] = Check(name, None, f"not checked: needs {broken!r}", f"repair {broken!r} first")
+        else:
+            found[name] = run_check(name, lambda check=check: check(subject), "mixer")
+    return Findings(list(found.values()), rows)
+
+
+def _kept(check: Check) -> bool:
+    """Whether others can rest on it; what is not there, as a state, does not hinder them."""
+    return check.passed is True or (check.passed is None and not check.advice.startswith("repair"))

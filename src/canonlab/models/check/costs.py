@@ -1,0 +1,99 @@
+"""What a mixer costs beside built-in ones: counted, and measured on this machine."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from canonlab.errors import InputError
+from canonlab.models.decoder import Decoder
+from canonlab.models.presets import ModelConfig
+from canonlab.models.table import CONTEXT, VOCABULARY, model_rows
+
+PEERS = ("llama-rope", "gla", "mamba2-mlp", "gdn")
+"""One of each family."""
+
+BATCH, TIME, STEPS = 4, 256, 16
+"""Rows and tokens of a training step, and tokens decoded in a go."""
+
+ROUNDS, SECONDS = 3, 0.25
+"""Each speed is the best of so many turns, in each of which a model runs for so long."""
+
+Row = dict[str, Any]
+
+
+def costs(model: ModelConfig) -> list[Row]:
+    """The model, then each of the built-in ones that exists at its size.
+
+    Keys: `model`, those of `table.model_rows`, `training_tokens_per_second` (forward and backward, single precision,
+    eager, the framework's threads) and `decoding_tokens_per_second` (BATCH rows at once); None where there is no state.
+    Models take turns, so that other work on the machine slows all of them alike.
+    """
+    rows, built = [], []
+    others = [ModelConfig(name, model.size) for name in PEERS if name != model.model]
+    for config in [model, *others]:
+        try:
+            (row,) = model_rows(config, [config.size], VOCABULARY, CONTEXT)
+        except InputError:
+            if config is model:
+                raise
+            continue
+        rows.append({"model": config.model, **row})
+        built.append(config.decoder(VOCABULARY).build())
+    training = _rates([_training(decoder) for decoder in built], BATCH * TIME)
+    decodes = [row["state_bytes_per_layer"] is not None for row in rows]
+    actions = [_decoding(decoder) for decoder, can in zip(built, decodes, strict=True) if can]
+    decoding = iter(_rates(actions, BATCH * STEPS))
+    for row, rate, can in zip(rows, training, decodes, strict=True):
+        row |= {"training_tokens_per_second": rate, "decoding_tokens_per_second": next(decoding) if can else None}
+    return rows
+
+
+def summary(rows: list[Row]) -> str:
+    """The first row in words, against the second."""
+    first, second = rows[:2]
+    words = [f"{first['without_embedding']:,} parameters without embedding"]
+    for what in ("training", "decoding"):
+        key = f"{what}_tokens_per_second"
+        if first[key] is not None:
+            words.append(f"{what} {first[key]:,} tokens/s, {first[key] / second[key]:.2f} of {second['model']}")
+    return "; ".join(words)
+
+
+def _training(model: Decoder) -> Callable[[], object]:
+    ids = torch.randint(VOCABULARY, (BATCH, TIME), generator=torch.Generator().manual_seed(0))
+
+    def step() -> None:
+        model.zero_grad(set_to_none=True)
+        logits = model.train()(ids).logits
+        F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten()).backward()
+
+    return step
+
+
+def _decoding(model: Decoder) -> Callable[[], object]:
+    ids = torch.zeros(BATCH, 1, dtype=torch.int64)
+
+    @torch.inference_mode()
+    def write() -> None:
+        state = model.eval().init_state(BATCH, STEPS)
+        for _ in range(STEPS):
+            model(ids, None, state)
+
+    return write
+
+
+def _rates(actions: list[Callable[[], object]], tokens: int) -> list[int]:
+    """Tokens/s of each action, which takes so many."""
+    best = [0.0] * len(actions)
+    for turn in range(ROUNDS + 1):
+        for i, action in enumerate(actions):
+            began, count = time.perf_counter(), 0
+            while not count or (turn and time.perf_counter() - began < SECONDS):  # the first turn only warms up
+                action()
+                count += 1
+            if turn:
+                best[i] = max(best[i], count * tokens / (time.perf_counter() - began))
+    return [round(rate) for rate in best]

@@ -1,0 +1,146 @@
+"""The mixer under test: how it is built, what it is fed, and when two outputs are the same."""
+
+import dataclasses
+from collections.abc import Iterator
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from canonlab.canon import Canon
+from canonlab.checks import Broken
+from canonlab.errors import InputError
+from canonlab.models.canon_points import CanonConfig, NoCanon
+from canonlab.models.decoder import BlockConfig, DecoderConfig, MixerConfig
+from canonlab.models.mixers.base import Mixer, MixerState
+from canonlab.models.mlp import MLPConfig
+from canonlab.models.presets import ModelConfig, pattern_names
+
+VOCABULARY = 31
+
+WITH = {"": "", "B": "with Canon point B, ", "b": "with its convolution (b), "}
+"""The forms in which a mixer is checked, and the words for them."""
+
+PACKED = (40, 1, 3, 64, 22)
+"""Lengths of the segments packed into one row: some shorter than a convolution, some longer than a chunk."""
+
+TIME = sum(PACKED)
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A mixer at the width of a model, with its arguments there."""
+
+    config: MixerConfig
+    width: int
+
+    @classmethod
+    def of(cls, model: ModelConfig) -> "Subject":
+        """InputError where the arguments are wrong or `model` is a hybrid."""
+        if len(pattern_names(model.model)) > 1:
+            raise InputError(f"model = {model.model!r}: check one mixer at a time, not a hybrid")
+        decoder = model.decoder(VOCABULARY)
+        config = decoder.pattern[0].mixer
+        config.cls.Config(width=decoder.width, **config.arguments)
+        return cls(config, decoder.width)
+
+    def arguments(self, point: str) -> dict[str, object]:
+        """Those of the mixer's Config, with its own convolution on or off."""
+        own = {"conv1d": point == "b"} if "conv1d" in self.config.arguments else {}
+        return {**self.config.arguments, **own}
+
+    def build(self, point: str = "", asked: list[int] | None = None, dtype: torch.dtype | None = None) -> Mixer:
+        """The mixer in evaluation mode, with weights from seed 0; the widths asked for at point B go to `asked`.
+
+        Parameters that are 0 at first are drawn N(0, 0.02): an output that is 0 would hide everything.
+        """
+
+        def point_b(width: int) -> Canon | NoCanon:
+            if asked is not None:
+                asked.append(width)
+            return CanonConfig(point if point == "B" else "").build("B", width)
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            mixer = self.config.cls(self.config.cls.Config(width=self.width, **self.arguments(point)), point_b)
+            for parameter in mixer.parameters():
+                if not parameter.any():
+                    nn.init.normal_(parameter, std=0.02)
+        mixer.eval()
+        return mixer.double() if (dtype or self.dtype) == torch.float64 else mixer
+
+    def variants(self) -> Iterator[tuple[str, Mixer]]:
+        """The mixer in every form that it has, and words to begin a sentence with."""
+        for point in self.points:
+            yield WITH[point], self.build(point)
+
+    @cached_property
+    def points(self) -> tuple[str, ...]:
+        """Alone; with Canon point B, where the mixer has it; with its own convolution, where it has one."""
+        asked: list[int] = []
+        self.build("", asked)
+        own = self.config.arguments.get("conv1d")
+        return ("", *["B"] * bool(asked), *["b"] * isinstance(own, bool))
+
+    @cached_property
+    def dtype(self) -> torch.dtype:
+        """Double precision, in which mistakes stand out, unless the mixer can't."""
+        try:
+            outputs(self.build(dtype=torch.float64), torch.randn(1, 2, self.width, dtype=torch.float64))
+        except Exception:  # the mixer may raise anything; `dtypes` says what
+            return torch.float32
+        return torch.float64
+
+    @property
+    def tolerance(self) -> float:
+        """Allowed difference as a share of the largest output: room for parts in single precision."""
+        return 1e-5 if self.dtype == torch.float64 else 1e-3
+
+    def tokens(self, batch: int = 2, time: int = TIME, seed: int = 0) -> Tensor:
+        """Normal hidden states (batch, time, width), as they come from a norm."""
+        draw = torch.Generator().manual_seed(seed)
+        return torch.randn(batch, time, self.width, generator=draw, dtype=torch.float64).to(self.dtype)
+
+    def state(self, mixer: Mixer, batch: int, max_len: int) -> MixerState:
+        """A state from `init_state`; Broken, as not checked, where the class has none."""
+        own = getattr(type(mixer), "init_state", None)
+        if own is None or own is Mixer.init_state:
+            raise Broken("not checked: no init_state; trains, cannot decode with a cache", "", passed=None)
+        return mixer.init_state(batch, max_len, self.dtype, torch.device("cpu"))
+
+    def agree(self, expected: Tensor, found: Tensor, what: str, advice: str) -> float:
+        """How much they differ, as a share of the largest expected output; Broken when that is too much."""
+        gap = difference(expected, found)
+        if not gap <= self.tolerance:
+            raise Broken(f"{what}: differs by {gap:.1g} of the largest output", advice)
+        return gap
+
+    def in_decoder(self, points: str = "", mlp: MLPConfig | None = None, mixer: type[Mixer] | None = None) -> DecoderConfig:
+        """Two blocks with the mixer, or with `mixer` in its place."""
+        arguments = self.arguments("b" if "b" in points else "")
+        kind = BlockConfig(MixerConfig(mixer or self.config.cls, arguments), mlp)
+        return DecoderConfig(VOCABULARY, 2, self.width, (kind,), CanonConfig(points))
+
+
+@torch.no_grad()
+def outputs(mixer: Mixer, x: Tensor, segment_ids: Tensor | None = None, state: MixerState | None = None) -> Tensor:
+    """What the mixer makes of x, without gradients."""
+    y, _ = mixer(x, segment_ids, state)
+    return y
+
+
+def difference(expected: Tensor, found: Tensor) -> float:
+    """The largest difference over the largest expected magnitude; infinite where a number isn't one."""
+    gap = (expected.double() - found.double()).abs().max() / expected.double().abs().max()
+    return gap.item() if gap.isfinite() else float("inf")
+
+
+def packed_segments(batch: int) -> Tensor:
+    """(batch, TIME) int64: segments of the lengths `PACKED`, in other places in the second half of the rows."""
+    rows = [PACKED if 2 * row < batch else PACKED[::-1] for row in range(batch)]
+    return torch.stack([torch.repeat_interleave(torch.arange(len(row)) + 3, torch.tensor(row)) for row in rows])
+
+
+def seen(gaps: list[float], words: str) -> str:
+    """What a comparison saw."""
+    return f"{words}; largest difference {max(gaps):.1g} of the largest output"

@@ -1,0 +1,231 @@
+"""Promises that training rests on: initialisation, Canon points, dtypes, gradients, compilation."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from canonlab.checks import Broken, first_line
+from canonlab.models.check.subject import WITH, Subject, difference, outputs, packed_segments
+from canonlab.models.decoder import Decoder
+from canonlab.models.mixers.base import Mixer
+
+SHORT, LONG = 128, 512
+"""Tokens between which a compiled graph may grow a little: a loop over chunks would unroll."""
+
+GROWTH = 1.5
+
+BF16_GAP = 0.1
+"""Allowed root mean square error of bfloat16 against single precision, as a share; built-in mixers have 0.01."""
+
+
+def initialisation(subject: Subject) -> str:
+    """The parameters are those that the constructor leaves, the same for the same seed, and each layer's own."""
+    left: list[dict[str, Tensor]] = []
+
+    class Recorded(subject.config.cls):  # type: ignore[misc, name-defined]
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            left.append({name: p.detach().clone() for name, p in self.named_parameters()})
+
+    model, again = (subject.in_decoder(mixer=Recorded).build(seed=7) for _ in range(2))
+    mixers = [block.mixer for decoder in (model, again) for block in decoder.blocks]
+    for mixer, constructed in zip(mixers, left, strict=True):
+        for name, parameter in mixer.named_parameters():
+            if not torch.equal(parameter, constructed[name]):
+                raise Broken(f"{name} is not what the constructor left", "initialise in the constructor")
+    for name, tensor in left[0].items():
+        if not tensor.isfinite().all():
+            raise Broken(f"{name} is infinite or NaN", "initialise what torch.empty reserves")
+        if not torch.equal(tensor, left[2][name]):
+            advice = "draw with PyTorch's generator, which the run's seed sets: torch.nn.init, torch.randn"
+            raise Broken(f"{name} differs between two builds from one seed", advice)
+    if shared := {id(p) for p in mixers[0].parameters()} & {id(p) for p in mixers[1].parameters()}:
+        raise Broken(f"two layers share {len(shared)} parameters", "make parameters in the constructor")
+    _require_no_late_parameters(model)
+    return f"{len(left[0])} tensors of parameters are as the constructor leaves them, and follow the seed"
+
+
+def _require_no_late_parameters(model: Decoder) -> None:
+    before = {name for name, _ in model.named_parameters()}
+    with torch.no_grad():
+        model(torch.zeros(1, 5, dtype=torch.int64))
+    if late := {name for name, _ in model.named_parameters()} ^ before:
+        raise Broken(f"{sorted(late)[0]} appears or vanishes in forward", "make parameters in the constructor")
+
+
+def point_b(subject: Subject) -> str:
+    """Where the mixer calls canon(width), the layer that it gets has a part in its outputs."""
+    asked: list[int] = []
+    mixer = subject.build("B", asked)
+    if not asked:
+        advice = "call self.canon = canon(width) on the concatenated projections, if you want Canon-B"
+        raise Broken("not checked: canon(width) is never called, so no B can be asked for", advice, passed=None)
+    if len(asked) > 1:
+        raise Broken(f"canon is called {len(asked)} times", "call it once, on the concatenated projections")
+    bare = subject.build()
+    with torch.no_grad():  # the same weights but those of the Canon layer
+        bare.load_state_dict(mixer.state_dict(), strict=False)
+    x = subject.tokens()
+    if difference(outputs(bare, x), outputs(mixer, x)) <= subject.tolerance:
+        raise Broken("the layer for B has no part in the outputs", "keep it, and pass the projections through it")
+    return f"width {asked[0]:,} for a model of width {subject.width:,}"
+
+
+def own_convolution(subject: Subject) -> str:
+    """Where `Config` has `conv1d`, it switches a convolution on and off."""
+    if "conv1d" not in subject.config.arguments:
+        advice = "name it so if the mixer has a short convolution of its own"
+        raise Broken("not checked: no Config field conv1d, so no b can be asked for", advice, passed=None)
+    if "b" not in subject.points:
+        raise Broken("conv1d is no boolean", "declare it as conv1d: bool")
+    off, on = (sum(p.numel() for p in subject.build(point).parameters()) for point in ("", "b"))
+    if on <= off:
+        raise Broken(f"{on:,} parameters with the convolution, {off:,} without", "build it only where conv1d is True")
+    return f"{on - off:,} parameters"
+
+
+def dtypes(subject: Subject) -> str:
+    """Outputs have the dtype of x, and they and all gradients are finite and near those of single precision."""
+    x = torch.randn(2, LONG, subject.width, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    gaps = {"float64": 0.0, "bfloat16": 0.0}
+    for point in subject.points:
+        single = _run(subject.build(point, dtype=torch.float32), x.float(), WITH[point] + "float32")
+        with torch.autocast("cpu", torch.bfloat16):
+            half = _run(subject.build(point, dtype=torch.float32), x.float(), WITH[point] + "bfloat16")
+        double = _run(subject.build(point, dtype=torch.float64), x, WITH[point] + "float64")
+        _require_double(subject.build(point, dtype=torch.float64), x, WITH[point])
+        for name, y, limit in (("float64", double, 1e-3), ("bfloat16", half, BF16_GAP)):
+            gap = ((y.double() - single.double()).norm() / single.double().norm()).item()
+            if not gap <= limit:
+                advice = "keep decays, cumulated sums, norms and states in float32 where x is narrower"
+                raise Broken(f"{WITH[point]}{name} differs from float32 by {gap:.1%}", advice)
+            gaps[name] = max(gaps[name], gap)
+    return f"finite over {LONG} tokens; " + ", ".join(f"{name} {gap:.1g} from float32" for name, gap in gaps.items())
+
+
+PROMOTE = "take dtypes from x; for more than half precision use torch.promote_types(x.dtype, torch.float32)"
+
+
+def _run(mixer: Mixer, x: Tensor, words: str) -> Tensor:
+    """The outputs, after it is known that they have a right dtype and that all gradients are finite."""
+    x = x.detach().clone().requires_grad_()
+    try:
+        y, _ = mixer(x, None, None)
+    except Exception as error:  # the mixer may raise anything
+        raise Broken(f"{words}: {first_line(error)}", PROMOTE) from None
+    allowed = {x.dtype, torch.bfloat16} if torch.is_autocast_enabled("cpu") else {x.dtype}
+    if y.dtype not in allowed:
+        raise Broken(f"{words}: outputs are {y.dtype}", PROMOTE)
+    if not y.isfinite().all():
+        raise Broken(f"{words}: outputs are infinite or NaN", "exponentiate differences, never sums that grow with time")
+    y.float().square().mean().backward()
+    for name, parameter in [("x", x), *mixer.named_parameters()]:
+        if parameter.grad is not None and not parameter.grad.isfinite().all():
+            advice = "look for 0/0, sqrt(0) and exp of large numbers, also in what a mask hides"
+            raise Broken(f"{words}: the gradient of {name} is infinite or NaN", advice)
+    return y.detach()
+
+
+def _require_double(mixer: Mixer, x: Tensor, words: str) -> None:
+    """Second differences of a smooth function are tiny; roundings to single precision on the way are not."""
+    change = 1e-7 * x.flip(1)
+    y = outputs(mixer, x)
+    second = outputs(mixer, x + change) - 2 * y + outputs(mixer, x - change)
+    if second.norm() > 1e-8 * y.norm():
+        raise Broken(f"{words}float64 is computed in single precision", PROMOTE)
+
+
+STEP, GRADIENT_GAP, ROUNDING = 1e-5, 1e-4, 1e-10
+"""Of finite differences: how far, the allowed relative error, and what share of the sum's terms is rounding."""
+
+
+def gradients(subject: Subject) -> str:
+    """Derivatives of x and of each parameter along a random direction against central differences, over segments."""
+    x, ids = subject.tokens(), packed_segments(2)
+    weights, largest, count = subject.tokens(seed=2), 0.0, 0
+    for label, mixer in subject.variants():
+        x.requires_grad_().grad = None
+        y, _ = mixer(x, ids, None)
+        if not y.requires_grad:
+            raise Broken(f"{label}outputs carry no gradient", "no detach, no_grad or .data on the way to y")
+        (y * weights).sum().backward()
+        nothing = ROUNDING * (y * weights).abs().sum().item()
+        for name, tensor in [("x", x), *((name, p) for name, p in mixer.named_parameters() if p.requires_grad)]:
+            direction = _direction(tensor)
+            numeric = _slope(mixer, x, ids, weights, tensor, direction)
+            if tensor.grad is None and abs(numeric) <= nothing:
+                raise Broken(f"{label}{name} has no influence on the outputs", "delete it, or make it a buffer")
+            gradient = torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
+            exact = (gradient * direction).sum().item()
+            usual = (gradient.norm() * direction.norm() / tensor.numel() ** 0.5).item()
+            gap = abs(numeric - exact) / max(abs(numeric), usual, nothing)
+            if gap > GRADIENT_GAP and abs(numeric - exact) > nothing:
+                seen = f"{label}the derivative along {name} is {exact:.4g}, finite differences give {numeric:.4g}"
+                raise Broken(seen, "no detach, no_grad or .data on the way to y; test your own backward")
+            largest, count = max(largest, gap), count + 1
+    return f"{count} derivatives; largest relative difference from finite differences {largest:.1g}"
+
+
+def _direction(tensor: Tensor) -> Tensor:
+    draw = torch.Generator().manual_seed(3)
+    size = tensor.detach().square().mean().sqrt().clamp(min=1e-2)
+    return size * torch.randn(tensor.shape, generator=draw, dtype=tensor.dtype)
+
+
+@torch.no_grad()
+def _slope(mixer: Mixer, x: Tensor, ids: Tensor, weights: Tensor, tensor: Tensor, direction: Tensor) -> float:
+    """The central difference of sum(y * weights) when `tensor`, x or a parameter, moves along `direction`."""
+    kept, sums = tensor.clone(), []
+    for sign in (1, -1):
+        tensor.copy_(kept + sign * STEP * direction)
+        sums.append((outputs(mixer, x, ids) * weights).sum().item())
+    tensor.copy_(kept)
+    return (sums[0] - sums[1]) / (2 * STEP)
+
+
+def compiles(subject: Subject) -> str:
+    """One graph without breaks, which gives the same outputs and gradients, and hardly grows with time."""
+    if not torch._dynamo.is_dynamo_supported():
+        raise Broken("not checked: this PyTorch doesn't compile here", "", passed=None)
+    mixer = subject.build("B" if "B" in subject.points else "")
+    nodes = {}
+    for time in (SHORT, LONG):
+        x = subject.tokens(time=time)
+        nodes[time] = _nodes(mixer, x)
+    if nodes[LONG] > GROWTH * nodes[SHORT]:
+        seen = f"{nodes[SHORT]} operations for {SHORT} tokens, {nodes[LONG]} for {LONG}"
+        raise Broken(seen, "put the loop over time into an operator (see models/mixers/scan.py), or train with --compile off")
+    x, gap = subject.tokens(time=SHORT), 0.0
+    eager, compiled = (_with_gradients(mixer, module, x) for module in (mixer, _compiled(mixer, "aot_eager")))
+    for a, b in zip(eager, compiled, strict=True):
+        gap = max(gap, subject.agree(a, b, "compiled and eager outputs and gradients", "test your own operators"))
+    return f"one graph, {nodes[SHORT]} operations for {SHORT} tokens and {nodes[LONG]} for {LONG}; as eager to {gap:.1g}"
+
+
+def _compiled(mixer: Mixer, backend: Any) -> Any:
+    """The mixer as one graph; no backend that is used here needs a compiler of C."""
+    torch._dynamo.reset()
+    return torch.compile(mixer, backend=backend, fullgraph=True, dynamic=False)
+
+
+def _nodes(mixer: Mixer, x: Tensor) -> int:
+    found: list[int] = []
+
+    def count(graph: torch.fx.GraphModule, _: Any) -> Any:
+        found.append(sum(node.op.startswith("call") for node in graph.graph.nodes))
+        return graph.forward
+
+    try:
+        outputs(_compiled(mixer, count), x)
+    except Exception as error:  # Dynamo has many
+        raise Broken(first_line(error), "let nothing depend on values: no .item(), no `if` on tensors, no NumPy") from None
+    return found[0]
+
+
+def _with_gradients(mixer: Mixer, call: nn.Module, x: Tensor) -> list[Tensor]:
+    """Outputs, and the gradients of x and all parameters."""
+    x = x.clone().requires_grad_()
+    y, _ = call(x, None, None)
+    wanted = [x, *(p for p in mixer.parameters() if p.requires_grad)]
+    return [y.detach(), *torch.autograd.grad(y.square().sum(), wanted)]

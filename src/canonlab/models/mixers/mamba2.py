@@ -1,0 +1,267 @@
+"""Mamba2: a linear recurrence with one decay per head, whose step size, keys and queries depend on the token.
+
+Source: "Transformers are SSMs", arXiv 2405.21060. Per head, with a state S (K x V), from S_0 = 0:
+
+    S_t = a_t S_{t-1} + k_t v_t^T,    o_t = S_t^T q_t                                  (1)
+
+In Mamba2's letters q is C, k is B (both shared by all heads), v is Delta x and log a is Delta A. Three equal forms:
+`recurrent` is (1), `chunked` is for training, and a cached step is (1) for one token.
+
+The chunked form (state space duality, section 6 there) cuts time into chunks of L positions. With b_t the sum of log a
+from the chunk's first position to t included, and S the state before the chunk:
+
+    o_t = sum_{s <= t} exp(b_t - b_s) (q_t . k_s) v_s  +  exp(b_t) S^T q_t             (2)
+    S'  = exp(b_L) S  +  sum_s exp(b_L - b_s) k_s v_s^T                                (3)
+
+No exponent is ever positive. The products q_t . k_s, S^T q_t and k_s v_s^T of all heads are one matrix product each.
+
+Legend: B batch, T time, C chunks, L positions in a chunk, H heads, K key width, V value width, N = H V inner width.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from canonlab.errors import InputError, require_integer, unknown
+from canonlab.models.canon_points import NoCanon
+from canonlab.models.layers import RMSNorm
+from canonlab.models.mixers import fla
+from canonlab.models.mixers.base import CanonFactory, Mixer, MixerState
+from canonlab.models.mixers.scan import diagonal_scan
+from canonlab.models.mixers.short_conv import ShortConv
+
+CHUNK = 32
+"""Positions in a chunk: the fastest of 16, 32, 64 and 128 on a CPU, forward and backward at width 512."""
+
+LOG_DECAY_FLOOR = -40.0
+"""What decays by e^-40 in one step is gone in any dtype. Without the floor the sums b would grow so large after such
+steps that their differences lose the digits of the mild decays beside them."""
+
+DECAY_INITS = ("range", "uniform")
+INITS = ("default", "mimetic")
+
+
+def recurrent(
+    q_BTK: Tensor,
+    k_BTK: Tensor,
+    v_BTHV: Tensor,
+    log_decay_BTH: Tensor,
+    initial_BHKV: Tensor | None = None,
+    segment_ids: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Equation (1), one token after the other.
+
+    log_decay is log a <= 0, in float32 or float64, in which the state is kept. The recurrence starts anew wherever
+    segment_ids (B, T) changes along time; the initial state, zeros if None, belongs to the first token's segment.
+
+    Returns o (B, T, H, V) in the dtype of v, and the state after the last token (B, H, K, V).
+    """
+    state_BHKV = _initial(initial_BHKV, k_BTK, v_BTHV, log_decay_BTH)
+    outputs = []
+    for t in range(v_BTHV.shape[1]):
+        if t > 0 and segment_ids is not None:
+            continues_B = segment_ids[:, t] == segment_ids[:, t - 1]
+            state_BHKV = torch.where(continues_B[:, None, None, None], state_BHKV, 0)
+        kv_BHKV = k_BTK[:, t, None, :, None] * v_BTHV[:, t, :, None, :]
+        state_BHKV = log_decay_BTH[:, t, :, None, None].exp() * state_BHKV + kv_BHKV
+        outputs.append((q_BTK[:, t, None, :, None] * state_BHKV).sum(-2))
+    return torch.stack(outputs, 1).to(v_BTHV.dtype), state_BHKV
+
+
+def chunked(
+    q_BTK: Tensor,
+    k_BTK: Tensor,
+    v_BTHV: Tensor,
+    log_decay_BTH: Tensor,
+    initial_BHKV: Tensor | None = None,
+    segment_ids: Tensor | None = None,
+    chunk: int = CHUNK,
+) -> tuple[Tensor, Tensor]:
+    """Equations (2) and (3): what `recurrent` returns, in time linear in T and with matrix products of `chunk` rows."""
+    time, heads, values = v_BTHV.shape[1:]
+    length = min(chunk, time)
+    missing = -time % length  # filled with tokens that neither decay the state nor add to it
+
+    def cut(x: Tensor) -> Tensor:
+        return F.pad(x, [0, 0] * (x.ndim - 2) + [0, missing]).unflatten(1, (-1, length))
+
+    q_BCLK, k_BCLK, v_BCLHV = cut(q_BTK), cut(k_BTK), cut(v_BTHV)
+    sum_BCLH = cut(log_decay_BTH.clamp(min=LOG_DECAY_FLOOR)).cumsum(2)
+    total_BCH = sum_BCLH[:, :, -1]
+    from_start_BCLH, to_end_BCLH = sum_BCLH.exp(), (total_BCH[:, :, None] - sum_BCLH).exp()
+    across_BCH = total_BCH.exp()
+    visible = torch.ones(length, length, dtype=torch.bool, device=v_BTHV.device).tril()
+    if segment_ids is not None:
+        changes_BT = F.pad((segment_ids[:, 1:] != segment_ids[:, :-1]).long(), (1, missing))
+        run_BCL = changes_BT.cumsum(1).unflatten(1, (-1, length))
+        last_BC = run_BCL[:, :, -1]
+        before_BC = F.pad(last_BC[:, :-1], (1, 0))  # the run of the token before each chunk
+        from_start_BCLH = from_start_BCLH * (run_BCL == before_BC[..., None])[..., None]
+        to_end_BCLH = to_end_BCLH * (run_BCL == last_BC[..., None])[..., None]
+        across_BCH = across_BCH * (last_BC == before_BC)[..., None]
+        visible = visible & (run_BCL[..., :, None] == run_BCL[..., None, :])[:, :, None]
+
+    sum_BCHL = sum_BCLH.mT
+    decay_BCHLL = (sum_BCHL[..., :, None] - sum_BCHL[..., None, :]).masked_fill(~visible, -math.inf).exp()
+    weight_BCHLL = decay_BCHLL * (q_BCLK @ k_BCLK.mT)[:, :, None]
+    within_BCHLV = weight_BCHLL.to(v_BTHV.dtype) @ v_BCLHV.transpose(2, 3)
+
+    weighted_BCLN = (to_end_BCLH[..., None] * v_BCLHV).flatten(3).to(v_BTHV.dtype)
+    update_BCKHV = (k_BCLK.mT @ weighted_BCLN).to(log_decay_BTH.dtype).unflatten(-1, (heads, values))
+    # The scan treats its third and fourth dimension alike, so keys and heads may trade places: no transposed copies.
+    initial_BKHV = _initial(initial_BHKV, k_BTK, v_BTHV, log_decay_BTH).transpose(1, 2).contiguous()
+    across_BCKH = across_BCH[:, :, None].expand(update_BCKHV.shape[:-1])
+    before_BCKHV, final_BKHV = diagonal_scan(across_BCKH, update_BCKHV, initial_BKHV)
+    earlier_BCLHV = (q_BCLK @ before_BCKHV.flatten(3).to(v_BTHV.dtype)).unflatten(-1, (heads, values))
+
+    o_BCLHV = within_BCHLV.transpose(2, 3) + from_start_BCLH[..., None] * earlier_BCLHV
+    return o_BCLHV.flatten(1, 2)[:, :time].to(v_BTHV.dtype), final_BKHV.transpose(1, 2)
+
+
+def _initial(initial_BHKV: Tensor | None, k_BTK: Tensor, v_BTHV: Tensor, log_decay_BTH: Tensor) -> Tensor:
+    if initial_BHKV is not None:
+        return initial_BHKV.to(log_decay_BTH.dtype)
+    batch, _, heads, values = v_BTHV.shape
+    return log_decay_BTH.new_zeros(batch, heads, k_BTK.shape[-1], values)
+
+
+class Mamba2(Mixer):
+    """The Mamba2 layer around recurrence (1), with inner width 2d, 16 heads, and one B and C for all heads.
+
+        z, x, B, C, dt = W_in u                   canon point B acts on all of these, width 4d + 2 state + heads
+        x, B, C = silu(conv(x, B, C) + bias)      canon point b: `conv1d`; without it x, B, C stay as they are
+        Delta = softplus(dt + dt_bias),  A = -exp(A_log)
+        y = recurrence(q = C, k = B, v = Delta x, log a = Delta A) + D x
+        W_out RMSNorm(y silu(z))                  the norm over the whole inner width
+
+    Initialisation: linear layers and convolution as PyTorch initialises them, D = 1, softplus(dt_bias) log-uniform in
+    [1e-3, 0.1] (never below 1e-4), and A = -1, -2, .. -heads (`decay_init` "range") or -U(1, 16) ("uniform").
+
+    `init` "mimetic" (arXiv 2410.11135): the layer begins as linear attention in which like tokens attend to each other.
+    Four things differ: A_log = -8, so that exp(Delta A) = 0.9997; W_dt = 0 and dt_bias = 0.54, so that Delta = 1;
+    W_C = W_B, so that W_C^T W_B is (state / 3d) I in expectation; and a convolution that passes the current token on,
+    its newest tap 1, the others and the bias 0.
+    """
+
+    backend: str = "torch"
+    """"torch", or "fla" for the kernels of flash-linear-attention; set by whoever trains."""
+
+    @dataclass(frozen=True)
+    class Config:
+        """`state` is K, the width of B and C; `expansion` is inner width / width. `heads` share the inner width."""
+
+        width: int
+        heads: int = 16
+        state: int = 64
+        expansion: int = 2
+        conv1d: bool = True
+        decay_init: str = "range"
+        init: str = "default"
+        norm_eps: float = 1e-5
+
+        def __post_init__(self) -> None:
+            for name in ("heads", "state", "expansion"):
+                require_integer(name, getattr(self, name), 1)
+            if self.inner % self.heads:
+                raise InputError(f"heads = {self.heads}: must divide the inner width {self.inner}")
+            if self.decay_init not in DECAY_INITS:
+                raise unknown("decay_init", self.decay_init, DECAY_INITS)
+            if self.init not in INITS:
+                raise unknown("init", self.init, INITS)
+
+        @property
+        def inner(self) -> int:
+            return self.expansion * self.width
+
+    def __init__(self, config: Config, canon: CanonFactory) -> None:
+        super().__init__()
+        self.heads, self.state = config.heads, config.state
+        mixed = config.inner + 2 * config.state  # x, B and C
+        self.widths = [config.inner, mixed, config.heads]
+        self.in_proj = nn.Linear(config.width, sum(self.widths), bias=False)
+        self.canon = canon(sum(self.widths))
+        self.conv = ShortConv(mixed, bias=True) if config.conv1d else NoCanon()
+        decays = torch.arange(1.0, config.heads + 1)
+        if config.decay_init == "uniform":
+            decays = torch.empty(config.heads).uniform_(1, 16)
+        self.A_log = nn.Parameter(decays.log())
+        steps = torch.empty(config.heads).uniform_(math.log(1e-3), math.log(0.1)).exp().clamp(min=1e-4)
+        self.dt_bias = nn.Parameter(_inverse_softplus(steps))
+        self.D = nn.Parameter(torch.ones(config.heads))
+        self.norm = RMSNorm(config.inner, config.norm_eps)
+        self.out_proj = nn.Linear(config.inner, config.width, bias=False)
+        if config.init == "mimetic":
+            self._mimic_attention()
+
+    @torch.no_grad()
+    def _mimic_attention(self) -> None:
+        self.A_log.fill_(-8.0)
+        self.dt_bias.copy_(_inverse_softplus(torch.ones_like(self.dt_bias)))
+        *_, keys, queries, steps = self.in_proj.weight.split(
+            [self.widths[0], self.widths[1] - 2 * self.state, self.state, self.state, self.heads]
+        )
+        queries.copy_(keys)
+        steps.zero_()
+        if isinstance(self.conv, ShortConv):
+            for parameter in self.conv.parameters():
+                parameter.zero_()
+            self.conv.conv.weight[0] = 1.0
+
+    def forward(
+        self, x: Tensor, segment_ids: Tensor | None, state: MixerState | None
+    ) -> tuple[Tensor, MixerState | None]:
+        projected = self.canon(self.in_proj(x), segment_ids, state and state["canon"])
+        z_BTN, xbc, dt_BTH = projected.split(self.widths, dim=-1)
+        xbc = self.conv(xbc, segment_ids, state and state["conv"])
+        x_BTN, b_BTK, c_BTK = xbc.split([self.widths[0], self.state, self.state], dim=-1)
+        x_BTHV = x_BTN.unflatten(-1, (self.heads, -1))
+        delta_BTH = F.softplus(dt_BTH.to(torch.promote_types(dt_BTH.dtype, torch.float32)) + self.dt_bias)
+        log_decay_BTH = -delta_BTH * self.A_log.to(delta_BTH.dtype).exp()
+        v_BTHV = (delta_BTH[..., None] * x_BTHV).to(x_BTHV.dtype)
+        y_BTHV = self._recur(c_BTK, b_BTK, v_BTHV, log_decay_BTH, segment_ids, state)
+        y_BTN = (y_BTHV + self.D[:, None] * x_BTHV).flatten(2)
+        return self.out_proj(self.norm(y_BTN * F.silu(z_BTN)).to(z_BTN.dtype)), state
+
+    def _recur(
+        self,
+        c_BTK: Tensor,
+        b_BTK: Tensor,
+        v_BTHV: Tensor,
+        log_decay_BTH: Tensor,
+        segment_ids: Tensor | None,
+        state: MixerState | None,
+    ) -> Tensor:
+        """The recurrence by whatever computes it here, from the state and into it."""
+        initial_BHKV = None
+        if state is not None:
+            if segment_ids is None:
+                segment_ids = torch.zeros(v_BTHV.shape[:2], dtype=torch.int64, device=v_BTHV.device)
+            continues_B = segment_ids[:, 0] == state["segment"]
+            initial_BHKV = torch.where(continues_B[:, None, None, None], state["S"], 0)
+        if state is not None and v_BTHV.shape[1] == 1:
+            o_BTHV, final_BHKV = recurrent(c_BTK, b_BTK, v_BTHV, log_decay_BTH, initial_BHKV)
+        elif self.backend == "fla":
+            c_BTHK, b_BTHK = (t[:, :, None].expand(-1, -1, self.heads, -1) for t in (c_BTK, b_BTK))
+            o_BTHV, final_BHKV = fla.simple_gla(c_BTHK, b_BTHK, v_BTHV, log_decay_BTH, 1.0, initial_BHKV, segment_ids)
+        else:
+            o_BTHV, final_BHKV = chunked(c_BTK, b_BTK, v_BTHV, log_decay_BTH, initial_BHKV, segment_ids)
+        if state is not None and segment_ids is not None:
+            state["S"].copy_(final_BHKV.detach())
+            state["segment"].copy_(segment_ids[:, -1])
+        return o_BTHV
+
+    def init_state(self, batch: int, max_len: int, dtype: torch.dtype, device: torch.device) -> MixerState:
+        shape = (batch, self.heads, self.state, self.widths[0] // self.heads)
+        return {
+            "S": torch.zeros(shape, dtype=torch.promote_types(dtype, torch.float32), device=device),
+            "segment": torch.full((batch,), -1, device=device),
+            "conv": self.conv.init_state(batch, dtype, device),
+            "canon": self.canon.init_state(batch, dtype, device),
+        }
+
+
+def _inverse_softplus(x: Tensor) -> Tensor:
+    return x + torch.log(-torch.expm1(-x))

@@ -1,0 +1,94 @@
+"""What the architectures cost beside each other: the `models` command."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from canonlab.errors import InputError, require_integer
+from canonlab.models.cost import cost, parameters_without_embedding
+from canonlab.models.families import PRESETS
+from canonlab.models.presets import ModelConfig
+from canonlab.models.sizes import Size
+
+SIZES = ("8L512D", "12L512D", "8L768D", "12L768D")
+"""Of all tasks but Capo."""
+
+REFERENCE = next(iter(PRESETS))
+AGAINST = f"against {REFERENCE}"
+MATCHED = 0.03
+"""Models whose parameters differ by more than this share are not of one size."""
+
+VOCABULARY, CONTEXT = 109, 2048
+"""Depo1's."""
+
+Row = dict[str, Any]
+
+
+def overview(
+    size: str = SIZES[0], canon: str = "original", vocabulary: int = VOCABULARY, context: int = CONTEXT
+) -> list[Row]:
+    """Every preset at one size: `name`, `about`, and what `model_rows` says of it.
+
+    Where a preset lacks that size or Canon set, `about` says why and the numbers are None. InputError where all do.
+    """
+    rows = []
+    for name, preset in PRESETS.items():
+        try:
+            (row,) = model_rows(ModelConfig(name, canon=canon), [size], vocabulary, context)
+            rows.append({"name": name, "about": preset.about, **row})
+        except InputError as error:
+            rows.append({"name": name, "about": str(error)})
+    keys = max(rows, key=len)
+    if "size" not in keys:
+        raise InputError(rows[0]["about"])
+    return [{key: row.get(key) for key in keys} for row in rows]
+
+
+def model_rows(
+    model: ModelConfig, sizes: Iterable[str] = SIZES, vocabulary: int = VOCABULARY, context: int = CONTEXT
+) -> list[Row]:
+    """What a model costs, one row for each size (a hybrid and a user's own too).
+
+    `state_bytes_per_layer` is for one sequence of `context` tokens in single precision, and for one layer of the size.
+    `against` is the share of parameters, embedding apart, that it has more than `REFERENCE` with the same Canon points,
+    and `matched` whether that is at most 3%.
+    """
+    require_integer("context", context, 1)
+    rows = []
+    for size in sizes:
+        sized = dataclasses.replace(model, size=size)
+        decoder = sized.decoder(vocabulary)
+        found, reference = cost(decoder, context), _reference(sized, decoder.canon.points, vocabulary)
+        against = found.parameters_without_embedding / reference - 1
+        state = None if found.state_bytes is None else found.state_bytes // Size.parse(size).layers
+        rows.append(
+            {
+                "size": size,
+                "canon": decoder.canon.points or "none",
+                "parameters": found.parameters,
+                "without_embedding": found.parameters_without_embedding,
+                "active": found.active_parameters,
+                "flops_per_token": found.flops_per_token,
+                "state_bytes_per_layer": state,
+                "against": against,
+                "matched": abs(against) <= MATCHED,
+            }
+        )
+    return rows
+
+
+def _reference(model: ModelConfig, points: str, vocabulary: int) -> int:
+    """Parameters, embedding apart, of the reference; its counterpart of a convolution beside Canon layers is B."""
+    canon = "none" if points in ("", "b") else points.replace("b", "B")
+    plain = ModelConfig(REFERENCE, model.size, canon, model.canon_kernel, exact_intermediate=model.exact_intermediate)
+    return parameters_without_embedding(plain.decoder(vocabulary))
+
+
+def readable(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
+    """Rows for a terminal: `AGAINST` in percent, with a star where it is more than 3%."""
+    shown = []
+    for row in rows:
+        against = None if row["against"] is None else f"{row['against']:+.1%}{'' if row['matched'] else ' *'}"
+        rest = {key: value for key, value in row.items() if key not in ("against", "matched")}
+        shown.append({**rest, AGAINST: against})
+    return shown

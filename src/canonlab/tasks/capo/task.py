@@ -1,0 +1,164 @@
+"""The Capo task: its parameters, vocabulary, people and windows."""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from canonlab.errors import InputError, require_integer
+from canonlab.tasks.base import Evaluation, Example, Generate, Model, Role, Split, Task, Verdict, Vocabulary, Windows
+from canonlab.tasks.capo import kernels, people, stream
+from canonlab.tasks.capo.pieces import EOS, Pieces, load_pieces
+from canonlab.tasks.capo.score import city_questions, judge
+
+MOST_PEOPLE = 20_000_000
+
+PADDING = 0.03
+"""A share of the stream that users are told about."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Capo(Task):
+    """Knowledge capacity (arXiv 2404.05405, bioS; arXiv 2512.17351, section 2): what a model has learnt by heart.
+
+        <eos>Ada Lou Ray was born on May 3, 1931. She works for Acme. She ... <eos>Joe ...
+
+    N people with distinct names, uniform out of 400 x 400 x 1000, and six attributes: birth date, birth city,
+    university, major, employer, and the employer's city, which the employer determines. They depend on the seed, not on
+    the split. Each exposure writes every one of them once, in an order of its own, as a biography of six sentences, the
+    pronoun in place of the name from the second sentence on. The order of the sentences and the templates are drawn
+    anew each time, or once per person in bioS-simple. All tokens are marked.
+
+    Biographies run across windows. To make any window by itself, an exposure's people are put into blocks of 2048 (or
+    all, if there are fewer), each of which has a fixed number of windows, so the end of a block is <eos>, not marked:
+    see `padding`. The evaluation split has other exposures of the same people.
+
+    Args:
+        N: how many people there are.
+        simple: bioS-simple: a person's biography is the same in all exposures.
+        tokenizer: "own", "gpt2" (when it can be loaded) or the path of a tokenizer.json.
+        context: the window length in tokens.
+    """
+
+    N: int = 50_000
+    simple: bool = False
+    tokenizer: str = "own"
+    context: int = 512
+
+    name: ClassVar[str] = "capo"
+    version: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        require_integer("N", self.N, 1, MOST_PEOPLE)
+        require_integer("context", self.context, 2)
+        if not isinstance(self.simple, bool):
+            raise InputError(f"simple = {self.simple!r}: must be true or false")
+        if not isinstance(self.tokenizer, str):
+            raise InputError(f"tokenizer = {self.tokenizer!r}: must be own, gpt2 or the path of a tokenizer.json")
+        load_pieces(self.tokenizer)
+
+    @property
+    def pieces(self) -> Pieces:
+        """The tokens of names, values and templates."""
+        return load_pieces(self.tokenizer)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """With a hash of the pieces for the tokenizer, as other tokens or words of the same name are another stream."""
+        return {**super().identity, "parameters": {"N": self.N, "simple": self.simple, "pieces": self._pieces_hash}}
+
+    @cached_property
+    def _pieces_hash(self) -> str:
+        digest = hashlib.sha256()
+        for array in (self.pieces.tokens, self.pieces.start, self.pieces.base):
+            digest.update(array.astype("<i8").tobytes())
+        return digest.hexdigest()[:16]
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:  # type: ignore[override]
+        """<eos>, and the tokens that the pieces use."""
+
+        def entries() -> Iterator[tuple[str, Role, int | None]]:
+            for i, name in enumerate(self.pieces.names):
+                yield name, "special" if i == EOS else "text", None
+
+        return Vocabulary(entries())
+
+    def people(self, seed: int, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The people `indices` (n,) of the stream: int64 (n, 11), columns as in `canonlab.tasks.capo.people`."""
+        require_integer("seed", seed, 0)
+        for index in (np.min(indices), np.max(indices)) if len(indices) else ():
+            require_integer("person", int(index), 0, self.N - 1)
+        return people.people(self.stream_key(seed), indices)
+
+    @cached_property
+    def lengths(self) -> stream.Pmf:
+        """The law of a biography's length with the <eos> before it: entry l is the probability of l tokens."""
+        return stream.length_law(self.pieces)
+
+    @cached_property
+    def law(self) -> kernels.Law:
+        """What the kernels take."""
+        full = min(kernels.BLOCK, self.N)
+        last = (self.N - 1) % full + 1
+        block_windows = stream.windows_for(self.lengths, full, self.context)
+        last_windows = block_windows if last == full else stream.windows_for(self.lengths, last, self.context)
+        return kernels.law(self.pieces, self.N, self.simple, block_windows, last_windows, len(self.lengths) - 1)
+
+    @property
+    def windows_per_exposure(self) -> int:
+        """The windows that show each person once: windows e * this .. (e + 1) * this - 1 are exposure e."""
+        return (self.N - 1) // kernels.BLOCK * self.law.block_windows + self.law.last_windows
+
+    @property
+    def padding(self) -> float:
+        """The expected share of the stream's tokens that fill up blocks."""
+        return 1 - self.N * stream.mean(self.lengths) / (self.windows_per_exposure * self.context)
+
+    def fill(self, out: Windows, seed: int, start: int, split: Split = "train") -> None:
+        key, number = self.stream(out, seed, start, split)
+        kernels.fill(out.tokens, out.mask, key, start, number, self.law)
+
+    def evaluate(
+        self,
+        model: Model,
+        *,
+        seed: int,
+        windows: int | None = None,
+        batch: int = 32,
+        generate: Generate | None = None,
+    ) -> Evaluation:
+        """How many bits `model` knows about the people of `seed`: see `canonlab.tasks.capo.bits.evaluate`."""
+        from canonlab.tasks.capo import bits
+
+        return bits.evaluate(self, model, seed=seed, windows=windows, batch=batch)
+
+    def score(self, prompt: Sequence[int], answer: Sequence[int]) -> Verdict:
+        """Judge the city of an employer that the prompt names: right if it is the whole value and no more.
+
+        That is the one fact about a person that doesn't depend on the seed. The prompt is the beginning of a biography,
+        from its <eos>, that says who employs the person and ends before the employer's city.
+        """
+        return judge(self.pieces, self.vocabulary, prompt, answer)
+
+    def examples(self, tokens: Sequence[int]) -> list[Example]:
+        """The whole biographies of a window in which the employer comes before its city, each with that city."""
+        return city_questions(self.pieces, tokens)
+
+    def facts(self) -> list[str]:
+        """What follows from the parameters, a line each: the windows of an exposure, lengths and padding."""
+        return [
+            f"an exposure: {self.windows_per_exposure} windows, which show each of {self.N} people once",
+            f"a biography: {stream.mean(self.lengths):.1f} tokens on average, <eos> included",
+            f"padding: {self.padding:.2%} of the tokens",
+        ]
+
+    def warnings(self) -> list[str]:
+        """Says so where blocks are small, so that filling them up costs much."""
+        if self.padding <= PADDING:
+            return []
+        return [f"N = {self.N}: {self.padding:.1%} of the tokens fill up windows and aren't trained on"]

@@ -1,0 +1,37 @@
+"""Norms and projections against PyTorch's own and by hand."""
+
+import pytest
+import torch
+
+from canonlab.models.layers import NORMS, LayerNorm, RMSNorm, linear
+
+
+def test_the_norms_are_what_they_are_called() -> None:
+    x = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(0)).double()
+    rms, layer = RMSNorm(8, 1e-6).double(), LayerNorm(8, 1e-6).double()
+    for parameter in (rms.weight, layer.weight, layer.bias):
+        torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(rms(x), x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt() * rms.weight)
+    centred = x - x.mean(-1, keepdim=True)
+    scaled = centred / (centred.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+    torch.testing.assert_close(layer(x), scaled * layer.weight + layer.bias)
+
+
+@pytest.mark.parametrize("norm", NORMS.values())
+def test_dtypes_of_the_norms(norm: type) -> None:
+    layer, x = norm(64, 1e-6), torch.randn(4, 64, generator=torch.Generator().manual_seed(0))
+    exact = layer(x)
+    half = layer(x.bfloat16())
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), layer(x.bfloat16().float()), rtol=2**-8, atol=1e-6)  # one rounding
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(layer(x), exact.bfloat16()), "statistics in single precision, then one rounding"
+
+
+def test_initial_projections() -> None:
+    torch.manual_seed(0)
+    plain, biased, default = linear(300, 400, 0.02), linear(300, 400, 0.5, bias=True), linear(300, 400, None, bias=True)
+    assert plain.bias is None and plain.weight.std().item() == pytest.approx(0.02, rel=0.02)
+    assert not biased.bias.any() and biased.weight.std().item() == pytest.approx(0.5, rel=0.02)
+    assert default.weight.abs().max().item() <= 300**-0.5 and default.bias.any()
+    assert default.weight.std().item() == pytest.approx((3 * 300) ** -0.5, rel=0.02)
