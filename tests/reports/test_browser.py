@@ -69,6 +69,49 @@ def test_all_charts_are_drawn_without_an_error(page: Path, document: Callable[..
 
 
 @pytest.mark.slow
+def test_filters_hide_rows_and_redraw_charts(page: Path, document: Callable[..., str]) -> None:
+    choose = "const menu = document.querySelector('#filters [name=canon]'); menu.value = 'ABCD';"
+    script = f"{choose} menu.dispatchEvent(new Event('change', {{ bubbles: true }}))"
+    text = document(with_script(page, script))
+    assert 'data-errors="0"' in text
+    rows = re.findall(r'<tbody[^>]*data-canon="(\w+)"[^>]*>', text)
+    hidden = re.findall(r'<tbody[^>]*data-canon="(\w+)"[^>]*hidden', text)
+    assert sorted(rows) == ["ABCD"] * 2 + ["none"] * 2 and hidden == ["none"] * 2
+    # Half of the lines are left: Copy's two charts, Depo's four of three seeds and a mean, and the speeds.
+    assert len(re.findall(r'class="js-line"', text)) == 2 * 1 + 4 * (3 + 1) + 2
+
+
+@pytest.mark.slow
+def test_a_filter_that_leaves_a_task_out_hides_it(page: Path, document: Callable[..., str]) -> None:
+    choose = "const menu = document.querySelector('#filters [name=task]'); menu.value = 'copy';"
+    text = document(with_script(page, f"{choose} menu.dispatchEvent(new Event('change', {{ bubbles: true }}))"))
+    assert re.findall(r'<section [^>]*data-task="(\w+)"[^>]*hidden', text) == ["depo"]
+    assert 'data-errors="0"' in text
+
+
+@pytest.mark.slow
+def test_heat_maps_are_seen(page: Path, document: Callable[..., str]) -> None:
+    """A cell of a heat map has the colour of its value, and text that stands out from it."""
+    script = (
+        "for (const cell of document.querySelectorAll('.map td[class^=shade]')) {"
+        "const style = getComputedStyle(cell); cell.dataset.seen = style.backgroundColor + '/' + style.color }"
+    )
+    text = document(with_script(page, script))
+    seen = re.findall(r'<td class="shade-(\d+)"[^>]*data-seen="rgb\(([^)]*)\)/rgb\(([^)]*)\)"', text)
+    assert len(seen) == 4
+    for _, paper, ink in seen:
+        dark, light = sorted(_luminance(colour) for colour in (paper, ink))
+        assert (light + 0.05) / (dark + 0.05) > 4.5  # WCAG 2, AA
+
+
+def _luminance(colour: str) -> float:
+    """Relative luminance of "r, g, b" (WCAG 2)."""
+    parts = [int(part) / 255 for part in colour.split(",")]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.slow
 def test_errors_and_attempts_to_load_are_counted(page: Path, document: Callable[..., str]) -> None:
     broken = with_script(page, "new Image().src = 'https://example.invalid/x.png'; setTimeout(() => { throw 1 })")
     assert 'data-errors="2"' in document(broken)
