@@ -142,7 +142,7 @@ def test_hostile_names_stay_text_in_charts(fabricate: Callable[..., Path], docum
     page = write_page(load_runs([folder]), folder / "report.html")
     script = "Plotly.Fx.hover(document.querySelector('.chart'), [{curveNumber: 0, pointNumber: 5}])"
     text = document(with_script(page, script))
-    assert 'data-errors="0"' in text and 'data-charts="4"' in text
+    assert 'data-errors="0"' in text and 'data-charts="5"' in text
     (hover,) = re.findall(r'<g class="hovertext".*?</g>', text, re.DOTALL)
     assert "&lt;script&gt;throw 1&lt;/script&gt;" in hover
 
