@@ -1,4 +1,4 @@
-"""Words to configurations: sizes, Canon sets, presets, plugins and their errors."""
+"""Words to configurations: Canon sets, presets, hybrids, plugins and their errors."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,6 @@ from canonlab.models.canon_points import CanonConfig
 from canonlab.models.decoder import DecoderConfig
 from canonlab.models.families import PRESETS
 from canonlab.models.presets import ModelConfig
-from canonlab.models.sizes import Size
 
 MEAN = '''
 from dataclasses import dataclass
@@ -42,23 +41,6 @@ def plugin(folder: Path, canon: str = "") -> str:
     path = folder / "mean.py"
     path.write_text(MEAN.replace("{canon}", canon))
     return f"{path}:RunningMean"
-
-
-def test_sizes() -> None:
-    assert Size.parse("8L512D") == Size(8, 512, 8)
-    assert Size.parse("12L768D") == Size(12, 768, 12)
-    assert Size.parse("1L32D2H") == Size(1, 32, 2)
-    assert Size.parse("2L64D") == Size(2, 64, 1)
-    assert Size.parse("4-8") == Size(4, 512, 8)
-    assert Size.parse("2-1") == Size(2, 64, 1)
-
-
-@pytest.mark.parametrize(
-    "size", ["", "8L", "L512D", "0L512D", "8L512D3H", "8l512d", "8L512DH", "8L200D", "4-0", "0-4", "4-", "4-8-2"]
-)
-def test_bad_sizes(size: str) -> None:
-    with pytest.raises(InputError, match="size = "):
-        Size.parse(size)
 
 
 def test_canon_sets_are_put_in_order() -> None:
@@ -167,34 +149,6 @@ def test_the_activation_of_the_mlp() -> None:
 def test_words_that_mean_nothing(settings: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         ModelConfig(**settings).decoder(10)  # type: ignore[arg-type]
-
-
-HEADS = {
-    "llama-rope": (8, 12, 32, 1, 10),
-    "gla": (4, 4, 4, 4, 4),
-    "gla5": (4, 6, 16, 1, 5),
-    "mamba2": (16, 16, 16, 16, 16),
-    "gdn": (4, 6, 12, 4, 5),
-    "gdn2": (4, 6, 16, 4, 5),
-}
-
-
-@pytest.mark.parametrize("name", HEADS)
-def test_heads_at_every_size(name: str) -> None:
-    sizes = ("8L512D", "8L768D", "24L2048D", "2-1", "2-10")
-    found = [ModelConfig(name, size).decoder(10).pattern[0].mixer.arguments["heads"] for size in sizes]
-    assert tuple(found) == HEADS[name]
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_every_family_has_every_size_of_capo(name: str) -> None:
-    if name == "llama-rope-quarter-fullheads":
-        pytest.skip("rotates a quarter of the heads, so these must be a multiple of 4")
-    first = 2 if name in ("llama-rope-quarter", "llama-halibi") else 1
-    for heads in range(first, 21, first):
-        config = ModelConfig(name, f"1-{heads}").decoder(10)
-        config.check()
-        assert config.width == 64 * heads
 
 
 def test_layers_of_a_hybrid_match_in_size() -> None:

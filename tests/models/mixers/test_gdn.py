@@ -174,9 +174,9 @@ DECAYS = {
     "nothing": torch.zeros,
     "hardly anything": lambda shape: torch.full(shape, -1e-4),
     "everything": lambda shape: torch.full(shape, -1e5),
-    "everything or hardly anything": lambda shape: torch.where(torch.rand(shape) < 0.1, -160.0, -1e-3),
+    "everything or hardly anything": lambda shape: torch.where(torch.rand(shape) < 0.1, -1e6, -1e-3),
 }
-"""What decays -> log decays of a shape. A decay of 16 times a step of 10, from far out of training, is -160."""
+"""What decays -> log decays of a shape. Sums that -1e6 takes part in have no digits left for -1e-3 in float32."""
 
 KEYS = {
     "identical": lambda B, T, H, K: unit(B, 1, H, K).expand(B, T, H, K),
@@ -291,6 +291,7 @@ def test_the_rows_of_a_batch_do_not_meet():
         torch.testing.assert_close(both[row], mixer(x[row], ids[row], None)[0], **EXACT)
 
 
+@pytest.mark.filterwarnings("ignore:Mismatch dtype")  # of a norm whose weight is in half precision too
 def test_half_precision_keeps_the_state_single():
     mixer = build().float()
     state = mixer.init_state(3, 9, torch.bfloat16, torch.device("cpu"))
