@@ -158,6 +158,9 @@ BAD = [
     ("train copy --schedule linaer", "linear"),
     ("train copy --device cuda:99", "device = 'cuda:99': not usable here"),
     ("train copy --mixer head=2", "did you mean 'heads'"),
+    ("models lama-rope", "did you mean 'llama-rope'"),
+    ("models --size 8L512", "size = '8L512'"),
+    ("models --mixer heads=2", "name the model"),
     ("train copy --mixer heads=two", "heads = 'two': must be of type int"),
     ("train copy --model mixer.py", "name the class too"),
     ("train copy --config nothing.yaml", "no such file"),
@@ -296,3 +299,13 @@ def test_sigterm_saves_and_exits_cleanly(run: Cli, tmp_path: Path) -> None:
     assert "go on with: canonlab resume here" in err
     assert (tmp_path / "here" / "checkpoints" / "last.safetensors").exists()
     assert not (tmp_path / "here" / "result.json").exists()
+
+
+def test_models_lists_what_there_is_and_says_what_one_costs(run: Cli) -> None:
+    (gdn,) = (row for row in run.json("models --size 2-2") if row["name"] == "gdn")
+    (alone,) = run.json("models gdn --size 2-2")
+    assert alone == {key: value for key, value in gdn.items() if key not in ("name", "about")}
+    status, out, _ = run("models mamba2 --size 2-2 --canon ABCD --context 64")
+    assert status == 0 and " AB " in out and "a comparison should say so" in out
+    assert "at 64 tokens" in out
+    assert "should say so" not in run("models llama-nope --size 2-2")[1]

@@ -17,6 +17,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
 from canonlab import __version__, benchmarks, console, datasets, reports
 from canonlab.errors import InputError, require_integer, unknown
+from canonlab.models import table
 from canonlab.models.presets import ModelConfig
 from canonlab.pictures import picture, write_picture
 from canonlab.sweeps.recipe import load_recipe, read_run_config, run_config
@@ -46,6 +47,7 @@ def main() -> NoReturn:
     try:
         commands = {
             "tasks": tasks,
+            "models": models,
             "sample": sample,
             "show": show,
             "score": score,
@@ -94,6 +96,31 @@ def tasks(
         console.print_json({"name": name, **described})
     else:
         console.print_task(name, task)
+
+
+def models(
+    name: Annotated[
+        Positional[str | None], arg(metavar="[NAME]", help="A preset, several with commas, or path.py:Class.")
+    ] = None,
+    size: Annotated[str | None, arg(help="Such as 8L512D or 4-8; by default all four of a NAME.")] = None,
+    canon: Annotated[str, arg(help="Canon points, original or none.")] = "original",
+    mixer: Mixer = (),
+    vocabulary: Annotated[int, arg(help="Tokens.")] = table.VOCABULARY,
+    context: Annotated[int, arg(help="Tokens of a window, for FLOPs and state.")] = table.CONTEXT,
+    as_json: Json = False,
+) -> None:
+    """List the architectures, or say what one costs: parameters, FLOPs, state, and against llama-rope."""
+    if name is None:
+        if mixer:
+            raise InputError(f"--mixer {' '.join(mixer)}: name the model that it is for")
+        rows = table.overview(size or table.SIZES[0], canon, vocabulary, context)
+    else:
+        model = ModelConfig(name, canon=canon, mixer=_settings(mixer))
+        rows = table.model_rows(model, [size] if size else table.SIZES, vocabulary, context)
+    if as_json:
+        console.print_json(rows)
+    else:
+        console.print_models(rows, vocabulary, context)
 
 
 def sample(

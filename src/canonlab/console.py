@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from canonlab.models import table as models
 from canonlab.tasks.base import Task
 from canonlab.tasks.check import Check
 from canonlab.training.run import Run
@@ -143,6 +144,19 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         table.add_row(*map(_cell, row.values()))
     Console(highlight=False).print(table)
+
+
+def print_models(rows: Sequence[Mapping[str, Any]], vocabulary: int, context: int) -> None:
+    """What models cost, and what the numbers mean."""
+    shown = models.readable(rows)
+    if "name" in rows[0]:
+        shown = [{key: row[key] for key in ("name", "about", "without_embedding", models.AGAINST)} for row in shown]
+    print_rows(shown)
+    if not all(row["matched"] for row in rows):
+        words = f"* differs from {models.REFERENCE} (same Canon points) by more than {models.MATCHED:.0%}"
+        print(f"{words}: a comparison should say so")
+    if "name" not in rows[0]:
+        print(f"vocabulary of {vocabulary:,} tokens; FLOPs and state (fp32) at {context:,} tokens")
 
 
 def print_checks(checks: Sequence[Check]) -> None:

@@ -171,10 +171,35 @@ def test_a_users_task_and_mixer_train_and_resume(tmp_path: Path, folder: Path, r
     assert result["weights_sha256"] == train(create_run(config, tmp_path / "whole"), Recorder())["weights_sha256"]
 
 
+def test_a_hybrid_of_users_mixers_and_presets_resumes(tmp_path: Path, folder: Path, recorder: Recorder) -> None:
+    config = plugged(tmp_path)
+    (tmp_path / "other.py").write_text(MIXER)
+    names = f"{tmp_path / 'mine.py'}:Mean,llama-rope,{tmp_path / 'other.py'}:Mean"
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, model=names, size="3L16D2H"))
+    interrupted(config, folder)
+    assert {p.name for p in (folder / "sources").iterdir()} == {"mine.py", "other.py", "tasks.py"}
+    run = open_run(folder, from_copies=True)
+    assert "-Mean,llama-rope,Mean-ACD-" in run.plan.name
+    (tmp_path / "other.py").unlink()
+    train(open_run(folder), recorder)
+    (tmp_path / "other.py").write_text(MIXER + "# changed")
+    with pytest.raises(InputError, match="is not the source"):
+        open_run(folder)
+
+
+def test_two_sources_of_one_name_are_refused(tmp_path: Path, folder: Path) -> None:
+    config = plugged(tmp_path)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "mine.py").write_text(MIXER + "# another")
+    names = f"{config.model.model},{tmp_path / 'sub' / 'mine.py'}:Mean"
+    with pytest.raises(InputError, match="two different files have one name"):
+        create_run(dataclasses.replace(config, model=dataclasses.replace(config.model, model=names)), folder)
+
+
 def test_a_moved_source_is_found_in_the_run_folder(tmp_path: Path, folder: Path) -> None:
     create_run(plugged(tmp_path), folder)
     (tmp_path / "mine.py").unlink()
-    assert open_run(folder).plan.plugins["model"].path == (folder / "sources" / "mine.py").resolve()
+    assert list(open_run(folder).plan.plugins.values())[-1].path == (folder / "sources" / "mine.py").resolve()
 
 
 def test_an_edited_source_is_refused(tmp_path: Path, folder: Path) -> None:

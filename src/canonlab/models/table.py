@@ -85,10 +85,18 @@ def _reference(model: ModelConfig, points: str, vocabulary: int) -> int:
 
 
 def readable(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
-    """Rows for a terminal: `AGAINST` in percent, with a star where it is more than 3%."""
+    """Rows for a terminal: numbers short, `AGAINST` in percent, with a star where it is more than 3%."""
     shown = []
     for row in rows:
         against = None if row["against"] is None else f"{row['against']:+.1%}{'' if row['matched'] else ' *'}"
-        rest = {key: value for key, value in row.items() if key not in ("against", "matched")}
+        rest = {key: _short(value) for key, value in row.items() if key not in ("against", "matched")}
         shown.append({**rest, AGAINST: against})
     return shown
+
+
+def _short(value: Any) -> Any:
+    """An integer with its first four digits and K, M or G; anything else as it is."""
+    if not isinstance(value, int) or value < 10_000:
+        return value
+    number, suffix = next((value / unit, name) for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "K")) if value >= unit)
+    return f"{number:.4g}{suffix}"

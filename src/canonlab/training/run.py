@@ -17,7 +17,7 @@ from typing import Any
 
 from canonlab.errors import InputError
 from canonlab.models.decoder import DecoderConfig
-from canonlab.models.presets import ModelConfig
+from canonlab.models.presets import ModelConfig, pattern_names
 from canonlab.plugins import Plugin, is_plugin, load_plugin
 from canonlab.tasks.base import Task, check_settings
 from canonlab.tasks.catalog import build_task
@@ -43,8 +43,8 @@ class Plan:
         """All that determines the result, as plain data."""
         config = self.config
         return {
-            "task": {**self.task.identity, "source": self._source("task")},
-            "model": {**self.decoder.plain(), "source": self._source("model")},
+            "task": {**self.task.identity, "source": next(iter(self._sources([config.task.name])), None)},
+            "model": {**self.decoder.plain(), "sources": self._sources(pattern_names(config.model.model))},
             "training": dataclasses.asdict(config.training),
             "backend": dataclasses.asdict(self.backend),
         }
@@ -60,11 +60,12 @@ class Plan:
         """For people first: task, model, Canon set, size, learning rate, seed; then the start of the identity."""
         model, training = self.config.model, self.config.training
         task = _short(self.config.task.name)
-        words = [task, _short(model.model), self.decoder.canon.points or "none", model.size]
+        mixers = ",".join(map(_short, pattern_names(model.model)))
+        words = [task, mixers, self.decoder.canon.points or "none", model.size]
         return "-".join([*words, f"lr{training.lr:g}", f"s{training.seed}", self.identity[:10]])
 
-    def _source(self, part: str) -> dict[str, str] | None:
-        return self.plugins[part].identity if part in self.plugins else None
+    def _sources(self, references: list[str]) -> list[dict[str, str]]:
+        return [self.plugins[reference].identity for reference in references if reference in self.plugins]
 
 
 def _short(reference: str) -> str:
@@ -73,16 +74,18 @@ def _short(reference: str) -> str:
 
 def plan_run(config: RunConfig, backend: Backend | None = None) -> Plan:
     """Resolve and check a configuration. `backend` is given when an existing run's is to be kept."""
-    task, task_plugin = load_task(config.task)
+    task, _ = load_task(config.task)
     resolved = dataclasses.replace(config, training=_with_steps(config.training, task))
     decoder = config.model.decoder(len(task.vocabulary))
     decoder.check()
     notes: list[str] = []
     if backend is None:
         backend, notes = resolve_backend(config.backend, decoder.width)
-    plugins = {"task": task_plugin} if task_plugin else {}
-    if is_plugin(config.model.model):
-        plugins["model"] = load_plugin(config.model.model)
+    references = [config.task.name, *pattern_names(config.model.model)]
+    plugins = {reference: load_plugin(reference) for reference in references if is_plugin(reference)}
+    sources = {(plugin.path.name, plugin.sha256) for plugin in plugins.values()}
+    if len(sources) > len({name for name, _ in sources}):
+        raise InputError(f"{config.task.name}, {config.model.model}: two different files have one name; rename one")
     return Plan(config, resolved, task, decoder, backend, plugins, [*task.warnings(), *notes])
 
 
@@ -159,9 +162,9 @@ def _holds_other_things(folder: Path) -> bool:
 
 def _config_file(plan: Plan) -> dict[str, Any]:
     asked = dataclasses.asdict(plan.asked)
-    for part, plugin in plan.plugins.items():
-        key = {"task": "name", "model": "model"}[part]
-        asked[part][key] = f"{plugin.path}:{plugin.class_name}"
+    placed = {reference: f"{plugin.path}:{plugin.class_name}" for reference, plugin in plan.plugins.items()}
+    asked["task"]["name"] = placed.get(plan.config.task.name, plan.config.task.name)
+    asked["model"]["model"] = ",".join(placed.get(name, name) for name in pattern_names(plan.config.model.model))
     return {"identity": plan.identity, "name": plan.name, "asked": asked, "config": plan.content}
 
 
@@ -175,17 +178,18 @@ def open_run(folder: Path, *, from_copies: bool = False) -> Run:
     file = read_json(folder / "config.json")
     try:
         asked = file["asked"]
-        asked["task"]["name"] = _source_path(
-            folder, asked["task"]["name"], file["config"]["task"]["source"], from_copies
-        )
-        asked["model"]["model"] = _source_path(
-            folder, asked["model"]["model"], file["config"]["model"]["source"], from_copies
+        source = file["config"]["task"]["source"]
+        asked["task"]["name"] = _source_path(folder, asked["task"]["name"], source, from_copies)
+        sources = iter(file["config"]["model"]["sources"])
+        asked["model"]["model"] = ",".join(
+            _source_path(folder, name, next(sources) if is_plugin(name) else None, from_copies)
+            for name in pattern_names(asked["model"]["model"])
         )
         config = RunConfig(
             TaskConfig(**asked["task"]), ModelConfig(**asked["model"]), TrainingConfig(**asked["training"])
         )
         plan = plan_run(config, Backend(**file["config"]["backend"]))
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, StopIteration) as error:
         raise InputError(f"{folder / 'config.json'} is damaged: {error}") from None
     if plan.identity != file["identity"]:
         changed = [part for part in plan.content if plan.content[part] != file["config"].get(part)]

@@ -27,14 +27,14 @@ CHECKS: dict[str, Promise] = {
     "padding": Promise(sequence.padding, ("segments",)),
     "point B": Promise(training.point_b),
     "point b": Promise(training.own_convolution),
-    "dtypes": Promise(training.dtypes),
-    "gradients": Promise(training.gradients, ("dtypes",)),
-    "state": Promise(state.state_layout),
+    "dtypes": Promise(training.dtypes, ("initialisation",)),
+    "gradients": Promise(training.gradients, ("dtypes", "point B", "point b")),
+    "state": Promise(state.state_layout, ("any length",)),
     "chunks": Promise(state.chunks, ("padding", "state")),
     "steps": Promise(state.steps, ("chunks",)),
     "reordering": Promise(state.reorder, ("chunks",)),
     "in a decoder": Promise(state.in_decoder, ("steps",)),
-    "compilation": Promise(training.compiles),
+    "compilation": Promise(training.compiles, ("initialisation",)),
 }
 """By name, each after those that it needs."""
 
@@ -69,7 +69,7 @@ def check_mixer(model: ModelConfig, names: Iterable[str] = (*CHECKS, COSTS)) -> 
     for name in names:
         if name not in CHECKS and name != COSTS:
             raise unknown("check", name, [*CHECKS, COSTS])
-        check, needs = CHECKS.get(name, Promise(lambda _: compare()))
+        check, needs = CHECKS.get(name, Promise(lambda _: compare(), ("any length",)))
         broken = next((need for need in needs if need in found and not _kept(found[need])), None)
         if broken is not None:
             found[name] = Check(name, None, f"not checked: needs {broken!r}", f"repair {broken!r} first")

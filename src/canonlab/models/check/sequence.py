@@ -129,7 +129,10 @@ def padding(subject: Subject) -> str:
 def _require_finite_padding(mixer: Mixer, x: Tensor, ids: Tensor, label: str) -> None:
     """Outputs at padding are dropped, but a NaN there would reach gradients and the next block."""
     x = x.clone().requires_grad_()
-    y, _ = mixer(x, ids, None)
-    (gradient,) = torch.autograd.grad(y[ids >= 0].sum(), x)
-    if not (y.isfinite().all() and gradient.isfinite().all()):
+    finite = []
+    for given in (torch.zeros_like(ids), ids):
+        y, _ = mixer(x, given, None)
+        gradients = torch.autograd.grad(y[ids >= 0].sum(), x) if y.requires_grad else ()
+        finite.append(all(tensor.isfinite().all() for tensor in (y, *gradients)))
+    if finite == [True, False]:
         raise Broken(f"{label}padding gives infinite or NaN outputs or gradients", "let padding see itself")

@@ -13,7 +13,7 @@ from canonlab.models.decoder import tensors_of
 from canonlab.models.mixers.base import Mixer, MixerState
 from canonlab.models.mlp import MLPConfig
 
-CHUNKS = ((64, TIME - 64), (2, 63, 65), (39, 2, 3, 65, 21), (127, 3), (66, 4, 60))
+CHUNKS = ((64, 64), (2, 63, 63), (39, 2, 3, 62, 22), (125, 3), (66, 4, 58))
 """Ways to cut TIME tokens into calls of more than one: at, before and after the ends of segments and powers of two."""
 
 

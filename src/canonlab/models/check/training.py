@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from canonlab.checks import Broken, first_line
-from canonlab.models.check.subject import WITH, Subject, difference, outputs, packed_segments
+from canonlab.models.check.subject import TIME, WITH, Subject, difference, outputs, packed_segments
 from canonlab.models.decoder import Decoder
 from canonlab.models.mixers.base import Mixer
 
@@ -49,7 +49,7 @@ def initialisation(subject: Subject) -> str:
 def _require_no_late_parameters(model: Decoder) -> None:
     before = {name for name, _ in model.named_parameters()}
     with torch.no_grad():
-        model(torch.zeros(1, 5, dtype=torch.int64))
+        model(torch.zeros(1, TIME, dtype=torch.int64))
     if late := {name for name, _ in model.named_parameters()} ^ before:
         raise Broken(f"{sorted(late)[0]} appears or vanishes in forward", "make parameters in the constructor")
 
@@ -77,8 +77,6 @@ def own_convolution(subject: Subject) -> str:
     if "conv1d" not in subject.config.arguments:
         advice = "name it so if the mixer has a short convolution of its own"
         raise Broken("not checked: no Config field conv1d, so no b can be asked for", advice, passed=None)
-    if "b" not in subject.points:
-        raise Broken("conv1d is no boolean", "declare it as conv1d: bool")
     off, on = (sum(p.numel() for p in subject.build(point).parameters()) for point in ("", "b"))
     if on <= off:
         raise Broken(f"{on:,} parameters with the convolution, {off:,} without", "build it only where conv1d is True")
@@ -119,7 +117,8 @@ def _run(mixer: Mixer, x: Tensor, words: str) -> Tensor:
         raise Broken(f"{words}: outputs are {y.dtype}", PROMOTE)
     if not y.isfinite().all():
         raise Broken(f"{words}: outputs are infinite or NaN", "exponentiate differences, never sums that grow with time")
-    y.float().square().mean().backward()
+    if y.requires_grad:
+        y.float().square().mean().backward()
     for name, parameter in [("x", x), *mixer.named_parameters()]:
         if parameter.grad is not None and not parameter.grad.isfinite().all():
             advice = "look for 0/0, sqrt(0) and exp of large numbers, also in what a mask hides"
@@ -224,8 +223,9 @@ def _nodes(mixer: Mixer, x: Tensor) -> int:
 
 
 def _with_gradients(mixer: Mixer, call: nn.Module, x: Tensor) -> list[Tensor]:
-    """Outputs, and the gradients of x and all parameters."""
+    """Outputs, and the gradients of x and of all parameters that get one."""
     x = x.clone().requires_grad_()
     y, _ = call(x, None, None)
     wanted = [x, *(p for p in mixer.parameters() if p.requires_grad)]
-    return [y.detach(), *torch.autograd.grad(y.square().sum(), wanted)]
+    found = torch.autograd.grad(y.square().sum(), wanted, allow_unused=True) if y.requires_grad else ()
+    return [y.detach(), *(gradient for gradient in found if gradient is not None)]

@@ -1,0 +1,118 @@
+"""What a claim says, as differences that lie on one side of a bound."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from canonlab.claims.architecture import Architecture
+from canonlab.reports.words import enumeration, metric_label
+
+MARGIN = 0.05
+"""What "as good as" allows: five points. Training once more changes less than that where a task is learnt well."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number of a run, the greater the better.
+
+    `main` is the task's main metric; for Capo, log2 of the bits known per parameter. `half` is Depo's accuracy at half of
+    its most hops. `metric` is the one named. `speed` is -log2 of the step at which the metric named reaches 50%.
+    """
+
+    kind: Literal["main", "half", "metric", "speed"] = "main"
+    metric: str = ""
+
+    def __str__(self) -> str:
+        words = {"main": "", "half": "at half the hops", "metric": metric_label(self.metric)}
+        return words.get(self.kind) or (f"steps to 50% {metric_label(self.metric)}" if self.kind == "speed" else "")
+
+
+MAIN = Measure()
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """The difference first - second, averaged over `tasks`, lies between `least` and `most`.
+
+    Attributes:
+        first, second: What is compared; a number as `second` is a fixed value to be above or below of.
+        relation: In words, for people: "better than".
+        tasks: Names of tasks (depo holds depo1 and depo2), each of the same weight.
+        measure, against: Of the first, and of the second where that is another.
+    """
+
+    first: Architecture
+    second: Architecture | float
+    relation: str
+    tasks: tuple[str, ...]
+    measure: Measure = MAIN
+    against: Measure = MAIN
+    least: float = 0.0
+    most: float = math.inf
+
+    @property
+    def factor(self) -> bool:
+        """Whether the difference is one of logarithms, to be read as a factor."""
+        return self.measure.kind == "speed" or "capo" in self.tasks
+
+    def __str__(self) -> str:
+        other = f"{self.second:.3g}" if isinstance(self.second, float) else str(self.second)
+        if self.against != self.measure:
+            other = f"{other} ({self.against})" if str(self.against) else other
+        measured = f" ({self.measure})" if str(self.measure) else ""
+        return f"{self.first}{measured} {self.relation} {other} on {enumeration(self.tasks)}"
+
+
+def better(
+    first: Architecture, second: Architecture, *tasks: str, measure: Measure = MAIN, relation: str = "better than"
+) -> tuple[Contrast, ...]:
+    """The first is better on each of the tasks."""
+    return tuple(Contrast(first, second, relation, (task,), measure, measure) for task in tasks)
+
+
+def as_good(
+    first: Architecture, second: Architecture, *tasks: str, measure: Measure = MAIN, margin: float = MARGIN
+) -> tuple[Contrast, ...]:
+    """The first is better on each of the tasks, or worse by less than the margin."""
+    return tuple(Contrast(first, second, "as good as", (task,), measure, measure, least=-margin) for task in tasks)
+
+
+def alike(
+    first: Architecture, second: Architecture, *tasks: str, measure: Measure = MAIN, margin: float = MARGIN
+) -> tuple[Contrast, ...]:
+    """The two differ by less than the margin on each of the tasks."""
+    return tuple(Contrast(first, second, "equal to", (task,), measure, measure, -margin, margin) for task in tasks)
+
+
+def faster(first: Architecture, second: Architecture, task: str, *metrics: str) -> tuple[Contrast, ...]:
+    """The first reaches 50% in fewer steps, in each of the metrics."""
+    return tuple(
+        contrast
+        for metric in metrics
+        for contrast in better(first, second, task, measure=Measure("speed", metric), relation="faster than")
+    )
+
+
+def in_order(architecture: Architecture, task: str, *metrics: str) -> tuple[Contrast, ...]:
+    """Each metric reaches 50% in fewer steps than the next."""
+    speeds = [Measure("speed", metric) for metric in metrics]
+    pairs = zip(speeds, speeds[1:], strict=False)
+    return tuple(Contrast(architecture, architecture, "before", (task,), a, b) for a, b in pairs)
+
+
+def twice_as_deep(first: Architecture, second: Architecture) -> Contrast:
+    """The first at the most hops is as good as the second at half of them (Depo)."""
+    half = Measure("half")
+    return Contrast(first, second, "as good as", ("depo",), MAIN, half, least=-MARGIN)
+
+
+def above(first: Architecture, bound: float, task: str, metric: str) -> Contrast:
+    """A metric is more than a number."""
+    measure = Measure("metric", metric)
+    return Contrast(first, bound, "above", (task,), measure, measure)
+
+
+def below(first: Architecture, bound: float, task: str, metric: str) -> Contrast:
+    """A metric is less than a number."""
+    measure = Measure("metric", metric)
+    return Contrast(first, bound, "below", (task,), measure, measure, -math.inf, 0.0)

@@ -1,0 +1,492 @@
+"""`check_mixer` passes the built-in mixers, and finds what is wrong with broken ones: that, and nothing else."""
+
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from canonlab.checks import Broken, run_check
+from canonlab.errors import InputError
+from canonlab.models.check import CHECKS, COSTS, Findings, check_mixer
+from canonlab.models.check.costs import PEERS
+from canonlab.models.presets import ModelConfig
+
+SIZE = "2L32D2H"
+
+BASE = """
+import random
+from dataclasses import dataclass
+import torch
+import torch.nn.functional as F
+from torch import nn
+from canonlab.models.canon_points import NoCanon
+from canonlab.models.mixers.gla import GLA
+
+
+class Without(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def init_state(self, *arguments):
+        return self.inner.init_state(*arguments)
+
+
+class DetachedBranch(Without):
+    def forward(self, x):
+        return self.inner(x).detach()
+
+
+class SegmentBlind(Without):
+    def forward(self, x, segment_ids, state):
+        return self.inner(x, None, state)
+
+
+class DoubleGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return 2 * gradient
+
+
+shared = nn.Parameter(torch.ones(()))
+
+
+class Broken(GLA):
+    def extra(self, config, canon):
+        pass
+
+    def __init__(self, config, canon):
+        super().__init__(config, canon)
+        self.extra(config, canon)
+
+    def forward(self, x, segment_ids, state):
+        y, _ = super().forward(x, segment_ids, state)
+        return self.spoil(y, x), state
+
+    def spoil(self, y, x):
+        return y
+"""
+
+BROKEN = {
+    "an error": ("forward", "def spoil(self, y, x):\n    raise ValueError('first line\\nsecond line')"),
+    "outputs alone": ("forward", "def forward(self, x, segment_ids, state):\n    return x"),
+    "another shape": ("forward", "def spoil(self, y, x):\n    return y[:, 1:]"),
+    "outputs of 0": ("forward", "def spoil(self, y, x):\n    return 0 * y"),
+    "a changed input": ("forward", "def spoil(self, y, x):\n    return x.add_(y)"),
+    "noise": ("forward", "def spoil(self, y, x):\n    return y + torch.randn_like(y)"),
+    "infinite outputs": ("forward", "def spoil(self, y, x):\n    return y / 0"),
+    "randomness from elsewhere": (
+        "initialisation",
+        """
+        def extra(self, config, canon):
+            self.scale = nn.Parameter(torch.tensor(random.SystemRandom().random()))
+
+        def spoil(self, y, x):
+            return y + self.scale * x
+        """,
+    ),
+    "late parameters": (
+        "initialisation",
+        """
+        def spoil(self, y, x):
+            if not hasattr(self, "scale"):
+                self.scale = nn.Parameter(torch.ones((), dtype=x.dtype))
+            return y + self.scale * x
+        """,
+    ),
+    "a parameter that layers share": (
+        "initialisation",
+        """
+        def extra(self, config, canon):
+            self.scale = shared
+
+        def spoil(self, y, x):
+            return y + self.scale * x
+        """,
+    ),
+    "a mean over the batch": ("batch independence", "def spoil(self, y, x):\n    return y + x.mean(0)"),
+    "batch statistics": (
+        "batch independence",
+        """
+        def extra(self, config, canon):
+            self.batch_norm = nn.BatchNorm1d(config.width)
+
+        def spoil(self, y, x):
+            return self.batch_norm(y.mT).mT
+        """,
+    ),
+    "a look ahead": ("causality", "def spoil(self, y, x):\n    return y + x.roll(-1, 1)"),
+    "a mean over time": ("causality", "def spoil(self, y, x):\n    return y + 0.01 * x.mean(1, keepdim=True)"),
+    "lengths of whole chunks": (
+        "any length",
+        """
+        def spoil(self, y, x):
+            if y.shape[1] % 64:
+                raise ValueError("time must be a multiple of 64")
+            return y
+        """,
+    ),
+    "the last tokens left out": (
+        "any length",
+        """
+        def spoil(self, y, x):
+            whole = y.shape[1] // 2 * 2
+            return F.pad(y[:, :whole], (0, 0, 0, y.shape[1] - whole))
+        """,
+    ),
+    "segments ignored": (
+        "segments",
+        "def forward(self, x, segment_ids, state):\n    return super().forward(x, None, state)",
+    ),
+    "segments ignored by Canon": (
+        "segments",
+        """
+        def extra(self, config, canon):
+            self.canon = SegmentBlind(self.canon)
+        """,
+    ),
+    "padding that is the first segment": (
+        "padding",
+        """
+        def forward(self, x, segment_ids, state):
+            return super().forward(x, None if segment_ids is None else segment_ids.clamp(min=0), state)
+        """,
+    ),
+    "NaN at padding": (
+        "padding",
+        """
+        def forward(self, x, segment_ids, state):
+            y, _ = super().forward(x, segment_ids, state)
+            return y if segment_ids is None else y.masked_fill((segment_ids < 0)[..., None], torch.nan), state
+        """,
+    ),
+    "NaN in gradients at padding": (
+        "padding",
+        """
+        def forward(self, x, segment_ids, state):
+            y, _ = super().forward(x, segment_ids, state)
+            if segment_ids is not None:
+                share = (x.abs() / (segment_ids >= 0)[..., None]).masked_fill((segment_ids < 0)[..., None], 0)
+                y = y + share
+            return y, state
+        """,
+    ),
+    "Canon B dropped": ("point B", "def extra(self, config, canon):\n    self.canon = NoCanon()"),
+    "Canon B twice": ("point B", "def extra(self, config, canon):\n    self.second = canon(config.width)"),
+    "conv1d without a convolution": ("point b", "def extra(self, config, canon):\n    self.conv = NoCanon()"),
+    "NaN in bfloat16": (
+        "dtypes",
+        "def spoil(self, y, x):\n    return y + 0 * (1e6 * y).half() if torch.is_autocast_enabled('cpu') else y",
+    ),
+    "imprecise in bfloat16": (
+        "dtypes",
+        """
+        def spoil(self, y, x):
+            return (100 + y) - 100 if y.dtype == torch.bfloat16 else y
+        """,
+    ),
+    "single precision only": (
+        "dtypes",
+        "def forward(self, x, segment_ids, state):\n    return super().forward(x.float(), segment_ids, state)",
+    ),
+    "single precision inside": ("dtypes", "def spoil(self, y, x):\n    return y.float().to(y.dtype)"),
+    "outputs of one dtype": ("dtypes", "def spoil(self, y, x):\n    return y.float()"),
+    "gradients that are NaN": ("dtypes", "def spoil(self, y, x):\n    return y + torch.sqrt(F.relu(x - 100))"),
+    "a detached branch": (
+        "gradients",
+        """
+        def extra(self, config, canon):
+            self.decay = DetachedBranch(self.decay)
+        """,
+    ),
+    "no gradient at all": ("gradients", "def spoil(self, y, x):\n    return y.detach()"),
+    "a wrong backward": ("gradients", "def spoil(self, y, x):\n    return DoubleGradient.apply(y)"),
+    "a parameter without influence": (
+        "gradients",
+        "def extra(self, config, canon):\n    self.unused = nn.Parameter(torch.ones(3))",
+    ),
+    "a state that grows": (
+        "state",
+        """
+        def init_state(self, batch, max_len, dtype, device):
+            return super().init_state(batch, max_len, dtype, device) | {"past": torch.zeros(batch, 0, 32)}
+
+        def forward(self, x, segment_ids, state):
+            y, _ = super().forward(x, segment_ids, state)
+            if state is not None:
+                state["past"] = torch.cat([state["past"], x], 1)
+            return y, state
+        """,
+    ),
+    "a state that is replaced": (
+        "state",
+        """
+        def forward(self, x, segment_ids, state):
+            y, _ = super().forward(x, segment_ids, state)
+            return y, None if state is None else dict(state)
+        """,
+    ),
+    "tensors that are replaced": (
+        "state",
+        """
+        def forward(self, x, segment_ids, state):
+            y, _ = super().forward(x, segment_ids, state)
+            if state is not None:
+                state["S"] = state["S"].clone()
+            return y, state
+        """,
+    ),
+    "a state without a batch": (
+        "state",
+        """
+        def init_state(self, batch, max_len, dtype, device):
+            return super().init_state(batch, max_len, dtype, device) | {"count": torch.zeros(())}
+        """,
+    ),
+    "a state with the batch second": (
+        "state",
+        """
+        def init_state(self, batch, max_len, dtype, device):
+            return super().init_state(batch, max_len, dtype, device) | {"past": torch.zeros(3, batch)}
+        """,
+    ),
+    "a state that isn't all tensors": (
+        "state",
+        """
+        def init_state(self, batch, max_len, dtype, device):
+            return super().init_state(batch, max_len, dtype, device) | {"count": 0}
+        """,
+    ),
+    "a forgotten state": (
+        "chunks",
+        "def forward(self, x, segment_ids, state):\n    return super().forward(x, segment_ids, None)[0], state",
+    ),
+    "a state that goes on in the next segment": (
+        "chunks",
+        """
+        def forward(self, x, segment_ids, state):
+            if state is not None:
+                state["segment"].copy_(torch.zeros(len(x)) if segment_ids is None else segment_ids[:, 0])
+            return super().forward(x, segment_ids, state)
+        """,
+    ),
+    "a Canon layer without its state": (
+        "chunks",
+        """
+        def forward(self, x, segment_ids, state):
+            if state is not None:
+                for tensor in state["canon"].values():
+                    tensor.fill_(-1)
+            return super().forward(x, segment_ids, state)
+        """,
+    ),
+    "a step that differs": (
+        "steps",
+        """
+        def forward(self, x, segment_ids, state):
+            y, _ = super().forward(x, segment_ids, state)
+            return y if state is None or x.shape[1] > 1 else 1.001 * y, state
+        """,
+    ),
+    "no ids that aren't segment 0": (
+        "steps",
+        """
+        def forward(self, x, segment_ids, state):
+            if segment_ids is None:
+                segment_ids = torch.full(x.shape[:2], 5)
+            return super().forward(x, segment_ids, state)
+        """,
+    ),
+    "a memory in the module": (
+        "reordering",
+        """
+        def init_state(self, *arguments):
+            self.kept = None
+            return super().init_state(*arguments)
+
+        def forward(self, x, segment_ids, state):
+            if state is None:
+                return super().forward(x, segment_ids, state)
+            if self.kept is not None:
+                state["S"].copy_(self.kept)
+            y, _ = super().forward(x, segment_ids, state)
+            self.kept = state["S"].clone()
+            return y, state
+        """,
+    ),
+    "a memory in the class": (
+        "in a decoder",
+        """
+        def init_state(self, batch, *arguments):
+            type(self).last = torch.full((batch,), -1)
+            return super().init_state(batch, *arguments)
+
+        def forward(self, x, segment_ids, state):
+            if state is None:
+                return super().forward(x, segment_ids, state)
+            state["segment"].copy_(type(self).last)
+            y, _ = super().forward(x, segment_ids, state)
+            type(self).last = state["segment"].clone()
+            return y, state
+        """,
+    ),
+    "a graph that breaks": ("compilation", "def spoil(self, y, x):\n    torch._dynamo.graph_break()\n    return y"),
+    "a graph that grows": (
+        "compilation",
+        "def spoil(self, y, x):\n    return torch.cat([2 * part for part in y.split(4, 1)], 1)",
+    ),
+}
+
+SLOW = "compilation"
+"""What takes a second."""
+
+
+@pytest.fixture
+def check(tmp_path: Path) -> Callable[..., Findings]:
+    def run(body: str, *names: str) -> Findings:
+        file = tmp_path / "broken.py"
+        file.write_text(BASE + textwrap.indent(textwrap.dedent(body), "    "), encoding="utf-8")
+        return check_mixer(ModelConfig(f"{file}:Broken", SIZE), names)
+
+    return run
+
+
+QUICK = [name for name in CHECKS if name != SLOW]
+
+
+def test_nothing_is_wrong_with_what_the_broken_ones_derive_from(check: Callable[..., Findings]) -> None:
+    assert [found for found in check("", *CHECKS).checks if found.passed is not True] == []
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_broken_mixers_fail_where_they_are_broken_and_nowhere_else(
+    what: str, check: Callable[..., Findings]
+) -> None:
+    name, body = BROKEN[what]
+    findings = check(body, *QUICK, *[SLOW] * (name == SLOW))
+    (failed,) = [found for found in findings.checks if found.passed is False]
+    assert failed.name == name and failed.seen and failed.advice, failed
+    assert findings.failed and "\n" not in failed.seen
+    for found in findings.checks:
+        if found.passed is None:
+            assert found.seen.startswith("not checked: needs") and found.advice
+
+
+def test_every_check_has_a_mixer_that_fails_it() -> None:
+    assert {name for name, _ in BROKEN.values()} == set(CHECKS)
+
+
+def test_what_is_broken_is_named(check: Callable[..., Findings]) -> None:
+    def seen(what: str) -> str:
+        (failed,) = [found for found in check(BROKEN[what][1], *QUICK).checks if found.passed is False]
+        return failed.seen
+
+    assert seen("an error") == "ValueError: first line"
+    assert seen("segments ignored by Canon").startswith("with Canon point B, segment 1 (1 tokens)")
+    assert seen("batch statistics").startswith("in training, row 0")
+    assert seen("lengths of whole chunks") == "1 tokens: time must be a multiple of 64"
+    assert seen("a state with the batch second") == "state past is (3, 3) for 3 rows and (3, 5) for 5"
+
+
+@pytest.mark.parametrize("model", ["llama-rope", "mamba2-mlp", "gdn"])
+def test_built_in_mixers_pass(model: str) -> None:
+    assert [c for c in check_mixer(ModelConfig(model, SIZE), QUICK).checks if not c.passed and c.advice[:4] != "name"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "model", ["llama-rope", "llama-nope", "llama-rope-quarter", "llama-alibi", "llama-halibi", "gla5", "mamba2", "gdn2"]
+)
+def test_presets_pass(model: str) -> None:
+    findings = check_mixer(ModelConfig(model, "2L64D2H"), CHECKS)
+    assert [found for found in findings.checks if not found.passed and found.name != "point b"] == []
+
+
+@pytest.mark.slow
+def test_arguments_of_the_mixer_are_those_that_are_checked() -> None:
+    findings = check_mixer(ModelConfig("llama-rope", SIZE, mixer={"kv_heads": 1}), ["point B"])
+    assert findings.checks[0].seen == "width 64 for a model of width 32"
+
+
+PLAIN = '''
+from dataclasses import dataclass
+import torch
+from canonlab.models.mixers.base import Mixer
+
+
+class Mean(Mixer):
+    """y_t = mean of x_1 .. x_t, by products with a mask."""
+
+    @dataclass(frozen=True)
+    class Config:
+        width: int
+
+    def __init__(self, config, canon):
+        super().__init__()
+        self.out = torch.nn.Linear(config.width, config.width)
+
+    def forward(self, x, segment_ids, state):
+        seen = torch.ones(x.shape[1], x.shape[1], dtype=x.dtype, device=x.device).tril()
+        if segment_ids is not None:
+            seen = seen * (segment_ids[:, None] == segment_ids[:, :, None])
+        return self.out(seen @ x / seen.sum(-1, keepdim=True)), state
+'''
+
+
+def test_a_mixer_without_state_and_canon(tmp_path: Path) -> None:
+    (tmp_path / "mean.py").write_text(PLAIN)
+    findings = check_mixer(ModelConfig(f"{tmp_path}/mean.py:Mean", SIZE), QUICK)
+    unchecked = {check.name: check.seen for check in findings.checks if check.passed is None}
+    assert not findings.failed
+    for name in ("state", "chunks", "steps", "reordering", "in a decoder"):
+        assert unchecked.pop(name) == "not checked: no init_state; trains, cannot decode with a cache"
+    assert list(unchecked) == ["point B", "point b"] and "canon(width)" in unchecked["point B"]
+
+
+def test_costs_beside_built_in_mixers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("canonlab.models.check.costs.SECONDS", 0.01)
+    findings = check_mixer(ModelConfig("gla", "1L32D2H"), [COSTS])
+    assert findings.checks[0].passed and "of llama-rope" in findings.checks[0].seen
+    assert [row["model"] for row in findings.costs] == ["gla", *(name for name in PEERS if name != "gla")]
+    for row in findings.costs:
+        assert row["training_tokens_per_second"] > 0 and row["decoding_tokens_per_second"] > 0
+        assert row["state_bytes_per_layer"] > 0 and row["flops_per_token"] > 0
+
+
+def test_costs_that_cannot_be_counted(check: Callable[..., Findings]) -> None:
+    body = "def spoil(self, y, x):\n    return y * x.abs().max().item()"
+    findings = check(body, COSTS)
+    assert findings.failed and findings.costs == [] and "meta" in findings.checks[0].seen
+
+
+def test_bad_input() -> None:
+    for model, words in [
+        (ModelConfig("llama-rope,gla"), "one mixer at a time"),
+        (ModelConfig("gla", mixer={"head": 2}), "did you mean 'heads'"),
+        (ModelConfig("gla", "2L64D", mixer={"heads": 3}), "multiple of the 3 heads"),
+    ]:
+        with pytest.raises(InputError, match=words):
+            check_mixer(model)
+    with pytest.raises(InputError, match="did you mean 'causality'"):
+        check_mixer(ModelConfig("gla", SIZE), ["causalty"])
+
+
+def test_what_a_check_makes_of_errors() -> None:
+    def broken(passed: bool | None) -> Callable[[], str]:
+        def promise() -> str:
+            raise Broken("this", "do that", passed)
+
+        return promise
+
+    def empty() -> str:
+        raise KeyError
+
+    assert run_check("a", lambda: "fine", "task") == ("a", True, "fine", "")
+    assert run_check("a", broken(False), "task") == ("a", False, "this", "do that")
+    assert run_check("a", broken(None), "task").passed is None
+    assert run_check("a", empty, "task") == ("a", False, "KeyError", "find out why the task raised this")

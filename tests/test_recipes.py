@@ -1,0 +1,234 @@
+"""The shipped recipes: the paper's cover every published cell with the published hyper-parameters, and all of them plan.
+
+The tables below are written out from Part 4.1 (arXiv 2512.17351), appendix A, and Part 3.3 (arXiv 2404.05405).
+"""
+
+import dataclasses
+import functools
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+from canonlab.models.cost import cost
+from canonlab.models.decoder import DecoderConfig
+from canonlab.models.families import PRESETS
+from canonlab.models.presets import ModelConfig
+from canonlab.reports.published import difficulty, published, published_task, tables
+from canonlab.sweeps.recipe import load_recipe, shipped_recipes
+from canonlab.tasks.base import Task
+from canonlab.tasks.catalog import build_task
+from canonlab.training.config import BackendConfig, RunConfig, TrainingConfig
+from canonlab.training.run import plan_run
+
+RECIPES = shipped_recipes()
+PAPER = [name for name in RECIPES if name.startswith("paper/")]
+GPU = [name for name in RECIPES if name.startswith("gpu/")]
+
+USUAL = {"warmup": 1000, "schedule": "cosine", "weight_decay": 0.03, "beta1": 0.9, "beta2": 0.98, "eps": 1e-6}
+DEPO = {**USUAL, "context": 2048, "batch": 128, "lr": {3e-4, 5e-4, 1e-3, 2e-3}, "seed": {0}}
+BREVO = {**USUAL, "lr": {3e-4, 5e-4, 1e-3, 2e-3}, "seed": {0}}
+LANO = {
+    **USUAL,
+    "warmup": 0,
+    "schedule": "linear",
+    "weight_decay": 0.1,
+    "batch": 96,
+    "lr": {2e-4, 3e-4, 5e-4, 1e-3},
+    "seed": {0},
+    "steps": 100_000,
+}
+MANO = {
+    **USUAL,
+    "weight_decay": 0.1,
+    "context": 1024,
+    "batch": 64,
+    "lr": {1e-4, 2e-4, 3e-4, 5e-4},
+    "seed": {0, 1},
+}
+HYPER_PARAMETERS: dict[tuple[str, Any], dict[str, Any]] = {
+    ("depo1", 225): {**DEPO, "steps": 87_500},
+    ("depo1", 300): {**DEPO, "steps": 100_000},
+    ("depo1", 375): {**DEPO, "steps": 112_500},
+    ("depo2", 75): {**DEPO, "steps": 100_000},
+    ("depo2", 100): {**DEPO, "steps": 125_000},
+    ("depo2", 125): {**DEPO, "steps": 150_000},
+    ("brevo1", 70): {**BREVO, "context": 1024, "batch": 256, "steps": 100_000},
+    ("brevo1", 90): {**BREVO, "context": 1024, "batch": 256, "steps": 125_000},
+    ("brevo1", 110): {**BREVO, "context": 1024, "batch": 256, "steps": 150_000},
+    ("brevo2", 30): {**BREVO, "context": 1536, "batch": 192, "steps": 200_000},
+    ("brevo2", 40): {**BREVO, "context": 1536, "batch": 192, "steps": 225_000},
+    ("brevo2", 50): {**BREVO, "context": 1536, "batch": 192, "steps": 250_000},
+    ("mano", 10): {**MANO, "steps": 80_000},
+    ("mano", 13): {**MANO, "steps": 95_000},
+    ("mano", 16): {**MANO, "steps": 110_000},
+    ("lano", "cfg3f"): {**LANO, "context": 512},
+    ("lano", "cfg3j"): {**LANO, "context": 1536},
+    ("lano", "cfg3k"): {**LANO, "context": 1536},
+    ("copy", None): {**USUAL, "context": 1024, "batch": 32, "lr": {5e-4, 1e-3, 2e-3, 5e-3}, "seed": {0}, "steps": 50_000},
+}
+
+CAPO = {**USUAL, "weight_decay": 0.01, "beta2": 0.999, "eps": 1e-8, "context": 512, "seed": {0}, "steps": 0}
+CAPO_100 = {
+    # N: batch, rates, a mixture of experts' rates
+    50_000: (12, {1e-3, 5e-4}, {5e-3, 2e-3, 1e-3}),
+    100_000: (24, {1e-3, 5e-4}, {5e-3, 2e-3, 1e-3}),
+    200_000: (48, {1e-3, 5e-4}, {5e-3, 2e-3, 1e-3}),
+    500_000: (96, {1e-3, 5e-4}, {2e-3, 1e-3}),
+    1_000_000: (192, {1e-3, 5e-4}, {2e-3, 1e-3}),
+    2_000_000: (384, {5e-4, 3e-4}, {1e-3, 5e-4}),
+}
+CAPO_1000 = {
+    # N: batch, rate, weight decay
+    10_000: (24, 1e-3, 0.02),
+    20_000: (48, 1e-3, 0.02),
+    50_000: (96, 1e-3, 0.02),
+    100_000: (192, 1e-3, 0.02),
+    200_000: (192, 1e-3, 0.02),
+    500_000: (192, 5e-4, 0.01),
+    1_000_000: (192, 5e-4, 0.01),
+}
+
+
+class Model(NamedTuple):
+    """What the runs of a recipe that differ in their training settings have in common."""
+
+    recipe: str
+    task: Task
+    model: ModelConfig
+    decoder: DecoderConfig
+    trainings: list[TrainingConfig]
+
+    @property
+    def label(self) -> tuple[str, Any]:
+        """Published name of the task, or its own, and how hard it is."""
+        identity = self.task.identity
+        return published_task(identity) or self.task.name, difficulty(identity)
+
+
+@functools.cache
+def runs(recipe: str) -> list[RunConfig]:
+    return load_recipe(recipe).runs
+
+
+@functools.cache
+def build(name: str, settings: str) -> Task:
+    return build_task(name, eval(settings))
+
+
+def models(recipe: str) -> Iterator[Model]:
+    """Each model on each task once, however many runs there are."""
+    grouped: dict[str, list[RunConfig]] = {}
+    for run in runs(recipe):
+        grouped.setdefault(repr((run.task, run.model)), []).append(run)
+    for group in grouped.values():
+        config = group[0]
+        task = build(config.task.name, repr(config.task.set))
+        decoder = config.model.decoder(len(task.vocabulary))
+        yield Model(recipe, task, config.model, decoder, [run.training for run in group])
+
+
+def paper_models() -> Iterator[Model]:
+    for recipe in PAPER:
+        yield from models(recipe)
+
+
+def test_every_published_cell_is_covered_with_its_steps() -> None:
+    steps: dict[tuple[Any, ...], set[int]] = {}
+    for model in paper_models():
+        words = dataclasses.asdict(model.model) | {"canon": model.decoder.canon.points}
+        arguments = {f"model.mixer.{key}": value for key, value in words.pop("mixer").items()}
+        settings = {f"model.{key}": value for key, value in words.items()} | arguments
+        if published(model.task.identity, settings) is None:
+            continue
+        (task, hardness), hops = model.label, model.task.parameters.get("K")
+        key = (task, hops, hardness, words["model"], words["canon"], words["canon_residual"], words["size"])
+        steps.setdefault(key, set()).update(training.steps for training in model.trainings)
+    cells = 0
+    for entry in tables()["results"]:
+        task = entry["task"]
+        for hardness, published_steps in zip(tables()["difficulty"][task], tables()["steps"][task], strict=True):
+            for size in entry["sizes"]:
+                what = (entry["model"], entry["canon"], entry.get("residual", True), size)
+                assert steps[(task, entry.get("K"), hardness, *what)] == {published_steps}, (task, hardness, *what)
+                cells += 1
+    assert cells == len(steps), "a model counts as published and is in no table"
+
+
+def asked(model: Model) -> dict[str, Any]:
+    """The hyper-parameters of a model's runs: one value each, but all rates and seeds."""
+    first = model.trainings[0]
+    found = {"context": model.task.context, **dataclasses.asdict(first)}
+    for training in model.trainings:
+        assert dataclasses.replace(training, lr=first.lr, seed=first.seed) == first
+    found["lr"] = {training.lr for training in model.trainings}
+    found["seed"] = {training.seed for training in model.trainings}
+    assert len(model.trainings) == len(found["lr"]) * len(found["seed"])
+    return found
+
+
+def expected(model: Model) -> dict[str, Any]:
+    if model.task.name != "capo":
+        return HYPER_PARAMETERS[model.label]
+    people, exposures = model.task.parameters["N"], model.trainings[0].exposures
+    if exposures == 1000:
+        batch, rate, decay = CAPO_1000[people]
+        return {**CAPO, "exposures": 1000, "batch": batch, "lr": {rate}, "weight_decay": decay}
+    batch, dense, experts = CAPO_100[people]
+    rates = experts if model.model.model == "llama-moe" else dense
+    return {**CAPO, "exposures": 100, "batch": batch, "lr": rates}
+
+
+@pytest.mark.parametrize("recipe", PAPER)
+def test_hyper_parameters_are_the_published_ones(recipe: str) -> None:
+    for model in models(recipe):
+        wanted, found = expected(model), asked(model)
+        assert {key: found[key] for key in wanted} == wanted, (model.task, model.model)
+        assert model.decoder.tied == (model.task.name == "capo")
+
+
+def test_every_task_and_number_of_people_is_there() -> None:
+    found = {model.label for model in paper_models()}
+    assert {label for label in found if label[0] != "capo"} == set(HYPER_PARAMETERS)
+    people = {
+        (model.trainings[0].exposures, model.task.parameters["N"])
+        for model in paper_models()
+        if model.task.name == "capo"
+    }
+    assert people == {(100, n) for n in CAPO_100} | {(1000, n) for n in CAPO_1000}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_plans(recipe: str) -> None:
+    backend = BackendConfig(device="cpu", compile="off")
+    plan = plan_run(dataclasses.replace(runs(recipe)[0], backend=backend))
+    assert plan.config.training.steps > 0
+    for model in models(recipe):
+        one_of_each = dataclasses.replace(model.decoder, layers=len(model.decoder.pattern))
+        one_of_each.check()
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_makes_no_run_twice_and_says_what_it_is(recipe: str) -> None:
+    assert max(Counter(map(repr, runs(recipe))).values()) == 1
+    loaded = load_recipe(recipe)
+    assert loaded.name == recipe.partition("/")[2] and loaded.about.endswith(".")
+
+
+def test_the_laptop_recipe_of_families_has_them_all() -> None:
+    assert {run.model.model for run in runs("laptop/families")} >= set(PRESETS)
+
+
+@pytest.mark.parametrize("recipe", GPU)
+def test_a_gpu_recipe_fits_into_25_minutes_at_its_assumed_speed(recipe: str) -> None:
+    """15 TFLOP/s in training, and half a minute per run for compiling and evaluation."""
+    seconds = 0.0
+    for model in models(recipe):
+        flops = 3 * cost(model.decoder, model.task.context).flops_per_token * model.task.context
+        for training in model.trainings:
+            windows = training.steps * training.batch
+            if not windows:
+                windows = training.exposures * (model.task.windows_per_exposure or 0)
+            seconds += windows * flops / 15e12 + 30
+    assert 0 < seconds <= 25 * 60
