@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from canonlab.checks import Broken
+from canonlab.checks import Broken, first_line
 from canonlab.models.check.subject import PACKED, TIME, Subject, difference, outputs, packed_segments, seen
 from canonlab.models.mixers.base import Mixer
 
@@ -77,7 +77,8 @@ def _modes(subject: Subject, x: Tensor) -> Iterator[tuple[str, Mixer]]:
 
 
 def any_length(subject: Subject) -> str:
-    x = subject.tokens(time=max(LENGTHS))
+    x = subject.tokens(time=2 * TIME)
+    advice = "pad after the last token to the length that you need inside, and cut y"
     gaps = []
     for label, mixer in subject.variants():
         whole = outputs(mixer, x)
@@ -86,8 +87,8 @@ def any_length(subject: Subject) -> str:
             try:
                 part = outputs(mixer, x[:, :length])
             except Exception as error:  # the mixer may raise anything
-                raise Broken(f"{label}{length} tokens: {error}", "pad to what you need inside, and cut y") from None
-            gaps.append(subject.agree(whole[:, :length], part, what, "pad after the last token, and cut y"))
+                raise Broken(f"{label}{length} tokens: {first_line(error)}", advice) from None
+            gaps.append(subject.agree(whole[:, :length], part, what, advice))
     return seen(gaps, f"{', '.join(map(str, LENGTHS))} tokens")
 
 

@@ -115,7 +115,9 @@ class Subject:
             raise Broken(f"{what}: differs by {gap:.1g} of the largest output", advice)
         return gap
 
-    def in_decoder(self, points: str = "", mlp: MLPConfig | None = None, mixer: type[Mixer] | None = None) -> DecoderConfig:
+    def in_decoder(
+        self, points: str = "", mlp: MLPConfig | None = None, mixer: type[Mixer] | None = None
+    ) -> DecoderConfig:
         """Two blocks with the mixer, or with `mixer` in its place."""
         arguments = self.arguments("b" if "b" in points else "")
         kind = BlockConfig(MixerConfig(mixer or self.config.cls, arguments), mlp)

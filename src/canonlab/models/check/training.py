@@ -116,7 +116,9 @@ def _run(mixer: Mixer, x: Tensor, words: str) -> Tensor:
     if y.dtype not in allowed:
         raise Broken(f"{words}: outputs are {y.dtype}", PROMOTE)
     if not y.isfinite().all():
-        raise Broken(f"{words}: outputs are infinite or NaN", "exponentiate differences, never sums that grow with time")
+        raise Broken(
+            f"{words}: outputs are infinite or NaN", "exponentiate differences, never sums that grow with time"
+        )
     if y.requires_grad:
         y.float().square().mean().backward()
     for name, parameter in [("x", x), *mixer.named_parameters()]:
@@ -194,12 +196,16 @@ def compiles(subject: Subject) -> str:
         nodes[time] = _nodes(mixer, x)
     if nodes[LONG] > GROWTH * nodes[SHORT]:
         seen = f"{nodes[SHORT]} operations for {SHORT} tokens, {nodes[LONG]} for {LONG}"
-        raise Broken(seen, "put the loop over time into an operator (see models/mixers/scan.py), or train with --compile off")
+        raise Broken(
+            seen, "put the loop over time into an operator (see models/mixers/scan.py), or train with --compile off"
+        )
     x, gap = subject.tokens(time=SHORT), 0.0
     eager, compiled = (_with_gradients(mixer, module, x) for module in (mixer, _compiled(mixer, "aot_eager")))
     for a, b in zip(eager, compiled, strict=True):
         gap = max(gap, subject.agree(a, b, "compiled and eager outputs and gradients", "test your own operators"))
-    return f"one graph, {nodes[SHORT]} operations for {SHORT} tokens and {nodes[LONG]} for {LONG}; as eager to {gap:.1g}"
+    return (
+        f"one graph, {nodes[SHORT]} operations for {SHORT} tokens and {nodes[LONG]} for {LONG}; as eager to {gap:.1g}"
+    )
 
 
 def _compiled(mixer: Mixer, backend: Any) -> Any:
@@ -218,7 +224,9 @@ def _nodes(mixer: Mixer, x: Tensor) -> int:
     try:
         outputs(_compiled(mixer, count), x)
     except Exception as error:  # Dynamo has many
-        raise Broken(first_line(error), "let nothing depend on values: no .item(), no `if` on tensors, no NumPy") from None
+        raise Broken(
+            first_line(error), "let nothing depend on values: no .item(), no `if` on tensors, no NumPy"
+        ) from None
     return found[0]
 
 

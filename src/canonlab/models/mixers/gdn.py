@@ -41,7 +41,7 @@ from canonlab.models.mixers.scan import delta_scan
 from canonlab.models.mixers.short_conv import ShortConv
 
 CHUNK = 64
-"""Positions in a chunk: the fastest of 16 to 128 on a CPU, forward and backward at width 512."""
+"""Positions in a chunk: of 16 to 128 within 4% of the fastest on a CPU, in fp32 and bf16, for 512 and 4096 tokens."""
 
 LOG_DECAY_FLOOR = -40.0
 """What decays by e^-40 in one step is gone in any dtype; lower values only cost the digits of those added to them."""

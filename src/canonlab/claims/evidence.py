@@ -1,0 +1,170 @@
+"""What runs say about a contrast: the difference at each place where both sides were run, and over all of them.
+
+A place is a task at one difficulty, a size and a length of training. Differences of places are averaged seed by seed, so
+that each seed gives one number and the interval is Student's over these numbers, however much places depend on each
+other. Both sides of a place must have been tried at as many learning rates: the best of more is better by chance.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from canonlab.claims.architecture import Architecture
+from canonlab.claims.contrast import Contrast
+from canonlab.claims.measure import learnt, values
+from canonlab.claims.student import quantile
+from canonlab.reports.cells import Cell, cells
+from canonlab.reports.compare import Comparison, Value, compare
+from canonlab.reports.groups import Section
+from canonlab.reports.words import plural, settings_text
+
+LEVEL = 0.05
+"""How often an interval may miss the truth."""
+
+SUPPORTED, REFUTED, OPEN = "supported", "refuted", "open"
+
+TRAINED = ("training.steps", "training.batch")
+ONLY = {"capo": ("training.exposures", 100)}
+"""What the findings are about: capacity depends on the architecture after 100 exposures, and hardly after 1000."""
+
+Side = dict[int, Value]
+Pair = tuple[Side, Side]
+
+
+@dataclass(frozen=True)
+class Place:
+    """One place where both sides were run. `where` is for people."""
+
+    task: str
+    where: str
+    comparison: Comparison
+    at_edge: bool
+    pair: Pair
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What there is for and against a contrast. `missing` says in sentences what would decide more."""
+
+    contrast: Contrast
+    places: tuple[Place, ...]
+    missing: tuple[str, ...]
+    level: float
+
+    @cached_property
+    def comparison(self) -> Comparison | None:
+        """The difference over all places with its 95% interval; None while a task has no place."""
+        pairs = [[p.pair for p in self.places if p.task == task] for task in self.contrast.tasks]
+        if not all(pairs):
+            return None
+        first, second = average([average(of_task) for of_task in pairs])
+        found = compare(first, second)
+        if found is None:  # places have no seed in common
+            mean = math.fsum(place.comparison.difference for place in self.places) / len(self.places)
+            return Comparison(mean, math.nan, math.nan, 1)
+        return found
+
+    @property
+    def verdict(self) -> str:
+        """Supported when the 95% interval lies within the contrast's bounds; refuted when the interval at the claim's
+        stricter level lies outside of them; else open, as always with one seed."""
+        found, contrast = self.comparison, self.contrast
+        if found is None or found.seeds < 2:
+            return OPEN
+        if found.low > contrast.least and found.high < contrast.most:
+            return SUPPORTED
+        low, high = widened(found, self.level)
+        return REFUTED if high < contrast.least or low > contrast.most else OPEN
+
+
+def widened(found: Comparison, level: float) -> tuple[float, float]:
+    """The interval of a comparison that misses the truth with probability `level`."""
+    half = (found.high - found.low) / 2 * quantile(found.seeds - 1, level) / quantile(found.seeds - 1, LEVEL)
+    return found.difference - half, found.difference + half
+
+
+def average(pairs: Sequence[Pair]) -> Pair:
+    """The mean of both sides over pairs, for the seeds that all of them have on both sides.
+
+    Pairs with a single seed are left out where others have several: they would take the seeds from these.
+    """
+    common = [first.keys() & second.keys() for first, second in pairs]
+    several = [(pair, seeds) for pair, seeds in zip(pairs, common, strict=True) if len(seeds) > 1]
+    chosen = several or list(zip(pairs, common, strict=True))
+    seeds = sorted(set.intersection(*(set(seeds) for _, seeds in chosen)))
+
+    def mean(side: int) -> Side:
+        return {seed: _mean([pair[side][seed] for pair, _ in chosen]) for seed in seeds}
+
+    return mean(0), mean(1)
+
+
+def _mean(found: Sequence[Value]) -> Value:
+    n = len(found)
+    return Value(math.fsum(v.value for v in found) / n, math.sqrt(math.fsum(v.error**2 for v in found)) / n)
+
+
+def gather(contrast: Contrast, found: Sequence[Section], level: float = LEVEL) -> Evidence:
+    """The evidence for a contrast in all sections; it is refuted at `level`, or not."""
+    places: list[Place] = []
+    missing: list[str] = []
+    for task in contrast.tasks:
+        here = [section for section in found if section.task["name"] == task]
+        reasons: list[str] = []
+        of_task = [place for section in here for place in _places(contrast, section, reasons)]
+        places += of_task
+        if not of_task:
+            missing += reasons or _absent(contrast, task, here)
+        elif all(place.comparison.seeds < 2 for place in of_task):
+            missing.append(f"a second seed on {task}")
+    return Evidence(contrast, tuple(places), tuple(dict.fromkeys(missing)), level)
+
+
+def _places(contrast: Contrast, section: Section, reasons: list[str]) -> Iterable[Place]:
+    """The places of a section; to `reasons` goes why a place where both sides were run is none."""
+    firsts = _cells(contrast.first, section)
+    bound = contrast.second
+    seconds = firsts if isinstance(bound, float) else _cells(bound, section)
+    for place, first in firsts.items():
+        if place not in seconds:
+            continue
+        second = seconds[place]
+        if len(first.rates) != len(second.rates):
+            rates = " against ".join(plural(len(cell.rates), "learning rate") for cell in (first, second))
+            reasons.append(f"as many learning rates of both ({rates}) on {section.task['name']}")
+            continue
+        if not learnt(first, contrast.measure) and not learnt(second, contrast.against):
+            reasons.append(f"{contrast.measure.metric} reaching 50% on {section.task['name']}")
+            continue
+        one = values(first, contrast.measure)
+        other = dict.fromkeys(one, Value(bound)) if isinstance(bound, float) else values(second, contrast.against)
+        comparison = compare(one, other)
+        if comparison is None:
+            reasons.append(f"a common seed of both on {section.task['name']}")
+            continue
+        where = f"{section.task['name']} {settings_text(section.parameters)}, {first.size}"
+        yield Place(section.task["name"], where, comparison, first.at_edge or second.at_edge, (one, other))
+
+
+def _cells(architecture: Architecture, section: Section) -> dict[str, Cell]:
+    """The architecture's cells with a finished run, by place; a length of training each."""
+    key, wanted = ONLY.get(section.task["name"], ("", None))
+    found: dict[str, Cell] = {}
+    for cell in cells(section):
+        if not architecture.matches(cell.rows[0].settings):
+            continue
+        for trained in dict.fromkeys(tuple(row.settings[name] for name in TRAINED) for row in cell.rows):
+            rows = [row for row in cell.rows if tuple(row.settings[name] for name in TRAINED) == trained]
+            part = Cell(section, tuple(row for row in rows if row.settings.get(key, wanted) == wanted))
+            if part.rows and part.best:
+                found[f"{architecture.place(rows[0].settings)} {trained}"] = part
+    return found
+
+
+def _absent(contrast: Contrast, task: str, here: Sequence[Section]) -> list[str]:
+    sides = [contrast.first, *([contrast.second] if isinstance(contrast.second, Architecture) else [])]
+    absent = [side for side in dict.fromkeys(sides) if not any(_cells(side, section) for section in here)]
+    if absent:
+        return [f"a run of {side} on {task}" for side in absent]
+    return [f"runs of {' and '.join(map(str, sides))} at one size and length of training on {task}"]
