@@ -68,7 +68,14 @@ HYPER_PARAMETERS: dict[tuple[str, Any], dict[str, Any]] = {
     ("lano", "cfg3f"): {**LANO, "context": 512},
     ("lano", "cfg3j"): {**LANO, "context": 1536},
     ("lano", "cfg3k"): {**LANO, "context": 1536},
-    ("copy", None): {**USUAL, "context": 1024, "batch": 32, "lr": {5e-4, 1e-3, 2e-3, 5e-3}, "seed": {0}, "steps": 50_000},
+    ("copy", None): {
+        **USUAL,
+        "context": 1024,
+        "batch": 32,
+        "lr": {5e-4, 1e-3, 2e-3, 5e-3},
+        "seed": {0},
+        "steps": 50_000,
+    },
 }
 
 CAPO = {**USUAL, "weight_decay": 0.01, "beta2": 0.999, "eps": 1e-8, "context": 512, "seed": {0}, "steps": 0}

@@ -380,7 +380,7 @@ def test_broken_mixers_fail_nowhere_else(what: str, check: Callable[..., Finding
     assert [found.name for found in findings.checks if found.passed is False] == [name]
     for found in findings.checks:
         if found.passed is None:
-            assert found.seen.startswith("not checked: needs") and found.advice.startswith("repair")
+            assert found.seen.startswith("rests on") and found.advice.startswith("repair")
 
 
 def test_every_check_has_a_mixer_that_fails_it() -> None:
@@ -402,7 +402,7 @@ def test_what_is_broken_is_named(check: Callable[..., Findings]) -> None:
 def test_what_rests_on_a_broken_promise_is_not_checked(check: Callable[..., Findings]) -> None:
     findings = check(BROKEN["a look ahead"][1], "forward", "causality", "any length", "segments", "point B")
     assert [found.passed for found in findings.checks] == [True, False, None, None, True]
-    assert findings.checks[3] == ("segments", None, "not checked: needs 'any length'", "repair 'any length' first")
+    assert findings.checks[3] == ("segments", None, "rests on 'any length'", "repair 'any length' first")
 
 
 def test_attention_passes() -> None:
@@ -455,7 +455,7 @@ def test_a_mixer_without_state_and_canon(tmp_path: Path) -> None:
     unchecked = {check.name: check.seen for check in findings.checks if check.passed is None}
     assert not findings.failed
     for name in ("state", "chunks", "steps", "reordering", "in a decoder"):
-        assert unchecked.pop(name) == "not checked: no init_state; trains, cannot decode with a cache"
+        assert unchecked.pop(name) == "no init_state; trains, cannot decode with a cache"
     assert list(unchecked) == ["point B", "point b"] and "canon(width)" in unchecked["point B"]
 
 

@@ -63,34 +63,36 @@ class Contrast:
         return f"{self.first}{measured} {self.relation} {other} on {enumeration(self.tasks)}"
 
 
-def better(
-    first: Architecture, second: Architecture, *tasks: str, measure: Measure = MAIN, relation: str = "better than"
-) -> tuple[Contrast, ...]:
+def better(first: Architecture, second: Architecture, *tasks: str, metric: str = "") -> tuple[Contrast, ...]:
     """The first is better on each of the tasks."""
-    return tuple(Contrast(first, second, relation, (task,), measure, measure) for task in tasks)
+    measure = _measure(metric)
+    return tuple(Contrast(first, second, "better than", (task,), measure, measure) for task in tasks)
 
 
 def as_good(
-    first: Architecture, second: Architecture, *tasks: str, measure: Measure = MAIN, margin: float = MARGIN
+    first: Architecture, second: Architecture, *tasks: str, margin: float = MARGIN
 ) -> tuple[Contrast, ...]:
     """The first is better on each of the tasks, or worse by less than the margin."""
-    return tuple(Contrast(first, second, "as good as", (task,), measure, measure, least=-margin) for task in tasks)
+    return tuple(Contrast(first, second, "as good as", (task,), least=-margin) for task in tasks)
 
 
 def alike(
-    first: Architecture, second: Architecture, *tasks: str, measure: Measure = MAIN, margin: float = MARGIN
+    first: Architecture, second: Architecture, *tasks: str, metric: str = "", margin: float = MARGIN
 ) -> tuple[Contrast, ...]:
     """The two differ by less than the margin on each of the tasks."""
+    measure = _measure(metric)
     return tuple(Contrast(first, second, "equal to", (task,), measure, measure, -margin, margin) for task in tasks)
+
+
+def on_average(first: Architecture, second: Architecture, *tasks: str, least: float = 0.0) -> Contrast:
+    """The first is better (by more than `least`) on the mean over the tasks, whichever it is better on."""
+    return Contrast(first, second, "as good as" if least else "better than", tasks, least=least)
 
 
 def faster(first: Architecture, second: Architecture, task: str, *metrics: str) -> tuple[Contrast, ...]:
     """The first reaches 50% in fewer steps, in each of the metrics."""
-    return tuple(
-        contrast
-        for metric in metrics
-        for contrast in better(first, second, task, measure=Measure("speed", metric), relation="faster than")
-    )
+    speeds = [Measure("speed", metric) for metric in metrics]
+    return tuple(Contrast(first, second, "faster than", (task,), speed, speed) for speed in speeds)
 
 
 def in_order(architecture: Architecture, task: str, *metrics: str) -> tuple[Contrast, ...]:
@@ -108,11 +110,15 @@ def twice_as_deep(first: Architecture, second: Architecture) -> Contrast:
 
 def above(first: Architecture, bound: float, task: str, metric: str) -> Contrast:
     """A metric is more than a number."""
-    measure = Measure("metric", metric)
+    measure = _measure(metric)
     return Contrast(first, bound, "above", (task,), measure, measure)
 
 
 def below(first: Architecture, bound: float, task: str, metric: str) -> Contrast:
     """A metric is less than a number."""
-    measure = Measure("metric", metric)
+    measure = _measure(metric)
     return Contrast(first, bound, "below", (task,), measure, measure, -math.inf, 0.0)
+
+
+def _measure(metric: str) -> Measure:
+    return Measure("metric", metric) if metric else MAIN

@@ -215,7 +215,7 @@ class Decoder(nn.Module):
     def compile_blocks(self) -> None:
         """Compile each block by itself: those of one kind share a graph, which whole-model compilation would unroll."""
         for block in self.blocks:
-            block.compile()
+            block.compile(dynamic=False)
 
 
 def _build_mixer(config: MixerConfig, width: int, canon: CanonConfig) -> Mixer:

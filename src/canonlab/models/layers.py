@@ -50,6 +50,11 @@ def _for_products(y: Tensor, x: Tensor) -> Tensor:
     return y.to(x.dtype)
 
 
+def low_rank(width_in: int, rank: int, width_out: int, std: float) -> nn.Sequential:
+    """A product of two matrices N(0, std), then a bias of 0."""
+    return nn.Sequential(linear(width_in, rank, std), linear(rank, width_out, std, bias=True))
+
+
 def linear(width_in: int, width_out: int, std: float | None, bias: bool = False) -> nn.Linear:
     """A projection initialised N(0, std), its bias 0; with std None both as PyTorch initialises them."""
     layer = nn.Linear(width_in, width_out, bias=bias)

@@ -1,6 +1,7 @@
 """Whether a mixer keeps what `canonlab.models.mixers.base.Mixer` promises, and what it costs: the `check` command."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, NamedTuple
 
 from canonlab.checks import Check, run_check
@@ -11,7 +12,7 @@ from canonlab.models.presets import ModelConfig
 
 
 class Promise(NamedTuple):
-    """How it is checked (what was seen is returned, or `Broken` raised), and what must be kept for that to mean a thing."""
+    """How it is checked (what was seen is returned, or `Broken` raised), and what must be kept for that to say much."""
 
     check: Callable[[Subject], str]
     needs: tuple[str, ...] = ("forward",)
@@ -60,24 +61,25 @@ def check_mixer(model: ModelConfig, names: Iterable[str] = (*CHECKS, COSTS)) -> 
     A broken promise leaves those that need it unchecked, so that what fails is where to begin. InputError for wrong
     arguments, or a hybrid.
     """
-    subject, found, rows = Subject.of(model), {}, []
+    rows: list[dict[str, Any]] = []
 
-    def compare() -> str:
+    def compare(_: Subject) -> str:
         rows.extend(costs.costs(model))
         return costs.summary(rows)
 
+    promises = CHECKS | {COSTS: Promise(compare, ("any length",))}
+    for name in (names := tuple(names)):
+        if name not in promises:
+            raise unknown("check", name, promises)
+    subject, checks, broken = Subject.of(model), [], set()
     for name in names:
-        if name not in CHECKS and name != COSTS:
-            raise unknown("check", name, [*CHECKS, COSTS])
-        check, needs = CHECKS.get(name, Promise(lambda _: compare(), ("any length",)))
-        broken = next((need for need in needs if need in found and not _kept(found[need])), None)
-        if broken is not None:
-            found[name] = Check(name, None, f"not checked: needs {broken!r}", f"repair {broken!r} first")
+        promise = promises[name]
+        need = next((need for need in promise.needs if need in broken), None)
+        if need is None:
+            check = run_check(name, partial(promise.check, subject), "mixer")
         else:
-            found[name] = run_check(name, lambda check=check: check(subject), "mixer")
-    return Findings(list(found.values()), rows)
-
-
-def _kept(check: Check) -> bool:
-    """Whether others can rest on it; what is not there, as a state, does not hinder them."""
-    return check.passed is True or (check.passed is None and not check.advice.startswith("repair"))
+            check = Check(name, None, f"rests on {need!r}", f"repair {need!r} first")
+        if need is not None or check.passed is False:
+            broken.add(name)
+        checks.append(check)
+    return Findings(checks, rows)

@@ -51,6 +51,21 @@ def costs(model: ModelConfig) -> list[Row]:
     return rows
 
 
+SHOWN = (
+    "model",
+    "without_embedding",
+    "flops_per_token",
+    "state_bytes_per_layer",
+    "training_tokens_per_second",
+    "decoding_tokens_per_second",
+)
+
+
+def readable(rows: list[Row]) -> list[Row]:
+    """Rows for a terminal."""
+    return [{key: row[key] for key in SHOWN} for row in rows]
+
+
 def summary(rows: list[Row]) -> str:
     """The first row in words, against the second."""
     first, second = rows[:2]

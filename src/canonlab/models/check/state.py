@@ -10,7 +10,7 @@ from torch import Tensor
 from canonlab.checks import Broken
 from canonlab.models.check.subject import TIME, VOCABULARY, Subject, outputs, packed_segments, seen
 from canonlab.models.decoder import tensors_of
-from canonlab.models.mixers.base import Mixer, MixerState
+from canonlab.models.mixers.base import Mixer
 from canonlab.models.mlp import MLPConfig
 
 CHUNKS = ((64, 64), (2, 63, 63), (39, 2, 3, 62, 22), (125, 3), (66, 4, 58))
@@ -63,7 +63,7 @@ def _require_in_place(subject: Subject, mixer: Mixer, label: str) -> None:
 FIXED = "reserve max_len in init_state, and write in place: tensor.copy_(...), tensor[...] = ..."
 
 
-def _named(tree: MixerState, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+def _named(tree: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
     for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
         name = f"{prefix}{key}"
         if isinstance(value, Tensor):

@@ -105,7 +105,7 @@ class Subject:
         """A state from `init_state`; Broken, as not checked, where the class has none."""
         own = getattr(type(mixer), "init_state", None)
         if own is None or own is Mixer.init_state:
-            raise Broken("not checked: no init_state; trains, cannot decode with a cache", "", passed=None)
+            raise Broken("no init_state; trains, cannot decode with a cache", "", passed=None)
         return mixer.init_state(batch, max_len, self.dtype, torch.device("cpu"))
 
     def agree(self, expected: Tensor, found: Tensor, what: str, advice: str) -> float:
@@ -145,4 +145,4 @@ def packed_segments(batch: int) -> Tensor:
 
 def seen(gaps: list[float], words: str) -> str:
     """What a comparison saw."""
-    return f"{words}; largest difference {max(gaps):.1g} of the largest output"
+    return f"{words}: equal to {max(gaps):.1g} of the largest output"

@@ -23,13 +23,13 @@ def initialisation(subject: Subject) -> str:
     """The parameters are those that the constructor leaves, the same for the same seed, and each layer's own."""
     left: list[dict[str, Tensor]] = []
 
-    class Recorded(subject.config.cls):  # type: ignore[misc, name-defined]
+    class Recorded(subject.config.cls):  # type: ignore[name-defined]
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
             left.append({name: p.detach().clone() for name, p in self.named_parameters()})
 
     model, again = (subject.in_decoder(mixer=Recorded).build(seed=7) for _ in range(2))
-    mixers = [block.mixer for decoder in (model, again) for block in decoder.blocks]
+    mixers: list[Any] = [block.mixer for decoder in (model, again) for block in decoder.blocks]
     for mixer, constructed in zip(mixers, left, strict=True):
         for name, parameter in mixer.named_parameters():
             if not torch.equal(parameter, constructed[name]):
@@ -60,7 +60,7 @@ def point_b(subject: Subject) -> str:
     mixer = subject.build("B", asked)
     if not asked:
         advice = "call self.canon = canon(width) on the concatenated projections, if you want Canon-B"
-        raise Broken("not checked: canon(width) is never called, so no B can be asked for", advice, passed=None)
+        raise Broken("canon(width) is never called, so no B can be asked for", advice, passed=None)
     if len(asked) > 1:
         raise Broken(f"canon is called {len(asked)} times", "call it once, on the concatenated projections")
     bare = subject.build()
@@ -76,7 +76,7 @@ def own_convolution(subject: Subject) -> str:
     """Where `Config` has `conv1d`, it switches a convolution on and off."""
     if "conv1d" not in subject.config.arguments:
         advice = "name it so if the mixer has a short convolution of its own"
-        raise Broken("not checked: no Config field conv1d, so no b can be asked for", advice, passed=None)
+        raise Broken("no Config field conv1d, so no b can be asked for", advice, passed=None)
     off, on = (sum(p.numel() for p in subject.build(point).parameters()) for point in ("", "b"))
     if on <= off:
         raise Broken(f"{on:,} parameters with the convolution, {off:,} without", "build it only where conv1d is True")
@@ -165,7 +165,7 @@ def gradients(subject: Subject) -> str:
                 seen = f"{label}the derivative along {name} is {exact:.4g}, finite differences give {numeric:.4g}"
                 raise Broken(seen, "no detach, no_grad or .data on the way to y; test your own backward")
             largest, count = max(largest, gap), count + 1
-    return f"{count} derivatives; largest relative difference from finite differences {largest:.1g}"
+    return f"{count} derivatives: equal to finite differences to {largest:.1g}"
 
 
 def _direction(tensor: Tensor) -> Tensor:
@@ -188,7 +188,7 @@ def _slope(mixer: Mixer, x: Tensor, ids: Tensor, weights: Tensor, tensor: Tensor
 def compiles(subject: Subject) -> str:
     """One graph without breaks, which gives the same outputs and gradients, and hardly grows with time."""
     if not torch._dynamo.is_dynamo_supported():
-        raise Broken("not checked: this PyTorch doesn't compile here", "", passed=None)
+        raise Broken("this PyTorch doesn't compile here", "", passed=None)
     mixer = subject.build("B" if "B" in subject.points else "")
     nodes = {}
     for time in (SHORT, LONG):

@@ -34,11 +34,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from canonlab.errors import InputError, require_integer
-from canonlab.models.layers import RMSNorm, linear
+from canonlab.models.layers import RMSNorm, linear, low_rank
 from canonlab.models.mixers import fla
 from canonlab.models.mixers.base import CanonFactory, Mixer, MixerState
 from canonlab.models.mixers.scan import delta_scan
 from canonlab.models.mixers.short_conv import ShortConv
+from canonlab.models.mixers.time_step import time_step_bias
 
 CHUNK = 64
 """Positions in a chunk: of 16 to 128 within 4% of the fastest on a CPU, in fp32 and bf16, for 512 and 4096 tokens."""
@@ -223,9 +224,11 @@ class GatedDeltaNet(Mixer):
         self.conv = ShortConv(2 * keys + values, std=0.02) if config.conv1d else None
         self.beta_and_decay = linear(width, 2 * heads, std=0.02)
         self.A_log = nn.Parameter((16 * (1 - torch.rand(heads))).log())  # rand is in [0, 1): never log 0
-        step = (torch.rand(heads) * math.log(0.1 / 1e-3) + math.log(1e-3)).exp().clamp(min=1e-4)
-        self.dt_bias = nn.Parameter(step + (-torch.expm1(-step)).log())  # softplus of it is the step
-        self.gate = _low_rank(width, config.gate_rank, values) if config.gate_rank else linear(width, values, std=0.02)
+        self.dt_bias = nn.Parameter(time_step_bias(heads))
+        if rank := config.gate_rank:  # the product of both matrices has the spread of one that is N(0, 0.02)
+            self.gate: nn.Module = low_rank(width, rank, values, std=(0.02 / rank**0.5) ** 0.5)
+        else:
+            self.gate = linear(width, values, std=0.02)
         self.norm = RMSNorm(values // heads, config.norm_eps)
         self.out = linear(values, width, std=0.02)
 
@@ -270,9 +273,3 @@ def _recall(state: MixerState, segment_ids: Tensor | None) -> Tensor:
     """The state (B, H, K, V) for rows that go on with their segment, zeros for rows that begin another."""
     first_B = 0 if segment_ids is None else segment_ids[:, 0]
     return torch.where((state["segment"] == first_B)[:, None, None, None], state["S"], 0)
-
-
-def _low_rank(width_in: int, rank: int, width_out: int) -> nn.Sequential:
-    """Two matrices, then a bias. Each is N(0, s) with s^2 = 0.02 / sqrt(rank): their product has the spread 0.02."""
-    std = (0.02 / rank**0.5) ** 0.5
-    return nn.Sequential(linear(width_in, rank, std), linear(rank, width_out, std, bias=True))

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from canonlab.errors import InputError, require_integer, unknown
 from canonlab.models.canon_points import NoCanon
-from canonlab.models.layers import RMSNorm, linear
+from canonlab.models.layers import RMSNorm, linear, low_rank
 from canonlab.models.mixers import fla
 from canonlab.models.mixers.base import CanonFactory, Mixer, MixerState
 from canonlab.models.mixers.scan import diagonal_scan
@@ -184,10 +184,10 @@ class GLA(Mixer):
         self.qkv = linear(config.width, sum(self.widths), std=0.02)
         self.canon = canon(sum(self.widths))
         self.conv = ShortConv(sum(self.widths), std=0.02) if config.conv1d else NoCanon()
-        self.decay = _low_rank(config.width, DECAY_RANK, keys, config.low_rank_std)
+        self.decay = low_rank(config.width, DECAY_RANK, keys, config.low_rank_std)
         self.norm = RMSNorm(values // config.heads, config.norm_eps)
         self.gate = (
-            _low_rank(config.width, config.gate_rank, values, config.low_rank_std)
+            low_rank(config.width, config.gate_rank, values, config.low_rank_std)
             if config.gate_rank
             else linear(config.width, values, std=0.02)
         )
@@ -226,11 +226,3 @@ class GLA(Mixer):
             "canon": self.canon.init_state(batch, dtype, device),
             "conv": self.conv.init_state(batch, dtype, device),
         }
-
-
-def _low_rank(width_in: int, rank: int, width_out: int, std: float) -> nn.Sequential:
-    """A product of two matrices N(0, std), then a bias of 0."""
-    out = nn.Linear(rank, width_out)
-    nn.init.normal_(out.weight, std=std)
-    nn.init.zeros_(out.bias)
-    return nn.Sequential(linear(width_in, rank, std), out)

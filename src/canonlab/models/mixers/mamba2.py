@@ -32,6 +32,7 @@ from canonlab.models.mixers import fla
 from canonlab.models.mixers.base import CanonFactory, Mixer, MixerState
 from canonlab.models.mixers.scan import diagonal_scan
 from canonlab.models.mixers.short_conv import ShortConv
+from canonlab.models.mixers.time_step import inverse_softplus, time_step_bias
 
 CHUNK = 32
 """Positions in a chunk: the fastest of 16, 32, 64 and 128 on a CPU, forward and backward at width 512."""
@@ -188,8 +189,7 @@ class Mamba2(Mixer):
         if config.decay_init == "uniform":
             decays = torch.empty(config.heads).uniform_(1, 16)
         self.A_log = nn.Parameter(decays.log())
-        steps = torch.empty(config.heads).uniform_(math.log(1e-3), math.log(0.1)).exp().clamp(min=1e-4)
-        self.dt_bias = nn.Parameter(_inverse_softplus(steps))
+        self.dt_bias = nn.Parameter(time_step_bias(config.heads))
         self.D = nn.Parameter(torch.ones(config.heads))
         self.norm = RMSNorm(config.inner, config.norm_eps)
         self.out_proj = nn.Linear(config.inner, config.width, bias=False)
@@ -199,7 +199,7 @@ class Mamba2(Mixer):
     @torch.no_grad()
     def _mimic_attention(self) -> None:
         self.A_log.fill_(-8.0)
-        self.dt_bias.copy_(_inverse_softplus(torch.ones_like(self.dt_bias)))
+        self.dt_bias.copy_(inverse_softplus(torch.ones_like(self.dt_bias)))
         *_, keys, queries, steps = self.in_proj.weight.split(
             [self.widths[0], self.widths[1] - 2 * self.state, self.state, self.state, self.heads]
         )
@@ -261,7 +261,3 @@ class Mamba2(Mixer):
             "conv": self.conv.init_state(batch, dtype, device),
             "canon": self.canon.init_state(batch, dtype, device),
         }
-
-
-def _inverse_softplus(x: Tensor) -> Tensor:
-    return x + torch.log(-torch.expm1(-x))

@@ -1,8 +1,8 @@
 """The recurrence over chunks, which every chunked linear mixer ends in: S_{c+1} = A_c S_c + U_c.
 
 Operators of their own: a compiler sees one node whatever the number of chunks, where a traced loop would unroll.
-`diagonal_scan` takes A_c as a decay per key channel, `matrix_scan` as a full matrix, `delta_scan` as a decay per head
-less a product of two factors, which it never forms. Legend: B batch, C chunks, L positions in a chunk, H heads, K key
+`diagonal_scan` takes A_c as a decay per key channel, `delta_scan` as a decay per head less a product of two factors,
+which it never forms. Legend: B batch, C chunks, L positions in a chunk, H heads, K key
 width, V value width.
 """
 
@@ -25,17 +25,6 @@ def diagonal_scan(decay_BCHK: Tensor, update_BCHKV: Tensor, initial_BHKV: Tensor
     return before, state
 
 
-@torch.library.custom_op("canonlab::matrix_scan", mutates_args=())
-def matrix_scan(transition_BCHKK: Tensor, update_BCHKV: Tensor, initial_BHKV: Tensor) -> tuple[Tensor, Tensor]:
-    """As `diagonal_scan`, with S_{c+1} = transition_c S_c + update_c."""
-    before = torch.empty_like(update_BCHKV)
-    state = initial_BHKV.clone()
-    for chunk in range(update_BCHKV.shape[1]):
-        before[:, chunk] = state
-        state = update_BCHKV[:, chunk] + transition_BCHKK[:, chunk] @ state
-    return before, state
-
-
 @torch.library.custom_op("canonlab::diagonal_scan_backward", mutates_args=())
 def _diagonal_backward(
     decay_BCHK: Tensor, before_BCHKV: Tensor, grad_before_BCHKV: Tensor, grad_final_BHKV: Tensor
@@ -49,26 +38,12 @@ def _diagonal_backward(
     return grad_decay, grad_update, grad
 
 
-@torch.library.custom_op("canonlab::matrix_scan_backward", mutates_args=())
-def _matrix_backward(
-    transition_BCHKK: Tensor, before_BCHKV: Tensor, grad_before_BCHKV: Tensor, grad_final_BHKV: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    grad_update = torch.empty_like(before_BCHKV)
-    grad = grad_final_BHKV.clone()
-    for chunk in range(before_BCHKV.shape[1] - 1, -1, -1):
-        grad_update[:, chunk] = grad
-        grad = grad_before_BCHKV[:, chunk] + transition_BCHKK[:, chunk].mT @ grad
-    return grad_update @ before_BCHKV.mT, grad_update, grad
-
-
 @diagonal_scan.register_fake
-@matrix_scan.register_fake
 def _(a: Tensor, update_BCHKV: Tensor, initial_BHKV: Tensor) -> tuple[Tensor, Tensor]:
     return torch.empty_like(update_BCHKV), torch.empty_like(initial_BHKV)
 
 
 @_diagonal_backward.register_fake
-@_matrix_backward.register_fake
 def _(a: Tensor, before: Tensor, grad_before: Tensor, grad_final: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return torch.empty_like(a), torch.empty_like(before), torch.empty_like(grad_final)
 
@@ -85,13 +60,6 @@ def _differentiate(operator):  # type: ignore[no-untyped-def]
 
 
 diagonal_scan.register_autograd(_differentiate(_diagonal_backward), setup_context=_remember)
-matrix_scan.register_autograd(_differentiate(_matrix_backward), setup_context=_remember)
-
-
-@register_flop_formula(torch.ops.canonlab.matrix_scan)
-def _(transition_shape, update_shape, *_, **__) -> int:  # type: ignore[no-untyped-def]
-    *_, keys, values = update_shape
-    return 2 * int(torch.Size(transition_shape).numel()) * values
 
 
 @torch.library.custom_op("canonlab::delta_scan", mutates_args=())
@@ -159,5 +127,5 @@ delta_scan.register_autograd(_differentiate(_delta_backward), setup_context=_rem
 
 
 @register_flop_formula(torch.ops.canonlab.delta_scan)
-def _(decay_shape, write_shape, read_shape, value_shape, *_, **__) -> int:  # type: ignore[no-untyped-def]
+def _(decay_shape, write_shape, _read_shape, value_shape, *_, **__) -> int:  # type: ignore[no-untyped-def]
     return 4 * int(torch.Size(write_shape).numel()) * value_shape[-1]

@@ -1,0 +1,133 @@
+"""Claims and their evidence for people and for programs."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from canonlab.claims.claim import Claim, Judgement
+from canonlab.claims.contrast import Contrast
+from canonlab.claims.evidence import Evidence
+from canonlab.claims.published import published_difference
+from canonlab.reports.plain import finite
+from canonlab.reports.words import NOTHING, enumeration, plural
+
+COLUMNS = ("difference", "95% interval", "seeds", "places", "published", "verdict")
+
+
+def terminal(judgements: Sequence[Judgement], ran: bool = True) -> list[Group]:
+    """A block for each claim. Without runs (`ran` false) what it compares and which recipes make those runs; else the
+    table of its contrasts with a place, and the verdict."""
+    return [_block(judgement, ran) for judgement in judgements]
+
+
+def plain(judgements: Sequence[Judgement]) -> dict[str, Any]:
+    """The same for programs, ready for strict JSON. Differences are shares, or log2 of a factor where `factor` is true."""
+    return finite({"format": 1, "claims": [_plain_claim(judgement) for judgement in judgements]})
+
+
+def _block(judgement: Judgement, ran: bool) -> Group:
+    claim = judgement.claim
+    head = Text.assemble((f"{claim.number}. {claim.title}", "bold"))
+    parts: list[Text | Table] = [head, Text(claim.statement), Text(f"Paper: {claim.published}", style="dim")]
+    if ran:
+        seen = [part for part in judgement.evidence if part.places]
+        parts += [_table(seen)] if seen else []
+        parts.append(Text(judgement.sentence, style="bold"))
+    else:
+        parts += [Text(f"- {contrast}") for contrast in claim.contrasts]
+    parts += [Text(_recipes(claim)), Text()]
+    return Group(*parts)
+
+
+def _recipes(claim: Claim) -> str:
+    if not claim.recipes:
+        return "No recipe makes these runs yet."
+    return f"Recipes: {enumeration(claim.recipes)}, each with several seeds, as by training.seed: [0, 1, 2] in its grid."
+
+
+def _table(evidence: Sequence[Evidence]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("comparison", overflow="fold", ratio=1)
+    for name in COLUMNS:
+        table.add_column(name, justify="right", overflow="fold")
+    for part in evidence:
+        found, contrast = part.comparison, part.contrast
+        interval = _interval(part) or NOTHING
+        edge = " ↔" if any(place.at_edge for place in part.places) else ""
+        table.add_row(
+            Text(f"{contrast}{edge}"),
+            NOTHING if found is None else _amount(found.difference, contrast.factor),
+            interval,
+            NOTHING if found is None else str(found.seeds),
+            str(len(part.places)),
+            _published(contrast),
+            part.verdict,
+        )
+    return table
+
+
+def _interval(part: Evidence) -> str:
+    found, factor = part.comparison, part.contrast.factor
+    if found is None or found.seeds < 2:
+        return ""
+    return f"{_amount(found.low, factor)} to {_amount(found.high, factor)}"
+
+
+def _published(contrast: Contrast) -> str:
+    found = published_difference(contrast)
+    return NOTHING if found is None else _amount(found, False)
+
+
+def _amount(difference: float, factor: bool) -> str:
+    """Points with their sign, such as "+12.3"; of a logarithm the factor, "x1.32"."""
+    return f"x{2**min(difference, 99.0):.3g}" if factor else f"{100 * difference:+.1f}"
+
+
+def legend(judgements: Sequence[Judgement]) -> str:
+    """What the columns are, and how many claims hold: for below the blocks."""
+    counts = {word: sum(j.verdict == word for j in judgements) for word in ("holds", "fails", "not decided")}
+    told = ", ".join(f"{count} {word}" for word, count in counts.items())
+    return (
+        f"{plural(len(judgements), 'claim')}: {told}. Differences are percentage points of the main metric, or factors (x) of "
+        "bits per parameter and of speed, averaged over places (difficulty, size, length of training); each side at its "
+        "best learning rate, ↔ where that is at the edge of those tried. A part is supported when its 95% interval lies "
+        "within its bound; a claim holds when all parts are, and fails when one is refuted at the level 0.05 / parts. One "
+        "seed decides nothing. Published: the mean over the paper's cells, for information."
+    )
+
+
+def _plain_claim(judgement: Judgement) -> dict[str, Any]:
+    claim = judgement.claim
+    return {
+        "number": claim.number,
+        "title": claim.title,
+        "statement": claim.statement,
+        "published": claim.published,
+        "recipes": list(claim.recipes),
+        "verdict": judgement.verdict,
+        "sentence": judgement.sentence,
+        "missing": list(judgement.missing),
+        "comparisons": [_plain_part(part) for part in judgement.evidence],
+    }
+
+
+def _plain_part(part: Evidence) -> dict[str, Any]:
+    contrast, found = part.contrast, part.comparison
+    return {
+        "text": str(contrast),
+        "first": str(contrast.first),
+        "second": contrast.second if isinstance(contrast.second, float) else str(contrast.second),
+        "tasks": list(contrast.tasks),
+        "factor": contrast.factor,
+        "least": contrast.least,
+        "most": contrast.most,
+        "verdict": part.verdict,
+        "published": published_difference(contrast),
+        **({} if found is None else dataclasses.asdict(found)),
+        "missing": list(part.missing),
+        "places": [{"where": place.where, **dataclasses.asdict(place.comparison)} for place in part.places],
+    }
