@@ -1,4 +1,4 @@
-"""The shipped recipes: the paper's cover every published cell with the published hyper-parameters, and all of them plan.
+"""The shipped recipes: the paper's cover every published cell with its hyper-parameters, and all of them plan.
 
 The tables below are written out from Part 4.1 (arXiv 2512.17351), appendix A, and Part 3.3 (arXiv 2404.05405).
 """
@@ -31,6 +31,7 @@ GPU = [name for name in RECIPES if name.startswith("gpu/")]
 USUAL = {"warmup": 1000, "schedule": "cosine", "weight_decay": 0.03, "beta1": 0.9, "beta2": 0.98, "eps": 1e-6}
 DEPO = {**USUAL, "context": 2048, "batch": 128, "lr": {3e-4, 5e-4, 1e-3, 2e-3}, "seed": {0}}
 BREVO = {**USUAL, "lr": {3e-4, 5e-4, 1e-3, 2e-3}, "seed": {0}}
+COPY = {**USUAL, "context": 1024, "batch": 32, "lr": {5e-4, 1e-3, 2e-3, 5e-3}, "seed": {0}, "steps": 50_000}
 LANO = {
     **USUAL,
     "warmup": 0,
@@ -68,14 +69,7 @@ HYPER_PARAMETERS: dict[tuple[str, Any], dict[str, Any]] = {
     ("lano", "cfg3f"): {**LANO, "context": 512},
     ("lano", "cfg3j"): {**LANO, "context": 1536},
     ("lano", "cfg3k"): {**LANO, "context": 1536},
-    ("copy", None): {
-        **USUAL,
-        "context": 1024,
-        "batch": 32,
-        "lr": {5e-4, 1e-3, 2e-3, 5e-3},
-        "seed": {0},
-        "steps": 50_000,
-    },
+    ("copy", None): COPY,
 }
 
 CAPO = {**USUAL, "weight_decay": 0.01, "beta2": 0.999, "eps": 1e-8, "context": 512, "seed": {0}, "steps": 0}

@@ -92,7 +92,8 @@ def tasks(
     task = _task(name, settings)
     if as_json:
         vocabulary = [dataclasses.asdict(token) for token in task.vocabulary]
-        described = {"parameters": task.parameters, "context": task.context, "vocabulary": vocabulary}
+        described = {"parameters": task.parameters, "context": task.context, "facts": task.facts()}
+        described["vocabulary"] = vocabulary
         console.print_json({"name": name, **described})
     else:
         console.print_task(name, task)

@@ -180,6 +180,8 @@ def print_task(name: str, task: Task) -> None:
     out.print(f"{name}: {summary[0] if summary else ''}", markup=False)
     for key, value in {**task.parameters, "context": task.context}.items():
         out.print(f"  {key} = {value}", markup=False)
+    for fact in task.facts():
+        out.print(f"  {fact}", markup=False)
     out.print(f"vocabulary: {len(task.vocabulary)} tokens")
     for role in dict.fromkeys(token.role for token in task.vocabulary):
         names = [token.name for token in task.vocabulary if token.role == role]

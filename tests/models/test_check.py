@@ -117,7 +117,7 @@ BROKEN = {
             self.batch_norm = nn.BatchNorm1d(config.width)
 
         def spoil(self, y, x):
-            return self.batch_norm(y.mT).mT
+            return self.batch_norm(y.flatten(0, 1)).view_as(y)
         """,
     ),
     "a look ahead": ("causality", "def spoil(self, y, x):\n    return y + x.roll(-1, 1)"),
@@ -172,7 +172,7 @@ BROKEN = {
             y, _ = super().forward(x, segment_ids, state)
             if segment_ids is not None:
                 padding = (segment_ids < 0)[..., None]
-                y = y + (x / ~padding).masked_fill(padding, 0) - x.masked_fill(padding, 0)
+                y = y + (y / ~padding).masked_fill(padding, 0) - y.masked_fill(padding, 0)
             return y, state
         """,
     ),
@@ -459,10 +459,29 @@ def test_a_mixer_without_state_and_canon(tmp_path: Path) -> None:
     assert list(unchecked) == ["point B", "point b"] and "canon(width)" in unchecked["point B"]
 
 
+def test_complex_parameters_are_differentiated_too(check: Callable[..., Findings]) -> None:
+    body = """
+    def extra(self, config, canon):
+        self.turn = nn.Parameter(torch.polar(torch.ones(config.width), torch.rand(config.width)))
+
+    def spoil(self, y, x):
+        return (y * {}).imag
+    """
+    assert [found.passed for found in check(body.format("self.turn"), "dtypes", "gradients").checks] == [True, True]
+    failed = check(body.format("(self.turn + self.turn.detach())"), "gradients").checks[0]
+    assert failed.passed is False and "turn" in failed.seen
+
+
+def test_a_config_that_fails(tmp_path: Path) -> None:
+    (tmp_path / "mean.py").write_text(PLAIN.replace("width: int\n", "width: int\n        decay: float\n"))
+    with pytest.raises(InputError, match="its Config raised TypeError.*'decay'"):
+        check_mixer(ModelConfig(f"{tmp_path}/mean.py:Mean", SIZE))
+
+
 def test_costs_beside_built_in_mixers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("canonlab.models.check.costs.SECONDS", 0.01)
     findings = check_mixer(ModelConfig("gla", "1L32D2H"), [COSTS])
-    assert findings.checks[0].passed and "of llama-rope" in findings.checks[0].seen
+    assert findings.checks[0].passed and "x llama-rope" in findings.checks[0].seen
     assert [row["model"] for row in findings.costs] == ["gla", *(name for name in PEERS if name != "gla")]
     for row in findings.costs:
         assert row["training_tokens_per_second"] > 0 and row["decoding_tokens_per_second"] > 0

@@ -1,124 +1,12 @@
-"""Fabricated run folders: the files that training writes, with plausible numbers."""
+"""Fabricated run folders for tests of reports."""
 
-import hashlib
-import json
-import math
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from canonlab.tasks.metrics import share
-
-DEPO = {
-    "name": "depo",
-    "version": 1,
-    "parameters": {"N": 10, "K": 4, "V": 50, "lengths": [1, 1]},
-    "context": 96,
-    "source": None,
-}
-COPY = {"name": "copy", "version": 1, "parameters": {"N": 64}, "context": 130, "source": None}
-METRICS = {
-    "depo": (
-        ["accuracy_k4", "accuracy_k2"],
-        {"accuracy_k1": 0.35, "accuracy_k2": 0.6, "accuracy_k4": 0.85, "token_accuracy": 0.5},
-    ),
-    "copy": (["token_accuracy"], {"token_accuracy": 0.4, "first_1": 0.3, "all": 0.6}),
-}
-"""By task: the headline, and each metric with the part of the training after which a good model has learnt it."""
-
-
-def sha256(*parts: object) -> str:
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
-
-
-def write_run(
-    root: Path,
-    task: dict[str, Any] = DEPO,
-    *,
-    model: str = "llama-rope",
-    canon: str = "ABCD",
-    size: str = "2L64D",
-    lr: float = 0.003,
-    seed: int = 0,
-    steps: int = 1000,
-    stop: int | None = None,
-) -> Path:
-    """A run folder below `root`; killed at step `stop` when that is given. With Canon it learns, without hardly."""
-    width = int(size.split("L")[1].split("D")[0])
-    config = {
-        "task": task,
-        "model": {
-            "vocabulary": 56,
-            "layers": int(size.split("L")[0]),
-            "width": width,
-            "pattern": [{"mixer": {"class": "Attention", "arguments": {"heads": 2, "position": model}}, "mlp": None}],
-            "canon": {"points": canon, "kernel": 4, "residual": True},
-            "source": {"class": "Mixer", "sha256": sha256(model)} if ".py:" in model else None,
-        },
-        "training": {"steps": steps, "batch": 32, "lr": lr, "warmup": 100, "seed": seed, "clip": 1.0},
-        "backend": {"device": "cpu", "precision": "fp32", "compile": False, "threads": 2, "canon": "numba"},
-    }
-    asked = {"model": {"model": model, "size": size, "canon": canon or "none", "mixer": {}}}
-    identity = sha256(json.dumps(config, sort_keys=True))
-    name = f"{task['name']}-{model}-{canon or 'none'}-{size}-lr{lr:g}-s{seed}-{identity[:10]}"
-    folder = root / name.replace("/", "_")
-    folder.mkdir(parents=True)
-    content = {"format": 1, "identity": identity, "name": name, "asked": asked, "config": config}
-    (folder / "config.json").write_text(json.dumps(content))
-
-    headline, learnt = METRICS[task["name"]]
-    noise = random.Random(identity)
-    pace = (1.0 if canon else 0.33) * noise.uniform(0.85, 1.1)
-
-    def metrics(step: int) -> dict[str, Any]:
-        rates = {m: 0.08 + 0.92 / (1 + math.exp(14 * (at - pace * step / steps))) for m, at in learnt.items()}
-        return {m: vars(share(min(1000, int(1000 * rate + noise.gauss(0, 6))), 1000)) for m, rate in rates.items()}
-
-    lines = []
-    for step in range(10, (stop or steps) + 1, 10):
-        loss = 0.02 + 3.4 * math.exp(-4 * pace * step / steps) + noise.gauss(0, 0.03)
-        rate = lr * min(1, step / 100)
-        lines.append(
-            {"kind": "train", "step": step, "loss": abs(loss), "lr": rate, "grad_norm": 1.0, "tokens_per_second": 8e4}
-        )
-        if step % 50 == 0:
-            entry = {
-                "kind": "eval",
-                "step": step,
-                "metrics": metrics(step),
-                "headline": headline,
-                "notes": {"windows": 250},
-            }
-            lines.append(entry)
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    if stop is None:
-        final = {key: lines[-1][key] for key in ("metrics", "headline", "notes")}
-        parameters = 98_304 + (3_400 if canon else 0)
-        result = {
-            "format": 1,
-            "identity": identity,
-            "name": name,
-            "evaluation": final,
-            "best": {"step": steps, "metric": headline[0], "value": final["metrics"][headline[0]]["value"]},
-            "cost": {
-                "parameters": parameters,
-                "parameters_without_embedding": parameters - 7_000,
-                "flops_per_token": 6 * parameters,
-                "tokens": steps * 32 * task["context"],
-                "seconds": 41.5 + seed,
-                "device": "CPU, 2 threads",
-            },
-            "coincidence": 1e-9,
-            "data_sha256": sha256(task, seed, steps),
-            "weights_sha256": sha256(identity),
-            "versions": {"canonlab": "0.1.0", "torch": "2.13.0", "python": "3.11.2"},
-            "command": f"canonlab train {task['name']} --model {model} --canon '{canon}' --lr {lr} --seed {seed}",
-        }
-        (folder / "result.json").write_text(json.dumps(result))
-    return folder
+from fabricate import COPY, DEPO, write_run
 
 
 @pytest.fixture

@@ -8,9 +8,12 @@ from typing import Any
 from canonlab.reports.groups import SIZE
 from canonlab.reports.published import USUAL
 
-EXPECTED = USUAL | {"canon_residual": True}
-"""Settings of a model that an architecture has unless it says otherwise. What is not in here (`exact_intermediate`)
-may be anything, but the same on both sides of a comparison."""
+EXPECTED = {key: value for key, value in USUAL.items() if key != "tied"} | {"canon_residual": True}
+"""Settings of a model that an architecture has unless it says otherwise. What is not in here
+(`exact_intermediate`, `tied`) may be anything, but the same on both sides of a comparison."""
+
+WORDS = {"canon_frozen": "frozen", "canon_residual": "no residual", "canon_activation": "SiLU"}
+"""What a setting that is not the usual one makes of an architecture, for people."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Architecture:
     def __str__(self) -> str:
         added = "conv1d" if self.canon == "b" else f"Canon-{self.canon}"
         layers = () if self.layers is None else (f"{self.layers} layer{'s' if self.layers > 1 else ''}",)
-        words = (f"{key} {str(value).lower()}" for key, value in self.settings)
+        words = (WORDS.get(key, f"{key.removeprefix('mixer.')} {value}") for key, value in self.settings)
         return ", ".join([f"{self.model} + {added}" if self.canon else self.model, *layers, *words])
 
     def matches(self, settings: Mapping[str, Any]) -> bool:

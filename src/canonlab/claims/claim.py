@@ -3,22 +3,22 @@
 A claim is a list of contrasts, fixed before any result is seen, all of which must be true.
 
     holds         every contrast is supported: its 95% interval lies on the stated side of its bound
-    fails         some contrast is refuted: its interval lies on the other side, and does so at the level 0.05 / n, where
-                  n is how many contrasts the claim has
+    fails         some contrast is refuted: its interval lies on the other side, and does so at the level 0.05 / n for
+                  the n contrasts of the claim
     not decided   anything else: a contrast without runs, with one seed, or with an interval on both sides
 
-To hold, all parts must pass, each on its own: chance would have to favour every one of them, so no correction is needed
-(intersection-union test; Berger, Technometrics 24, 1982). To fail, one of n parts is enough, and the more there are the
-likelier it is that chance condemns one: hence the stricter level (Bonferroni). So a true claim fails, and a false one holds,
-at most once in twenty times.
+To hold, all parts must pass, each on its own: chance would have to favour every one of them, so no correction is
+needed (intersection-union test; Berger, Technometrics 24, 1982). To fail, one of n parts is enough, and the more there
+are the likelier it is that chance condemns one: hence the stricter level (Bonferroni). So a true claim fails, and a
+false one holds, at most once in forty times.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from canonlab.claims.contrast import Contrast
-from canonlab.claims.evidence import LEVEL, OPEN, REFUTED, SUPPORTED, Evidence, gather
-from canonlab.reports.groups import Section, sections
+from canonlab.claims.evidence import LEVEL, OPEN, REFUTED, SUPPORTED, Evidence, comparable, gather
+from canonlab.reports.groups import sections
 from canonlab.reports.load import Run
 from canonlab.reports.words import enumeration
 
@@ -84,7 +84,7 @@ class Judgement:
 
 def judge(claims: Sequence[Claim], runs: Sequence[Run]) -> list[Judgement]:
     """What the runs say about each claim; no runs are allowed, and leave all undecided."""
-    found: list[Section] = sections(runs)
+    found = comparable(sections(runs))
     return [
         Judgement(claim, tuple(gather(contrast, found, LEVEL / len(claim.contrasts)) for contrast in claim.contrasts))
         for claim in claims

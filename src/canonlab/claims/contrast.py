@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from canonlab.claims.architecture import Architecture
@@ -15,16 +16,16 @@ MARGIN = 0.05
 class Measure:
     """A number of a run, the greater the better.
 
-    `main` is the task's main metric; for Capo, log2 of the bits known per parameter. `half` is Depo's accuracy at half of
-    its most hops. `metric` is the one named. `speed` is -log2 of the step at which the metric named reaches 50%.
+    `main` is the task's main metric; for Capo, log2 of the bits known per parameter. `half` is Depo's accuracy at half
+    of its most hops. `metric` is the one named. `speed` is -log2 of the step at which the metric named reaches 50%.
     """
 
     kind: Literal["main", "half", "metric", "speed"] = "main"
     metric: str = ""
 
     def __str__(self) -> str:
-        words = {"main": "", "half": "at half the hops", "metric": metric_label(self.metric)}
-        return words.get(self.kind) or (f"steps to 50% {metric_label(self.metric)}" if self.kind == "speed" else "")
+        label = metric_label(self.metric)
+        return {"main": "", "half": "at half the hops", "metric": label, "speed": f"learning {label}"}[self.kind]
 
 
 MAIN = Measure()
@@ -56,11 +57,12 @@ class Contrast:
         return self.measure.kind == "speed" or "capo" in self.tasks
 
     def __str__(self) -> str:
-        other = f"{self.second:.3g}" if isinstance(self.second, float) else str(self.second)
-        if self.against != self.measure:
-            other = f"{other} ({self.against})" if str(self.against) else other
-        measured = f" ({self.measure})" if str(self.measure) else ""
-        return f"{self.first}{measured} {self.relation} {other} on {enumeration(self.tasks)}"
+        place = f"on {enumeration(self.tasks)}"
+        if self.measure == self.against:
+            measured = f" in {self.measure}" if str(self.measure) else ""
+            return f"{self.first} {self.relation} {_text(self.second)}{measured} {place}"
+        measured = f" {self.measure}" if str(self.measure) else ""
+        return f"{self.first}{measured} {self.relation} {_text(self.second)} {self.against} {place}"
 
 
 def better(first: Architecture, second: Architecture, *tasks: str, metric: str = "") -> tuple[Contrast, ...]:
@@ -69,9 +71,7 @@ def better(first: Architecture, second: Architecture, *tasks: str, metric: str =
     return tuple(Contrast(first, second, "better than", (task,), measure, measure) for task in tasks)
 
 
-def as_good(
-    first: Architecture, second: Architecture, *tasks: str, margin: float = MARGIN
-) -> tuple[Contrast, ...]:
+def as_good(first: Architecture, second: Architecture, *tasks: str, margin: float = MARGIN) -> tuple[Contrast, ...]:
     """The first is better on each of the tasks, or worse by less than the margin."""
     return tuple(Contrast(first, second, "as good as", (task,), least=-margin) for task in tasks)
 
@@ -98,8 +98,7 @@ def faster(first: Architecture, second: Architecture, task: str, *metrics: str) 
 def in_order(architecture: Architecture, task: str, *metrics: str) -> tuple[Contrast, ...]:
     """Each metric reaches 50% in fewer steps than the next."""
     speeds = [Measure("speed", metric) for metric in metrics]
-    pairs = zip(speeds, speeds[1:], strict=False)
-    return tuple(Contrast(architecture, architecture, "before", (task,), a, b) for a, b in pairs)
+    return tuple(Contrast(architecture, architecture, "before", (task,), a, b) for a, b in pairwise(speeds))
 
 
 def twice_as_deep(first: Architecture, second: Architecture) -> Contrast:
@@ -118,6 +117,10 @@ def below(first: Architecture, bound: float, task: str, metric: str) -> Contrast
     """A metric is less than a number."""
     measure = _measure(metric)
     return Contrast(first, bound, "below", (task,), measure, measure, -math.inf, 0.0)
+
+
+def _text(side: Architecture | float) -> str:
+    return f"{side:.3g}" if isinstance(side, float) else str(side)
 
 
 def _measure(metric: str) -> Measure:

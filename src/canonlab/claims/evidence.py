@@ -1,12 +1,12 @@
 """What runs say about a contrast: the difference at each place where both sides were run, and over all of them.
 
-A place is a task at one difficulty, a size and a length of training. Differences of places are averaged seed by seed, so
-that each seed gives one number and the interval is Student's over these numbers, however much places depend on each
+A place is a task at one difficulty, a size and a length of training. Differences of places are averaged seed by seed,
+so that each seed gives one number and the interval is Student's over these numbers, however much places depend on each
 other. Both sides of a place must have been tried at as many learning rates: the best of more is better by chance.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,8 +16,8 @@ from canonlab.claims.measure import learnt, values
 from canonlab.claims.student import quantile
 from canonlab.reports.cells import Cell, cells
 from canonlab.reports.compare import Comparison, Value, compare
-from canonlab.reports.groups import Section
-from canonlab.reports.words import plural, settings_text
+from canonlab.reports.groups import Row, Section
+from canonlab.reports.words import metric_label, plural, settings_text
 
 LEVEL = 0.05
 """How often an interval may miss the truth."""
@@ -105,66 +105,85 @@ def _mean(found: Sequence[Value]) -> Value:
     return Value(math.fsum(v.value for v in found) / n, math.sqrt(math.fsum(v.error**2 for v in found)) / n)
 
 
-def gather(contrast: Contrast, found: Sequence[Section], level: float = LEVEL) -> Evidence:
-    """The evidence for a contrast in all sections; it is refuted at `level`, or not."""
+def comparable(found: Sequence[Section]) -> list[Cell]:
+    """The cells with a finished run in all sections, a length of training each."""
+    return [part for section in found for cell in cells(section) for part in _parts(cell) if part.best]
+
+
+def _parts(cell: Cell) -> Iterable[Cell]:
+    key, wanted = ONLY.get(cell.section.task["name"], ("", None))
+    groups: dict[str, list[Row]] = {}
+    for row in cell.rows:
+        if row.settings.get(key) == wanted:
+            groups.setdefault(_trained(row), []).append(row)
+    return [Cell(cell.section, tuple(rows)) for rows in groups.values()]
+
+
+def _trained(row: Row) -> str:
+    return repr([row.settings[name] for name in TRAINED])
+
+
+def gather(contrast: Contrast, found: Sequence[Cell], level: float = LEVEL) -> Evidence:
+    """The evidence for a contrast in these cells (see `comparable`); it is refuted at `level`, or not."""
     places: list[Place] = []
     missing: list[str] = []
     for task in contrast.tasks:
-        here = [section for section in found if section.task["name"] == task]
+        here = [cell for cell in found if cell.section.task["name"] == task]
         reasons: list[str] = []
-        of_task = [place for section in here for place in _places(contrast, section, reasons)]
+        of_task = list(_places(contrast, here, reasons))
         places += of_task
         if not of_task:
             missing += reasons or _absent(contrast, task, here)
         elif all(place.comparison.seeds < 2 for place in of_task):
-            missing.append(f"a second seed on {task}")
+            missing.append(f"a second seed of {' and '.join(_sides(contrast))} on {task}")
     return Evidence(contrast, tuple(places), tuple(dict.fromkeys(missing)), level)
 
 
-def _places(contrast: Contrast, section: Section, reasons: list[str]) -> Iterable[Place]:
-    """The places of a section; to `reasons` goes why a place where both sides were run is none."""
-    firsts = _cells(contrast.first, section)
-    bound = contrast.second
-    seconds = firsts if isinstance(bound, float) else _cells(bound, section)
-    for place, first in firsts.items():
-        if place not in seconds:
-            continue
-        second = seconds[place]
+def _places(contrast: Contrast, found: Sequence[Cell], reasons: list[str]) -> Iterator[Place]:
+    """The places of a task; to `reasons` goes why one where both sides were run is no place."""
+    firsts, bound = _by_place(contrast.first, found), contrast.second
+    seconds = firsts if isinstance(bound, float) else _by_place(bound, found)
+    for place in [place for place in firsts if place in seconds]:
+        first, second = firsts[place], seconds[place]
+        task = first.section.task["name"]
         if len(first.rates) != len(second.rates):
             rates = " against ".join(plural(len(cell.rates), "learning rate") for cell in (first, second))
-            reasons.append(f"as many learning rates of both ({rates}) on {section.task['name']}")
+            reasons.append(f"as many learning rates of both ({rates}) on {task}")
             continue
         if not learnt(first, contrast.measure) and not learnt(second, contrast.against):
-            reasons.append(f"{contrast.measure.metric} reaching 50% on {section.task['name']}")
+            reasons.append(f"a run that learns {metric_label(contrast.measure.metric)} on {task}")
             continue
         one = values(first, contrast.measure)
         other = dict.fromkeys(one, Value(bound)) if isinstance(bound, float) else values(second, contrast.against)
         comparison = compare(one, other)
         if comparison is None:
-            reasons.append(f"a common seed of both on {section.task['name']}")
+            reasons.append(f"a common seed of {' and '.join(_sides(contrast))} on {task}")
             continue
-        where = f"{section.task['name']} {settings_text(section.parameters)}, {first.size}"
-        yield Place(section.task["name"], where, comparison, first.at_edge or second.at_edge, (one, other))
+        where = f"{task} {settings_text(first.section.parameters)}, {first.size}"
+        yield Place(task, where, comparison, first.at_edge or second.at_edge, (one, other))
 
 
-def _cells(architecture: Architecture, section: Section) -> dict[str, Cell]:
-    """The architecture's cells with a finished run, by place; a length of training each."""
-    key, wanted = ONLY.get(section.task["name"], ("", None))
-    found: dict[str, Cell] = {}
-    for cell in cells(section):
-        if not architecture.matches(cell.rows[0].settings):
-            continue
-        for trained in dict.fromkeys(tuple(row.settings[name] for name in TRAINED) for row in cell.rows):
-            rows = [row for row in cell.rows if tuple(row.settings[name] for name in TRAINED) == trained]
-            part = Cell(section, tuple(row for row in rows if row.settings.get(key, wanted) == wanted))
-            if part.rows and part.best:
-                found[f"{architecture.place(rows[0].settings)} {trained}"] = part
-    return found
+def _by_place(architecture: Architecture, found: Sequence[Cell]) -> dict[tuple[int, str, str], Cell]:
+    """The architecture's cells by what they must have in common with others: section, size, length of training."""
+    return {
+        (id(cell.section), architecture.place(cell.rows[0].settings), _trained(cell.rows[0])): cell
+        for cell in found
+        if architecture.matches(cell.rows[0].settings)
+    }
 
 
-def _absent(contrast: Contrast, task: str, here: Sequence[Section]) -> list[str]:
+def _sides(contrast: Contrast) -> list[str]:
     sides = [contrast.first, *([contrast.second] if isinstance(contrast.second, Architecture) else [])]
-    absent = [side for side in dict.fromkeys(sides) if not any(_cells(side, section) for section in here)]
+    return [str(side) for side in dict.fromkeys(sides)]
+
+
+def _absent(contrast: Contrast, task: str, here: Sequence[Cell]) -> list[str]:
+    ran = {
+        str(side)
+        for side in (contrast.first, contrast.second)
+        if isinstance(side, Architecture) and _by_place(side, here)
+    }
+    absent = [side for side in _sides(contrast) if side not in ran]
     if absent:
         return [f"a run of {side} on {task}" for side in absent]
-    return [f"runs of {' and '.join(map(str, sides))} at one size and length of training on {task}"]
+    return [f"runs of {' and '.join(_sides(contrast))} of one size and length of training on {task}"]

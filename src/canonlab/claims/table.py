@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from canonlab.claims.claim import Claim, Judgement
+from canonlab.claims.claim import FAILS, HOLDS, UNDECIDED, Claim, Judgement
 from canonlab.claims.contrast import Contrast
 from canonlab.claims.evidence import Evidence
 from canonlab.claims.published import published_difference
@@ -18,14 +18,14 @@ from canonlab.reports.words import NOTHING, enumeration, plural
 COLUMNS = ("difference", "95% interval", "seeds", "places", "published", "verdict")
 
 
-def terminal(judgements: Sequence[Judgement], ran: bool = True) -> list[Group]:
+def terminal(judgements: Sequence[Judgement], ran: bool = True) -> list[Group | Text]:
     """A block for each claim. Without runs (`ran` false) what it compares and which recipes make those runs; else the
     table of its contrasts with a place, and the verdict."""
-    return [_block(judgement, ran) for judgement in judgements]
+    return [*(_block(judgement, ran) for judgement in judgements), *([_legend(judgements)] if ran else [])]
 
 
 def plain(judgements: Sequence[Judgement]) -> dict[str, Any]:
-    """The same for programs, ready for strict JSON. Differences are shares, or log2 of a factor where `factor` is true."""
+    """The same for programs, ready for strict JSON. Differences are shares, where `factor` is true log2 of a factor."""
     return finite({"format": 1, "claims": [_plain_claim(judgement) for judgement in judgements]})
 
 
@@ -46,7 +46,7 @@ def _block(judgement: Judgement, ran: bool) -> Group:
 def _recipes(claim: Claim) -> str:
     if not claim.recipes:
         return "No recipe makes these runs yet."
-    return f"Recipes: {enumeration(claim.recipes)}, each with several seeds, as by training.seed: [0, 1, 2] in its grid."
+    return f"Recipes: {enumeration(claim.recipes)}; with several seeds (training.seed: [0, 1, 2] in the grid)."
 
 
 def _table(evidence: Sequence[Evidence]) -> Table:
@@ -74,7 +74,10 @@ def _interval(part: Evidence) -> str:
     found, factor = part.comparison, part.contrast.factor
     if found is None or found.seeds < 2:
         return ""
-    return f"{_amount(found.low, factor)} to {_amount(found.high, factor)}"
+    low, high = found.low, found.high
+    if not factor:  # a difference of shares cannot be more than all
+        low, high = max(low, -1.0), min(high, 1.0)
+    return f"{_amount(low, factor)} to {_amount(high, factor)}"
 
 
 def _published(contrast: Contrast) -> str:
@@ -84,19 +87,21 @@ def _published(contrast: Contrast) -> str:
 
 def _amount(difference: float, factor: bool) -> str:
     """Points with their sign, such as "+12.3"; of a logarithm the factor, "x1.32"."""
-    return f"x{2**min(difference, 99.0):.3g}" if factor else f"{100 * difference:+.1f}"
+    return f"x{2 ** min(difference, 99.0):.3g}" if factor else f"{100 * difference:+.1f}"
 
 
-def legend(judgements: Sequence[Judgement]) -> str:
+def _legend(judgements: Sequence[Judgement]) -> Text:
     """What the columns are, and how many claims hold: for below the blocks."""
-    counts = {word: sum(j.verdict == word for j in judgements) for word in ("holds", "fails", "not decided")}
+    verdicts = [judgement.verdict for judgement in judgements]
+    counts = {word: verdicts.count(word) for word in (HOLDS, FAILS, UNDECIDED)}
     told = ", ".join(f"{count} {word}" for word, count in counts.items())
-    return (
-        f"{plural(len(judgements), 'claim')}: {told}. Differences are percentage points of the main metric, or factors (x) of "
-        "bits per parameter and of speed, averaged over places (difficulty, size, length of training); each side at its "
-        "best learning rate, ↔ where that is at the edge of those tried. A part is supported when its 95% interval lies "
-        "within its bound; a claim holds when all parts are, and fails when one is refuted at the level 0.05 / parts. One "
-        "seed decides nothing. Published: the mean over the paper's cells, for information."
+    return Text(
+        f"{plural(len(judgements), 'claim')}: {told}. "
+        "Differences: percentage points of the main metric, or factors (x) of bits per parameter and of speed; "
+        "averaged over places (difficulty, size, length of training), each side at its best learning rate, with ↔ "
+        "where that is at the edge of those tried. A comparison supports its claim when its 95% interval lies "
+        "within the bounds; a claim holds when all do, and fails when one is refuted at the level 0.05 / "
+        "comparisons. One seed decides nothing. Published: the mean over the paper's cells, for information."
     )
 
 

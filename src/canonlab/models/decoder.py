@@ -5,6 +5,7 @@ layers, the norm and the Canon set. Source: Part 4.1, section 3 and appendix C.
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -76,9 +77,9 @@ class DecoderConfig:
         return {**content, "pattern": list(content["pattern"])}
 
     def check(self) -> None:
-        """InputError when the parts don't fit together, found by building them without memory."""
+        """InputError when the parts don't fit together, found by building one block of each kind without memory."""
         with torch.device("meta"):
-            Decoder(self)
+            Decoder(dataclasses.replace(self, layers=min(self.layers, len(self.pattern))))
 
     def build(self, seed: int = 0) -> "Decoder":
         """The decoder with weights drawn from `seed` alone; the global random state is left as it was."""
@@ -101,6 +102,13 @@ class DecoderState:
             raise InputError(f"{self.position} + {tokens} tokens don't fit a state made for max_len = {self.max_len}")
         self.position += tokens
 
+    def repeat(self, times: int) -> "DecoderState":
+        """A new state in which each row stands `times` times, one after another: many continuations of one prefix."""
+        blocks = [_map_tensors(block, lambda tensor: tensor.repeat_interleave(times, dim=0)) for block in self.blocks]
+        repeated = DecoderState(blocks, self.max_len)
+        repeated.position = self.position
+        return repeated
+
     def reorder(self, index: Tensor) -> None:
         """Make row i continue what row index[i] was, for beam search: index (batch,) int64."""
         for tensor in tensors_of(self.blocks):
@@ -113,6 +121,13 @@ def tensors_of(tree: Any) -> list[Tensor]:
         return [tree]
     children = tree.values() if isinstance(tree, dict) else tree
     return [tensor for child in children for tensor in tensors_of(child)]
+
+
+def _map_tensors(tree: dict[str, Any], change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+    """The same nested dict with every tensor changed."""
+    return {
+        key: change(value) if isinstance(value, Tensor) else _map_tensors(value, change) for key, value in tree.items()
+    }
 
 
 class Output(NamedTuple):

@@ -11,10 +11,11 @@
       training.seed: [0, 1, 2]
 
 Every field of training.config.RunConfig may be set; `grid` names fields whose values are combined, all with all, the
-last one varying fastest. What is not said comes from the task's published model and hyper-parameters, then from the defaults.
+last one varying fastest. What is not said comes from the task's published model and hyper-parameters, then from the
+defaults.
 
 Fields that go together are named together, and take rows. Where not everything is to be combined with everything,
-`variants` lists further grids, of which each is combined with `grid`, or replaces what it has for the same fields:
+`variants` lists further grids: each of them is combined with `grid`, and replaces what that has for the same fields.
 
     grid:
       task.set.N, training.steps: [[225, 87500], [300, 100000]]

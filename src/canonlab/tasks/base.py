@@ -215,6 +215,10 @@ class Task(ABC):
         """The prompts with their answers in one window, those that it holds whole; none if the task doesn't tell."""
         return []
 
+    def facts(self) -> list[str]:
+        """What follows from these parameters and is good to know, a line each."""
+        return []
+
     def warnings(self) -> list[str]:
         """What a user should know of these parameters before a run, a line each (e.g. a share of answers cut)."""
         return []

@@ -35,12 +35,12 @@ def predictor(model: Model, vocabulary_size: int) -> Iterator[Predict]:
 @contextmanager
 def forward(model: Model, vocabulary_size: int) -> Iterator[Callable[[np.ndarray], Tensor]]:
     """Yield the function from tokens (batch, time) to logits (batch, time, vocabulary). Model and errors as above."""
-    with _in_eval_mode(model) as device:
+    with in_eval_mode(model) as device:
 
         @torch.inference_mode()
         def logits(tokens: np.ndarray) -> Tensor:
             ids = torch.from_numpy(tokens.astype(np.int64)).to(device)
-            return _logits(model(ids), (*tokens.shape, vocabulary_size))
+            return checked_logits(model(ids), (*tokens.shape, vocabulary_size))
 
         yield logits
 
@@ -54,8 +54,8 @@ def generator(model: Model, vocabulary_size: int, generate: Generate | None = No
     if generate is not None:
         yield generate
         return
-    with _in_eval_mode(model) as device:
-        yield partial(_recompute, lambda ids: _logits(model(ids.to(device)), (*ids.shape, vocabulary_size)))
+    with in_eval_mode(model) as device:
+        yield partial(_recompute, lambda ids: checked_logits(model(ids.to(device)), (*ids.shape, vocabulary_size)))
 
 
 @torch.inference_mode()
@@ -95,7 +95,7 @@ def _choose(logits: Tensor, temperature: float, draw: torch.Generator) -> Tensor
 
 
 @contextmanager
-def _in_eval_mode(model: Model) -> Iterator[torch.device]:
+def in_eval_mode(model: Model) -> Iterator[torch.device]:
     """Put a module into eval mode for a while; the device that the model takes ids on."""
     module = model if isinstance(model, nn.Module) else None
     state = next(chain(module.parameters(), module.buffers()), None) if module else None
@@ -109,7 +109,7 @@ def _in_eval_mode(model: Model) -> Iterator[torch.device]:
             part.training = training
 
 
-def _logits(output: object, shape: tuple[int, ...]) -> Tensor:
+def checked_logits(output: object, shape: tuple[int, ...]) -> Tensor:
     """The logits in a model's output, checked."""
     logits = getattr(output, "logits", output)
     if not isinstance(logits, Tensor):

@@ -35,7 +35,7 @@ CHECKS: dict[str, Promise] = {
     "steps": Promise(state.steps, ("chunks",)),
     "reordering": Promise(state.reorder, ("chunks",)),
     "in a decoder": Promise(state.in_decoder, ("steps",)),
-    "compilation": Promise(training.compiles, ("initialisation",)),
+    "compilation": Promise(training.compiles, ("dtypes",)),
 }
 """By name, each after those that it needs."""
 

@@ -18,7 +18,7 @@ PEERS = ("llama-rope", "gla", "mamba2-mlp", "gdn")
 BATCH, TIME, STEPS = 4, 256, 16
 """Rows and tokens of a training step, and tokens decoded in a go."""
 
-ROUNDS, SECONDS = 3, 0.25
+ROUNDS, SECONDS = 3, 0.15
 """Each speed is the best of so many turns, in each of which a model runs for so long."""
 
 Row = dict[str, Any]
@@ -51,30 +51,30 @@ def costs(model: ModelConfig) -> list[Row]:
     return rows
 
 
-SHOWN = (
-    "model",
-    "without_embedding",
-    "flops_per_token",
-    "state_bytes_per_layer",
-    "training_tokens_per_second",
-    "decoding_tokens_per_second",
-)
+SHOWN = {
+    "model": "model",
+    "without_embedding": "parameters",
+    "flops_per_token": "FLOPs per token",
+    "state_bytes_per_layer": "state bytes per layer",
+    "training_tokens_per_second": "training tokens/s",
+    "decoding_tokens_per_second": "decoding tokens/s",
+}
 
 
 def readable(rows: list[Row]) -> list[Row]:
     """Rows for a terminal."""
-    return [{key: row[key] for key in SHOWN} for row in rows]
+    return [{shown: row[key] for key, shown in SHOWN.items()} for row in rows]
 
 
 def summary(rows: list[Row]) -> str:
     """The first row in words, against the second."""
     first, second = rows[:2]
-    words = [f"{first['without_embedding']:,} parameters without embedding"]
+    words = [f"{first['without_embedding']:,} parameters"]
     for what in ("training", "decoding"):
         key = f"{what}_tokens_per_second"
         if first[key] is not None:
-            words.append(f"{what} {first[key]:,} tokens/s, {first[key] / second[key]:.2f} of {second['model']}")
-    return "; ".join(words)
+            words.append(f"{what} {first[key] / second[key]:.2f} x {second['model']}")
+    return ", ".join(words)
 
 
 def _training(model: Decoder) -> Callable[[], object]:

@@ -39,7 +39,7 @@ def forward(subject: Subject) -> str:
         if not torch.equal(y, outputs(mixer, x)):
             advice = "draw nothing in evaluation mode, and keep nothing between calls but in the state"
             raise Broken(f"{label}a second call gives other outputs", advice)
-    return f"{tuple(x.shape)} to the same shape, the same each time; outputs of size {y.square().mean().sqrt():.2g}"
+    return f"y has the shape of x, {tuple(x.shape)}, and size {y.square().mean().sqrt():.1g}"
 
 
 def batch_independence(subject: Subject) -> str:

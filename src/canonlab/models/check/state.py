@@ -80,10 +80,8 @@ def chunks(subject: Subject) -> str:
     advice = "begin from the state, and leave in it what the next call needs; the state has a segment too"
     gaps = []
     for label, mixer in subject.variants():
-        subject.state(mixer, 1, 1)
-        for words, x, ids in _sequences(subject):
+        for words, x, ids, real in _sequences(subject):
             whole = outputs(mixer, x, ids)
-            real = ids >= 0 if ids is not None else torch.ones(x.shape[:2], dtype=torch.bool)
             for lengths in CHUNKS:
                 parts = _in_parts(subject, mixer, x, ids, lengths)
                 what = f"{label}{words} in chunks of {', '.join(map(str, lengths))}"
@@ -91,11 +89,13 @@ def chunks(subject: Subject) -> str:
     return seen(gaps, f"{len(CHUNKS)} ways to cut {TIME} tokens")
 
 
-def _sequences(subject: Subject) -> Iterator[tuple[str, Tensor, Tensor | None]]:
-    x = subject.tokens()
-    yield "one segment", x, None
-    yield "packed segments", x, packed_segments(2)
-    yield "padded rows", x, (torch.arange(TIME) >= torch.tensor([[3], [70]])).long() - 1
+def _sequences(subject: Subject) -> Iterator[tuple[str, Tensor, Tensor | None, Tensor]]:
+    """Words, x, segment_ids, and where in them there is no padding."""
+    x, packed = subject.tokens(), packed_segments(2)
+    padded = (torch.arange(TIME) >= torch.tensor([[3], [70]])).long() - 1
+    yield "one segment", x, None, packed >= 0
+    yield "packed segments", x, packed, packed >= 0
+    yield "padded rows", x, padded, padded >= 0
 
 
 def _in_parts(subject: Subject, mixer: Mixer, x: Tensor, ids: Tensor | None, lengths: tuple[int, ...]) -> Tensor:
@@ -113,10 +113,8 @@ def steps(subject: Subject) -> str:
     advice = "make the step for one token equal to the whole; None for segment_ids is segment 0"
     gaps = []
     for label, mixer in subject.variants():
-        subject.state(mixer, 1, 1)
-        for words, x, ids in _sequences(subject):
+        for words, x, ids, real in _sequences(subject):
             whole = outputs(mixer, x, ids)
-            real = ids >= 0 if ids is not None else torch.ones(x.shape[:2], dtype=torch.bool)
             parts = _in_parts(subject, mixer, x, ids, (1,) * TIME)
             gaps.append(subject.agree(whole[real], parts[real], f"{label}{words}, token by token", advice))
         x = subject.tokens()
@@ -142,7 +140,7 @@ def reorder(subject: Subject) -> str:
         expected = outputs(mixer, torch.cat([x[index], more], 1))[:, -5:]
         advice = "keep all that is remembered in the state's tensors, nothing in the module"
         gaps.append(subject.agree(expected, found, f"{label}rows after a reordering of beams", advice))
-    return seen(gaps, "rows go on as those that they were taken from")
+    return seen(gaps, "beams go on as their parents")
 
 
 def in_decoder(subject: Subject) -> str:
@@ -161,4 +159,4 @@ def in_decoder(subject: Subject) -> str:
             found = torch.cat([model(ids[:, s], segments[:, s], state).logits for s in cuts], 1)
         what = f"logits of two blocks with Canon {points}, prefill and steps"
         gaps.append(subject.agree(whole, found, what, "share nothing between instances of the class"))
-    return seen(gaps, f"two blocks with {' and '.join(sets)}")
+    return seen(gaps, f"two blocks, Canon {', '.join(sets)}")

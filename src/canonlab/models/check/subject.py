@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from canonlab.canon import Canon
-from canonlab.checks import Broken
+from canonlab.checks import Broken, first_line
 from canonlab.errors import InputError
 from canonlab.models.canon_points import CanonConfig, NoCanon
 from canonlab.models.decoder import BlockConfig, DecoderConfig, MixerConfig
@@ -42,7 +42,12 @@ class Subject:
             raise InputError(f"model = {model.model!r}: check one mixer at a time, not a hybrid")
         decoder = model.decoder(VOCABULARY)
         config = decoder.pattern[0].mixer
-        config.cls.Config(width=decoder.width, **config.arguments)
+        try:
+            config.cls.Config(width=decoder.width, **config.arguments)
+        except InputError:
+            raise
+        except Exception as error:  # a user's Config may raise anything
+            raise InputError(f"model = {model.model!r}: its Config raised {first_line(error)}") from None
         return cls(config, decoder.width)
 
     def arguments(self, point: str) -> dict[str, object]:
@@ -68,7 +73,12 @@ class Subject:
                 if not parameter.any():
                     nn.init.normal_(parameter, std=0.02)
         mixer.eval()
-        return mixer.double() if (dtype or self.dtype) == torch.float64 else mixer
+        if (dtype or self.dtype) == torch.float64:
+            mixer.double()
+            for parameter in mixer.parameters():
+                if parameter.is_complex():  # which `double` leaves as they are
+                    parameter.data = parameter.data.to(torch.complex128)
+        return mixer
 
     def variants(self) -> Iterator[tuple[str, Mixer]]:
         """The mixer in every form that it has, and words to begin a sentence with."""
@@ -144,5 +154,5 @@ def packed_segments(batch: int) -> Tensor:
 
 
 def seen(gaps: list[float], words: str) -> str:
-    """What a comparison saw."""
-    return f"{words}: equal to {max(gaps):.1g} of the largest output"
+    """What comparisons saw."""
+    return f"{words}: {f'equal to {max(gaps):.0e}' if any(gaps) else 'exactly equal'}"

@@ -2,24 +2,132 @@
 
 A prompt is a beginning of a biography, as the stream has it:
 
-    <eos> First Middle Last + before          -> the value          (birth date, birth city, university, major, employer)
-    <eos> First Middle Last + sentence        -> the pronoun        (that opens the second sentence)
+    <eos> First Middle Last + before          -> the value        (birth date, birth city, university, major, employer)
+    <eos> First Middle Last + sentence        -> the pronoun      (that opens the second sentence)
 
 `before` is what the attribute's template has in front of the value; nothing else of the biography is given, as it might
 tell (the employer's city tells the employer). The pronoun's prompt cannot do without a sentence: it has its true value,
 which tells nothing that the name doesn't, since pronouns are drawn independently of everything else.
 
-In bioS the templates are drawn for every (person, attribute, draw), and so is the attribute of the pronoun's sentence,
-out of all six. In bioS-simple they are the person's own, and the sentence is the person's own first one.
+In bioS the templates are drawn for every (person, draw), and so is the attribute of the pronoun's sentence, out of all
+six. In bioS-simple they are the person's own, and the sentence is the person's own first one.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from canonlab.data.jit import kernel
-from canonlab.data.random import Int, below, stream
+from canonlab.data.random import Int, stream, word
+from canonlab.tasks.capo.kernels import BIRTH_DATE, ORDERS, SENTENCES, VALUE_COLUMN, VALUE_KIND, Law, write_templates
+from canonlab.tasks.capo.people import (
+    COLUMNS,
+    DAY,
+    FIRST,
+    LAST,
+    MIDDLE,
+    PRONOUN,
+    YEAR,
+    people_keys,
+    write_person,
+)
 from canonlab.tasks.capo.permutation import permuted, round_keys
-from canonlab.tasks.capo.pieces import AFTER, BEFORE, EOS, Kind, Pieces
+from canonlab.tasks.capo.pieces import AFTER, BEFORE, EOS, Kind
 from canonlab.tasks.capo.words import ATTRIBUTES
+
+ASKED = (*ATTRIBUTES[:5], "pronoun")
+"""The questions about a person. The employer's city is not among them, since it follows from the employer."""
+
+QUESTIONS = len(ASKED)
+ASK = 1
+"""The split of the stream (0, ASK), from which the sample and the templates are drawn; (0, 0) are the people."""
+
+
+class Questions(NamedTuple):
+    """Prompts with their answers, six a person in the order of ASKED.
+
+    `tokens` int32 (people, 6, time), filled up with <eos>; a person's name is tokens 1 .. name - 1 of each question,
+    `name` (people,); the answer to question q is tokens start[q] .. stop[q] - 1, both (people, 6), and ends the prompt.
+    """
+
+    tokens: NDArray[np.int32]
+    name: NDArray[np.int64]
+    start: NDArray[np.int64]
+    stop: NDArray[np.int64]
+
+
+def ask(key: int, law: Law, first: int, count: int, draw: int = 0) -> Questions:
+    """The questions to people first .. first + count - 1 of the sample: a keyed permutation of all people.
+
+    Args:
+        key: of the task's stream.
+        law: the task's.
+        first, count: within 0 .. N.
+        draw: another one has other templates.
+    """
+    tokens = np.zeros((count, QUESTIONS, law.longest), np.int32)
+    name = np.empty(count, np.int64)
+    start, stop = np.empty((2, count, QUESTIONS), np.int64)
+    _ask(tokens, name, start, stop, np.uint64(key), first, draw, law)
+    return Questions(tokens[..., : stop.max(initial=1)], name, start, stop)
+
+
+@kernel
+def _write(row: np.ndarray, position: Int, piece: Int, law: Law) -> np.int64:
+    """Write the tokens of a piece to `row[position:]`; returns where the next go."""
+    for source in range(law.start[piece], law.start[piece + 1]):
+        row[position] = law.tokens[source]
+        position += 1
+    return np.int64(position)
+
+
+@kernel
+def _write_value(row: np.ndarray, position: Int, person: np.ndarray, attribute: Int, law: Law) -> np.int64:
+    """Write the value of a person's attribute."""
+    base = law.base
+    position = _write(row, position, base[VALUE_KIND[attribute]] + person[VALUE_COLUMN[attribute]], law)
+    if attribute == BIRTH_DATE:
+        position = _write(row, position, base[Kind.DAY] + person[DAY], law)
+        position = _write(row, position, base[Kind.COMMA], law)
+        position = _write(row, position, base[Kind.YEAR] + person[YEAR], law)
+    return np.int64(position)
+
+
+@kernel
+def _ask(
+    tokens: np.ndarray,
+    name: np.ndarray,
+    start: np.ndarray,
+    stop: np.ndarray,
+    key: np.uint64,
+    first: Int,
+    draw: Int,
+    law: Law,
+) -> None:
+    values_key, name_keys = people_keys(key)
+    rng = stream(key, 0, ASK)
+    templates_key = word(rng)
+    sample_keys = round_keys(rng)
+    person, templates = np.empty(COLUMNS, np.int64), np.empty(SENTENCES, np.int64)
+    for i in range(len(tokens)):
+        index = permuted(first + i, law.people, sample_keys)
+        write_person(person, index, values_key, name_keys, law.redraw_person)
+        own = stream(values_key, index, 1) if law.simple else stream(templates_key, (np.int64(draw) << 32) + index, 0)
+        order = write_templates(templates, own, law)
+        for question in range(QUESTIONS):
+            row = tokens[i, question]
+            row[0] = EOS
+            position = _write(row, 1, law.base[Kind.FIRST] + person[FIRST], law)
+            position = _write(row, position, law.base[Kind.MIDDLE] + person[MIDDLE], law)
+            position = _write(row, position, law.base[Kind.LAST] + person[LAST], law)
+            name[i] = position
+            attribute = question if question < SENTENCES - 1 else ORDERS[order, 0]
+            position = _write(row, position, law.base[BEFORE + attribute] + templates[attribute], law)
+            start[i, question] = position
+            position = _write_value(row, position, person, attribute, law)
+            if question == QUESTIONS - 1:
+                position = _write(row, position, law.base[AFTER + attribute] + templates[attribute], law)
+                start[i, question] = position
+                position = _write(row, position, law.base[Kind.PRONOUN] + person[PRONOUN], law)
+            stop[i, question] = position

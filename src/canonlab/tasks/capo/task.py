@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from canonlab.errors import InputError, require_integer
 from canonlab.tasks.base import Evaluation, Example, Generate, Model, Role, Split, Task, Verdict, Vocabulary, Windows
-from canonlab.tasks.capo import kernels, people, stream
+from canonlab.tasks.capo import bits, kernels, people, stream
 from canonlab.tasks.capo.pieces import EOS, Pieces, load_pieces
 from canonlab.tasks.capo.score import city_questions, judge
 
@@ -133,8 +133,6 @@ class Capo(Task):
         generate: Generate | None = None,
     ) -> Evaluation:
         """How many bits `model` knows about the people of `seed`: see `canonlab.tasks.capo.bits.evaluate`."""
-        from canonlab.tasks.capo import bits
-
         return bits.evaluate(self, model, seed=seed, windows=windows, batch=batch)
 
     def score(self, prompt: Sequence[int], answer: Sequence[int]) -> Verdict:

@@ -4,10 +4,12 @@ The shipped tokenizer is made by `train_tokenizer`. Its file has the form of a `
 `tokenizers`, so other byte-level files of that form, above all GPT-2's, load in the same way and need no package.
 """
 
+import importlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 from canonlab.errors import InputError
@@ -72,7 +74,7 @@ class Tokenizer:
     def _split(self, unit: str) -> list[str]:
         tokens = list(spell(unit))
         while len(tokens) > 1:
-            pair = min(zip(tokens, tokens[1:], strict=False), key=lambda pair: self._ranks.get(pair, len(self._ranks)))
+            pair = min(pairwise(tokens), key=lambda pair: self._ranks.get(pair, len(self._ranks)))
             if pair not in self._ranks:
                 break
             tokens = join(tokens, pair)
@@ -132,9 +134,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
 
 def _gpt2_file() -> Path:
     try:
-        from huggingface_hub import hf_hub_download
-
-        return Path(hf_hub_download(GPT2, "tokenizer.json"))
+        return Path(importlib.import_module("huggingface_hub").hf_hub_download(GPT2, "tokenizer.json"))
     except (ImportError, OSError) as error:
         address = f"https://huggingface.co/{GPT2}/resolve/main/tokenizer.json"
         raise InputError(

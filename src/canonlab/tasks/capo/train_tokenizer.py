@@ -7,7 +7,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
+from itertools import pairwise
 
 from canonlab.tasks.capo.pieces import texts
 from canonlab.tasks.capo.tokenizer import EOS, OWN, byte_symbols, join, spell, units
@@ -40,7 +40,7 @@ def train(counts: Mapping[str, int], size: int) -> tuple[list[str], list[tuple[s
 
     def add(word: str, sign: int) -> None:
         split, count = words[word]
-        for pair in zip(split, split[1:], strict=False):
+        for pair in pairwise(split):
             pairs[pair] += sign * count
             places.setdefault(pair, set()).add(word)
 

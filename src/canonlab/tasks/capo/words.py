@@ -43,9 +43,7 @@ DATES = len(MONTHS) * len(DAYS) * len(YEARS)
 N0 = SIZES["first_names"] * SIZES["middle_names"] * SIZES["last_names"]
 """How many full names there are."""
 
-S0 = (
-    len(PRONOUNS) * DATES * math.prod(SIZES[values] for values in ("cities", "universities", "majors", "employers"))
-)
+S0 = len(PRONOUNS) * DATES * math.prod(SIZES[values] for values in ("cities", "universities", "majors", "employers"))
 """How many different people of one name there are: pronouns times values of the five free attributes."""
 
 

@@ -1,0 +1,191 @@
+"""Places, averages over them, and what is left out of a comparison."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from canonlab.claims.architecture import Architecture
+from canonlab.claims.contrast import Contrast, Measure, as_good, better, faster, on_average
+from canonlab.claims.evidence import OPEN, REFUTED, SUPPORTED, Evidence, average, comparable, gather, widened
+from canonlab.reports.compare import Comparison, Value
+from canonlab.reports.groups import sections
+from canonlab.reports.load import Run
+
+CANON, PLAIN = Architecture("llama-rope", "ABCD"), Architecture("llama-rope")
+Make = Callable[..., Run]
+
+
+def evidence(contrast: Contrast, runs: Sequence[Run], level: float = 0.05) -> Evidence:
+    return gather(contrast, comparable(sections(runs)), level)
+
+
+def pair(run: Make, first: float, second: float, **settings: Any) -> list[Run]:
+    """Both architectures on Mano with these accuracies."""
+    return [run("mano", a, {"accuracy_l10": v}, **settings) for a, v in ((CANON, first), (PLAIN, second))]
+
+
+(ON_MANO,) = better(CANON, PLAIN, "mano")
+
+
+def test_places_are_averaged_seed_by_seed(run: Make) -> None:
+    """Differences of one seed go up at one size and down at the other: only their mean over places is alike."""
+    runs = []
+    for seed, shift in enumerate((-0.2, 0.0, 0.2)):
+        runs += pair(run, 0.6 + shift, 0.5, seed=seed) + pair(run, 0.6 - shift, 0.5, seed=seed, size="8L768D")
+    found = evidence(ON_MANO, runs)
+    assert found.comparison and len(found.places) == 2
+    assert found.comparison.difference == pytest.approx(0.1) and found.comparison.low > 0.09
+    assert found.verdict == SUPPORTED and not any(place.comparison.decided for place in found.places)
+
+
+def test_places_that_move_together_count_as_one(run: Make) -> None:
+    """The same differences at twelve sizes tell no more than at one."""
+    sizes = [f"{n}L512D" for n in range(2, 14)]
+    runs = [
+        r for seed, d in enumerate((0.0, 0.1, 0.05)) for s in sizes for r in pair(run, 0.5 + d, 0.5, seed=seed, size=s)
+    ]
+    one, many = evidence(ON_MANO, [r for r in runs if r.asked["model"]["size"] == "2L512D"]), evidence(ON_MANO, runs)
+    assert one.comparison and many.comparison
+    assert many.comparison.low == pytest.approx(one.comparison.low) and many.verdict == OPEN
+
+
+def test_what_is_no_place(run: Make) -> None:
+    for second, reason in (
+        (
+            {"size": "8L768D"},
+            "runs of llama-rope + Canon-ABCD and llama-rope of one size and length of training on mano",
+        ),
+        ({"steps": 500}, "runs of llama-rope + Canon-ABCD and llama-rope of one size and length of training on mano"),
+        ({"batch": 8}, "runs of llama-rope + Canon-ABCD and llama-rope of one size and length of training on mano"),
+        ({"seed": 7}, "a common seed of llama-rope + Canon-ABCD and llama-rope on mano"),
+    ):
+        runs = [run("mano", CANON, {"accuracy_l10": 0.9}), run("mano", PLAIN, {"accuracy_l10": 0.1}, **second)]
+        found = evidence(ON_MANO, runs)
+        assert not found.places and found.comparison is None and found.verdict == OPEN
+        assert found.missing == (reason,)
+
+
+def test_the_best_of_more_learning_rates_is_no_fair_opponent(run: Make) -> None:
+    runs = [r for seed in range(3) for r in pair(run, 0.6, 0.5, seed=seed)]
+    assert evidence(ON_MANO, runs).verdict == SUPPORTED
+    more = [run("mano", CANON, {"accuracy_l10": 0.4}, lr=0.003, seed=seed) for seed in range(3)]
+    found = evidence(ON_MANO, runs + more)
+    assert found.verdict == OPEN
+    assert found.missing == ("as many learning rates of both (2 learning rates against 1 learning rate) on mano",)
+
+
+def test_capacity_is_what_100_exposures_leave_per_parameter(run: Make) -> None:
+    (contrast,) = better(CANON, PLAIN, "capo")
+    many = [
+        run("capo", a, {"bits": 2e6 * (1 + 0.01 * s)}, seed=s, exposures=1000) for s in range(3) for a in (CANON, PLAIN)
+    ]
+    assert evidence(contrast, many).missing == (
+        "a run of llama-rope + Canon-ABCD on capo",
+        "a run of llama-rope on capo",
+    )
+    few = [
+        run("capo", a, {"bits": bits * (1 + 0.01 * seed)}, seed=seed, error=1e3)
+        for seed in range(3)
+        for a, bits in ((CANON, 1.2e6), (PLAIN, 1e6))
+    ]
+    found = evidence(contrast, many + few)
+    assert found.comparison and 2**found.comparison.difference == pytest.approx(1.2)
+    assert found.verdict == SUPPORTED and contrast.factor
+
+
+def test_a_model_that_knows_nothing_is_no_infinite_factor(run: Make) -> None:
+    (contrast,) = better(CANON, PLAIN, "capo")
+    runs = [
+        run("capo", a, {"bits": bits}, seed=seed, error=1.0)
+        for seed in range(2)
+        for a, bits in ((CANON, 1e6), (PLAIN, -5.0))
+    ]
+    found = evidence(contrast, runs).comparison
+    assert found and 2**found.difference == pytest.approx(100)
+
+
+def test_what_is_never_learnt_counts_as_learnt_at_the_end(run: Make) -> None:
+    (contrast,) = faster(CANON, PLAIN, "depo", "accuracy_k1")
+    metrics = {"accuracy_k4": 0.1, "accuracy_k2": 0.1}
+
+    def runs(first: int, second: int) -> list[Run]:
+        return [
+            run("depo", a, metrics, learnt={"accuracy_k1": at + 100 * seed}, seed=seed)
+            for seed in range(3)
+            for a, at in ((CANON, first), (PLAIN, second))
+        ]
+
+    found = evidence(contrast, runs(2000, 90_000))
+    assert found.comparison and 2**found.comparison.difference == pytest.approx(10_000 / 2100, rel=0.01)
+    assert found.verdict == SUPPORTED
+    assert evidence(contrast, runs(90_000, 2000)).verdict == REFUTED
+    never = evidence(contrast, runs(90_000, 90_000))
+    assert never.missing == ("a run that learns 1-hop accuracy on depo",) and never.verdict == OPEN
+
+
+def test_evaluations_far_apart_leave_a_speed_open(run: Make) -> None:
+    """Steps are known to the distance of evaluations only, and agreeing seeds don't make that less."""
+    (contrast,) = faster(CANON, PLAIN, "depo", "accuracy_k1")
+    runs = [
+        run("depo", a, {"accuracy_k4": 0.1, "accuracy_k2": 0.1}, learnt={"accuracy_k1": at}, seed=seed)
+        for seed in range(3)
+        for a, at in ((CANON, 100), (PLAIN, 200))
+    ]
+    found = evidence(contrast, runs)
+    assert found.comparison and found.comparison.difference == 1 and found.verdict == OPEN
+
+
+def test_an_average_over_tasks_needs_all_of_them(run: Make) -> None:
+    contrast = on_average(CANON, PLAIN, "mano", "lano")
+    mano = [r for seed in range(3) for r in pair(run, 0.5 + 0.001 * seed, 0.6, seed=seed)]
+    lano = [
+        run("lano", a, {"accuracy": v + 0.001 * seed}, seed=seed)
+        for seed in range(3)
+        for a, v in ((CANON, 0.9), (PLAIN, 0.6))
+    ]
+    part = evidence(contrast, mano)
+    assert part.comparison is None and part.places and part.verdict == OPEN
+    assert "a run of llama-rope on lano" in part.missing
+    found = evidence(contrast, mano + lano)
+    assert found.comparison and found.comparison.difference == pytest.approx(0.1, abs=0.01)
+    assert found.verdict == SUPPORTED
+
+
+@pytest.mark.parametrize(("worse", "verdict"), [(0.0, SUPPORTED), (0.02, SUPPORTED), (0.05, OPEN), (0.1, REFUTED)])
+def test_as_good_is_within_the_margin(run: Make, worse: float, verdict: str) -> None:
+    (contrast,) = as_good(CANON, PLAIN, "mano")
+    runs = [r for seed in range(3) for r in pair(run, 0.6 - worse + 0.001 * seed, 0.6, seed=seed)]
+    assert evidence(contrast, runs).verdict == verdict
+
+
+def test_a_place_with_one_seed_takes_no_seeds_from_the_others() -> None:
+    def side(*seeds: int) -> dict[int, Value]:
+        return {seed: Value(0.1 * seed, 0.02) for seed in seeds}
+
+    first, second = average([(side(0, 1, 2), side(0, 1, 2)), (side(1, 2, 3), side(1, 2)), (side(9), side(9))])
+    assert set(first) == set(second) == {1, 2}
+    assert first[2].value == pytest.approx(0.2) and first[2].error == pytest.approx(0.02 / math.sqrt(2))
+    assert average([(side(9), side(9)), (side(8), side(8))]) == ({}, {})
+
+
+def test_places_with_other_seeds_each_decide_nothing(run: Make) -> None:
+    runs = pair(run, 0.9, 0.1, seed=0) + pair(run, 0.7, 0.1, seed=1, size="8L768D")
+    found = evidence(ON_MANO, runs)
+    assert found.comparison and found.comparison.difference == pytest.approx(0.7) and found.comparison.seeds == 1
+    assert found.verdict == OPEN
+
+
+def test_a_stricter_level_is_a_wider_interval() -> None:
+    found = Comparison(0.1, 0.05, 0.15, 3)
+    assert widened(found, 0.05) == pytest.approx((0.05, 0.15))
+    low, high = widened(found, 0.01)
+    assert high - low == pytest.approx(0.1 * 9.925 / 4.303, rel=1e-3) and (low + high) / 2 == pytest.approx(0.1)
+
+
+def test_measures_read_as_sentences() -> None:
+    half = Contrast(CANON, PLAIN, "as good as", ("depo",), Measure(), Measure("half"))
+    assert str(half) == "llama-rope + Canon-ABCD as good as llama-rope at half the hops on depo"
+    (speed,) = faster(CANON, PLAIN, "depo", "accuracy_k1")
+    assert str(speed) == "llama-rope + Canon-ABCD faster than llama-rope in learning 1-hop accuracy on depo"
