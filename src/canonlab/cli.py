@@ -336,10 +336,10 @@ def demo(
 
 
 def bench(
-    what: Annotated[Positional[str], arg(metavar="data|canon|train|parse", help="What to measure.")],
+    what: Annotated[Positional[str], arg(metavar="data|canon|mixers|train|parse|statistics", help="What to measure.")],
     as_json: Json = False,
 ) -> None:
-    """Measure speed on this machine: the generators, the Canon layer, a training step, or the parsers."""
+    """Measure this machine's speed: generators, Canon layer, mixers, training step, parsers; or simulate statistics."""
     if what not in benchmarks.BENCHMARKS:
         raise unknown("benchmark", what, benchmarks.BENCHMARKS)
     tables = benchmarks.BENCHMARKS[what]()

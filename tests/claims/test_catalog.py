@@ -9,6 +9,7 @@ import pytest
 
 from canonlab.claims import CLAIMS, Claim
 from canonlab.claims.architecture import Architecture
+from canonlab.claims.contrast import Contrast
 from canonlab.claims.published import published_difference
 from canonlab.models.presets import ModelConfig
 from canonlab.sweeps.recipe import load_recipe, shipped_recipes
@@ -27,7 +28,7 @@ def test_the_twelve_findings() -> None:
 
 @each_claim
 def test_recipes_are_shipped(claim: Claim) -> None:
-    assert set(claim.recipes) <= set(shipped_recipes())
+    assert {*claim.recipes, *claim.small} <= set(shipped_recipes())
     assert claim.recipes or claim.number == "12"  # real text
 
 
@@ -52,10 +53,10 @@ def described(run: RunConfig) -> tuple[str, str, str, dict[str, Any]]:
     return TASKS[run.task.name].task.name, place, f"{run.training.lr} {run.training.seed}", settings
 
 
-def of(claim: Claim, architecture: Architecture, task: str) -> dict[str, set[str]]:
-    """The rates and seeds of an architecture on a task in the claim's recipes, by place."""
+def of(recipes: tuple[str, ...], architecture: Architecture, task: str) -> dict[str, set[str]]:
+    """The rates and seeds of an architecture on a task in some recipes, by place."""
     found: dict[str, set[str]] = {}
-    for recipe in claim.recipes:
+    for recipe in recipes:
         for name, place, rate, settings in made(recipe):
             if name == task and architecture.matches(settings):
                 found.setdefault(f"{place} {architecture.place(settings)}", set()).add(rate)
@@ -70,13 +71,24 @@ def comparisons() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("claim", "contrast", "task"), list(comparisons()))
-def test_the_recipes_make_the_runs(claim: Claim, contrast: Any, task: str) -> None:
+def test_the_recipes_make_the_runs(claim: Claim, contrast: Contrast, task: str) -> None:
     """Both sides, at one place at least, at the same learning rates and seeds."""
-    first = of(claim, contrast.first, task)
-    second = first if isinstance(contrast.second, float) else of(claim, contrast.second, task)
+    assert places(claim.recipes, contrast, task)
+
+
+@each_claim
+def test_small_recipes_make_some_of_the_runs(claim: Claim) -> None:
+    for recipe in claim.small:
+        assert any(places((recipe,), c, task) for c in claim.contrasts for task in c.tasks), recipe
+
+
+def places(recipes: tuple[str, ...], contrast: Contrast, task: str) -> set[str]:
+    """Where recipes make both sides, which must then be at the same learning rates and seeds."""
+    first = of(recipes, contrast.first, task)
+    second = first if isinstance(contrast.second, float) else of(recipes, contrast.second, task)
     common = first.keys() & second.keys()
-    assert common, f"{len(first)} and {len(second)} places, none in common"
     assert all(first[place] == second[place] for place in common)
+    return common
 
 
 @each_claim

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from canonlab.claims.architecture import Architecture
-from canonlab.claims.contrast import Contrast, Measure, as_good, better, faster, on_average
+from canonlab.claims.contrast import Contrast, Measure, as_good, below, better, faster, on_average
 from canonlab.claims.evidence import OPEN, REFUTED, SUPPORTED, Evidence, average, comparable, gather, widened
 from canonlab.reports.compare import Comparison, Value
 from canonlab.reports.groups import sections
@@ -74,6 +74,12 @@ def test_the_best_of_more_learning_rates_is_no_fair_opponent(run: Make) -> None:
     found = evidence(ON_MANO, runs + more)
     assert found.verdict == OPEN
     assert found.missing == ("as many learning rates of both (2 learning rates against 1 learning rate) on mano",)
+
+
+def test_a_metric_that_no_run_has_is_missing(run: Make) -> None:
+    contrast = below(CANON, 0.99, "mano", "accuracy_l1")
+    found = evidence(contrast, [run("mano", CANON, {"accuracy_l10": 0.5}, seed=seed) for seed in range(3)])
+    assert found.missing == ("accuracy at length 1 of llama-rope + Canon-ABCD on mano",) and found.verdict == OPEN
 
 
 def test_capacity_is_what_100_exposures_leave_per_parameter(run: Make) -> None:
@@ -160,12 +166,12 @@ def test_as_good_is_within_the_margin(run: Make, worse: float, verdict: str) -> 
     assert evidence(contrast, runs).verdict == verdict
 
 
-def test_a_place_with_one_seed_takes_no_seeds_from_the_others() -> None:
+def test_a_place_with_few_seeds_takes_none_from_the_others() -> None:
     def side(*seeds: int) -> dict[int, Value]:
         return {seed: Value(0.1 * seed, 0.02) for seed in seeds}
 
-    first, second = average([(side(0, 1, 2), side(0, 1, 2)), (side(1, 2, 3), side(1, 2)), (side(9), side(9))])
-    assert set(first) == set(second) == {1, 2}
+    first, second = average([(side(0, 1, 2, 3), side(0, 1, 2, 3)), (side(1, 2, 3), side(1, 2, 3)), (side(9), side(9))])
+    assert set(first) == set(second) == {1, 2, 3}
     assert first[2].value == pytest.approx(0.2) and first[2].error == pytest.approx(0.02 / math.sqrt(2))
     assert average([(side(9), side(9)), (side(8), side(8))]) == ({}, {})
 

@@ -402,7 +402,7 @@ def test_what_is_broken_is_named(check: Callable[..., Findings]) -> None:
 def test_what_rests_on_a_broken_promise_is_not_checked(check: Callable[..., Findings]) -> None:
     findings = check(BROKEN["a look ahead"][1], "forward", "causality", "any length", "segments", "point B")
     assert [found.passed for found in findings.checks] == [True, False, None, None, True]
-    assert findings.checks[3] == ("segments", None, "rests on 'any length'", "repair 'any length' first")
+    assert findings.checks[3] == ("segments", None, "rests on 'any length'", "repair 'causality' first")
 
 
 def test_attention_passes() -> None:
@@ -449,14 +449,18 @@ class Mean(Mixer):
 '''
 
 
-def test_a_mixer_without_state_and_canon(tmp_path: Path) -> None:
+def test_a_mixer_without_state_and_canon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("canonlab.models.check.costs.SECONDS", 0.01)
     (tmp_path / "mean.py").write_text(PLAIN)
-    findings = check_mixer(ModelConfig(f"{tmp_path}/mean.py:Mean", SIZE), QUICK)
+    findings = check_mixer(ModelConfig(f"{tmp_path}/mean.py:Mean", SIZE), [*QUICK, COSTS])
     unchecked = {check.name: check.seen for check in findings.checks if check.passed is None}
     assert not findings.failed
     for name in ("state", "chunks", "steps", "reordering", "in a decoder"):
         assert unchecked.pop(name) == "no init_state; trains, cannot decode with a cache"
     assert list(unchecked) == ["point B", "point b"] and "canon(width)" in unchecked["point B"]
+    row = findings.costs[0]
+    assert row["training_tokens_per_second"] > 0 and row["decoding_tokens_per_second"] is None
+    assert "decoding" not in findings.checks[-1].seen
 
 
 def test_complex_parameters_are_differentiated_too(check: Callable[..., Findings]) -> None:

@@ -1,4 +1,7 @@
-"""Measurements of speed on the machine at hand, for `canonlab bench`. Results kept in benchmarks/results/."""
+"""Measurements of speed on the machine at hand, and of statistics, for `canonlab bench`.
+
+Results are kept in benchmarks/results/.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,10 +11,10 @@ Tables = dict[str, list[dict[str, Any]]]
 
 
 def _data() -> Tables:
-    from canonlab.benchmarks.data import bench_data
+    from canonlab.benchmarks.data import bench_biographies, bench_data
 
     tasks = ["copy", "depo1", "depo2", "brevo1", "brevo2", "mano", "lano-cfg3f"]
-    return {"tokens generated per second": bench_data(tasks)}
+    return {"tokens generated per second": bench_data(tasks), "biographies per second": bench_biographies()}
 
 
 def _canon() -> Tables:
@@ -32,4 +35,23 @@ def _train() -> Tables:
     return bench_train()
 
 
-BENCHMARKS: dict[str, Callable[[], Tables]] = {"data": _data, "canon": _canon, "parse": _parse, "train": _train}
+def _mixers() -> Tables:
+    from canonlab.benchmarks.mixers import bench_mixers
+
+    return bench_mixers()
+
+
+def _statistics() -> Tables:
+    from canonlab.benchmarks.statistics import bench_statistics
+
+    return bench_statistics()
+
+
+BENCHMARKS: dict[str, Callable[[], Tables]] = {
+    "data": _data,
+    "canon": _canon,
+    "mixers": _mixers,
+    "parse": _parse,
+    "train": _train,
+    "statistics": _statistics,
+}

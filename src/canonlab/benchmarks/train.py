@@ -27,9 +27,11 @@ Product = tuple[str, tuple[int, ...], tuple[int, ...]]
 class Step:
     """A training step of `batch` x `time` tokens with every position marked, on one backend."""
 
-    def __init__(self, size: str, canon: str, backend: Backend, batch: int, time: int) -> None:
+    def __init__(
+        self, size: str, canon: str, backend: Backend, batch: int, time: int, model: str = "llama-rope"
+    ) -> None:
         self.backend = backend
-        decoder = ModelConfig(size=size, canon=canon).decoder(VOCABULARY)
+        decoder = ModelConfig(model, size, canon).decoder(VOCABULARY)
         self.model: Decoder = backend.place(decoder.build())
         self.optimizer = build_optimizer(self.model, TrainingConfig(lr=1e-4))
         self.ids = torch.randint(VOCABULARY, (batch, time), device=backend.device)

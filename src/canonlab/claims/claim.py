@@ -5,7 +5,7 @@ A claim is a list of contrasts, fixed before any result is seen, all of which mu
     holds         every contrast is supported: its 95% interval lies on the stated side of its bound
     fails         some contrast is refuted: its interval lies on the other side, and does so at the level 0.05 / n for
                   the n contrasts of the claim
-    not decided   anything else: a contrast without runs, with one seed, or with an interval on both sides
+    not decided   anything else: a contrast without runs, with fewer than three seeds, or with an interval on both sides
 
 To hold, all parts must pass, each on its own: chance would have to favour every one of them, so no correction is
 needed (intersection-union test; Berger, Technometrics 24, 1982). To fail, one of n parts is enough, and the more there
@@ -32,7 +32,8 @@ MISSING = 3
 class Claim:
     """A published finding: a statement, the contrasts that decide it and the recipes whose runs they need.
 
-    `published` says what the paper found, for people.
+    `published` says what the paper found, for people. `small` are recipes for a first look: they make both sides of
+    some of the contrasts, in models and tasks much smaller than the paper's.
     """
 
     number: str
@@ -41,6 +42,7 @@ class Claim:
     published: str
     recipes: tuple[str, ...]
     contrasts: tuple[Contrast, ...]
+    small: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Judgement:
         spread = sum(part.verdict == OPEN and not part.missing for part in self.evidence)
         reasons = [f"{supported} of {len(self.evidence)} comparisons support it"]
         if spread:
-            reasons.append(f"{spread} {'has' if spread == 1 else 'have'} an interval on both sides of the bound")
+            reasons.append(f"{spread} {'is' if spread == 1 else 'are'} open for all the seeds so far")
         if self.missing:
             named, more = self.missing[:MISSING], len(self.missing) - MISSING
             reasons.append(f"missing: {', '.join(named)}{f' and {more} more' if more > 0 else ''}")

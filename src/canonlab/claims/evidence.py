@@ -6,7 +6,7 @@ other. Both sides of a place must have been tried at as many learning rates: the
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,6 +21,10 @@ from canonlab.reports.words import metric_label, plural, settings_text
 
 LEVEL = 0.05
 """How often an interval may miss the truth."""
+
+SEEDS = 3
+"""What a decision takes. Where runs either learn a task or don't, two seeds agree by chance too often: without any
+difference, one in eight pairs of them would decide (`canonlab bench statistics`)."""
 
 SUPPORTED, REFUTED, OPEN = "supported", "refuted", "open"
 
@@ -68,9 +72,9 @@ class Evidence:
     @property
     def verdict(self) -> str:
         """Supported when the 95% interval lies within the contrast's bounds; refuted when the interval at the claim's
-        stricter level lies outside of them; else open, as always with one seed."""
+        stricter level lies outside of them; else open, as always with fewer than three seeds."""
         found, contrast = self.comparison, self.contrast
-        if found is None or found.seeds < 2:
+        if found is None or found.seeds < SEEDS:
             return OPEN
         if found.low > contrast.least and found.high < contrast.most:
             return SUPPORTED
@@ -87,11 +91,11 @@ def widened(found: Comparison, level: float) -> tuple[float, float]:
 def average(pairs: Sequence[Pair]) -> Pair:
     """The mean of both sides over pairs, for the seeds that all of them have on both sides.
 
-    Pairs with a single seed are left out where others have several: they would take the seeds from these.
+    Pairs with fewer seeds than a decision takes are left out where others have enough: they would take them from these.
     """
     common = [first.keys() & second.keys() for first, second in pairs]
-    several = [(pair, seeds) for pair, seeds in zip(pairs, common, strict=True) if len(seeds) > 1]
-    chosen = several or list(zip(pairs, common, strict=True))
+    enough = [(pair, seeds) for pair, seeds in zip(pairs, common, strict=True) if len(seeds) >= SEEDS]
+    chosen = enough or list(zip(pairs, common, strict=True))
     seeds = sorted(set.intersection(*(set(seeds) for _, seeds in chosen)))
 
     def mean(side: int) -> Side:
@@ -129,42 +133,49 @@ def gather(contrast: Contrast, found: Sequence[Cell], level: float = LEVEL) -> E
     missing: list[str] = []
     for task in contrast.tasks:
         here = [cell for cell in found if cell.section.task["name"] == task]
-        reasons: list[str] = []
-        of_task = list(_places(contrast, here, reasons))
+        tried = [_place(contrast, first, second) for first, second in _matched(contrast, here)]
+        of_task = [place for place in tried if isinstance(place, Place)]
         places += of_task
-        if not of_task:
-            missing += reasons or _absent(contrast, task, here)
-        elif all(place.comparison.seeds < 2 for place in of_task):
-            missing.append(f"a second seed of {' and '.join(_sides(contrast))} on {task}")
+        if not tried:
+            missing += _absent(contrast, task, here)
+        elif not of_task:
+            missing += [f"{reason} on {task}" for reason in tried if isinstance(reason, str)]
+        elif all(place.comparison.seeds < SEEDS for place in of_task):
+            missing.append(f"{SEEDS} seeds of {_sides(contrast)} on {task}")
     return Evidence(contrast, tuple(places), tuple(dict.fromkeys(missing)), level)
 
 
-def _places(contrast: Contrast, found: Sequence[Cell], reasons: list[str]) -> Iterator[Place]:
-    """The places of a task; to `reasons` goes why one where both sides were run is no place."""
+def _matched(contrast: Contrast, found: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
+    """The cells of both sides that may be compared; of a side that is compared with a number, each with itself."""
     firsts, bound = _by_place(contrast.first, found), contrast.second
     seconds = firsts if isinstance(bound, float) else _by_place(bound, found)
-    for place in [place for place in firsts if place in seconds]:
-        first, second = firsts[place], seconds[place]
-        task = first.section.task["name"]
-        if len(first.rates) != len(second.rates):
-            rates = " against ".join(plural(len(cell.rates), "learning rate") for cell in (first, second))
-            reasons.append(f"as many learning rates of both ({rates}) on {task}")
-            continue
-        if not learnt(first, contrast.measure) and not learnt(second, contrast.against):
-            reasons.append(f"a run that learns {metric_label(contrast.measure.metric)} on {task}")
-            continue
-        one = values(first, contrast.measure)
-        other = dict.fromkeys(one, Value(bound)) if isinstance(bound, float) else values(second, contrast.against)
-        comparison = compare(one, other)
-        if comparison is None:
-            reasons.append(f"a common seed of {' and '.join(_sides(contrast))} on {task}")
-            continue
-        where = f"{task} {settings_text(first.section.parameters)}, {first.size}"
-        yield Place(task, where, comparison, first.at_edge or second.at_edge, (one, other))
+    return [(cell, seconds[place]) for place, cell in firsts.items() if place in seconds]
+
+
+def _place(contrast: Contrast, first: Cell, second: Cell) -> Place | str:
+    """The comparison of two cells, or what is missing for one."""
+    if len(first.rates) != len(second.rates):
+        rates = " against ".join(plural(len(cell.rates), "learning rate") for cell in (first, second))
+        return f"as many learning rates of both ({rates})"
+    if not learnt(first, contrast.measure) and not learnt(second, contrast.against):
+        return f"a run that learns {metric_label(contrast.measure.metric)}"
+    one, bound = values(first, contrast.measure), contrast.second
+    other = dict.fromkeys(one, Value(bound)) if isinstance(bound, float) else values(second, contrast.against)
+    if not one or not other:
+        return f"{str(contrast.measure) or 'the main metric'} of {_sides(contrast)}"
+    comparison = compare(one, other)
+    if comparison is None:
+        return f"a common seed of {_sides(contrast)}"
+    task = first.section.task["name"]
+    where = f"{task} {settings_text(first.section.parameters)}, {first.size}"
+    return Place(task, where, comparison, first.at_edge or second.at_edge, (one, other))
 
 
 def _by_place(architecture: Architecture, found: Sequence[Cell]) -> dict[tuple[int, str, str], Cell]:
-    """The architecture's cells by what they must have in common with others: section, size, length of training."""
+    """The architecture's cells by what they must have in common with others: section, size, length of training.
+
+    Of cells that differ in none of this (a preset that meant another model in an earlier version), the last.
+    """
     return {
         (id(cell.section), architecture.place(cell.rows[0].settings), _trained(cell.rows[0])): cell
         for cell in found
@@ -172,18 +183,17 @@ def _by_place(architecture: Architecture, found: Sequence[Cell]) -> dict[tuple[i
     }
 
 
-def _sides(contrast: Contrast) -> list[str]:
-    sides = [contrast.first, *([contrast.second] if isinstance(contrast.second, Architecture) else [])]
-    return [str(side) for side in dict.fromkeys(sides)]
+def _architectures(contrast: Contrast) -> list[Architecture]:
+    sides = (contrast.first, contrast.second)
+    return list(dict.fromkeys(side for side in sides if isinstance(side, Architecture)))
+
+
+def _sides(contrast: Contrast) -> str:
+    return " and ".join(map(str, _architectures(contrast)))
 
 
 def _absent(contrast: Contrast, task: str, here: Sequence[Cell]) -> list[str]:
-    ran = {
-        str(side)
-        for side in (contrast.first, contrast.second)
-        if isinstance(side, Architecture) and _by_place(side, here)
-    }
-    absent = [side for side in _sides(contrast) if side not in ran]
+    absent = [side for side in _architectures(contrast) if not _by_place(side, here)]
     if absent:
         return [f"a run of {side} on {task}" for side in absent]
-    return [f"runs of {' and '.join(_sides(contrast))} of one size and length of training on {task}"]
+    return [f"runs of {_sides(contrast)} of one size and length of training on {task}"]

@@ -46,7 +46,9 @@ def _block(judgement: Judgement, ran: bool) -> Group:
 def _recipes(claim: Claim) -> str:
     if not claim.recipes:
         return "No recipe makes these runs yet."
-    return f"Recipes: {enumeration(claim.recipes)}; with several seeds (training.seed: [0, 1, 2] in the grid)."
+    small = f"; for a first look: {enumeration(claim.small)}" if claim.small else ""
+    seeds = "to run with several seeds (training.seed: [0, 1, 2] in the grid)"
+    return f"Recipes, {seeds}: {enumeration(claim.recipes)}{small}."
 
 
 def _table(evidence: Sequence[Evidence]) -> Table:
@@ -101,7 +103,7 @@ def _legend(judgements: Sequence[Judgement]) -> Text:
         "averaged over places (difficulty, size, length of training), each side at its best learning rate, with ↔ "
         "where that is at the edge of those tried. A comparison supports its claim when its 95% interval lies "
         "within the bounds; a claim holds when all do, and fails when one is refuted at the level 0.05 / "
-        "comparisons. One seed decides nothing. Published: the mean over the paper's cells, for information."
+        "comparisons. Fewer than three seeds decide nothing. Published: the mean over the paper's cells, no evidence."
     )
 
 
@@ -113,6 +115,7 @@ def _plain_claim(judgement: Judgement) -> dict[str, Any]:
         "statement": claim.statement,
         "published": claim.published,
         "recipes": list(claim.recipes),
+        "small": list(claim.small),
         "verdict": judgement.verdict,
         "sentence": judgement.sentence,
         "missing": list(judgement.missing),

@@ -5,19 +5,23 @@ from pathlib import Path
 
 from canonlab.training.config import RunConfig
 from canonlab.training.loop import Diverged, Listener, train
-from canonlab.training.run import Run, create_run
+from canonlab.training.run import Run, create_run, plan_run
 
 
 def run_all(configs: Sequence[RunConfig], parent: Path, listener: Listener, command: str) -> list[Run]:
     """Every run below `parent`: finished ones are skipped, interrupted ones resumed. A diverged one stops no other.
 
-    All of them are planned, and so checked, before the first one works.
+    All of them are planned, and so checked, before the first one works; a run's folder is made when its turn comes.
     """
-    runs = [create_run(config, parent=parent) for config in configs]
-    for number, run in enumerate(runs, start=1):
+    for config in configs:
+        plan_run(config)
+    runs = []
+    for number, config in enumerate(configs, start=1):
+        run = create_run(config, parent=parent)
+        runs.append(run)
         if run.done:
             continue
-        listener.message(f"run {number} of {len(runs)}")
+        listener.message(f"run {number} of {len(configs)}")
         try:
             train(run, listener, command)
         except Diverged as error:

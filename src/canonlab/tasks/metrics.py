@@ -78,7 +78,7 @@ def mean(sums: np.ndarray, counts: np.ndarray) -> Metric:
 
 
 def count_for_half_width(half_width: float) -> int:
-    """How many independent trials make the 95% interval of any share at most `half_width` to either side, even of 1/2."""
+    """How many independent trials make the 95% interval of any share, even 1/2, at most `half_width` to a side."""
     return math.ceil((Z95 / (2 * half_width)) ** 2)
 
 

@@ -71,15 +71,16 @@ def check_mixer(model: ModelConfig, names: Iterable[str] = (*CHECKS, COSTS)) -> 
     for name in (names := tuple(names)):
         if name not in promises:
             raise unknown("check", name, promises)
-    subject, checks, broken = Subject.of(model), [], set()
+    subject, checks = Subject.of(model), []
+    roots: dict[str, str] = {}  # what failed or wasn't checked for that -> where it begins
     for name in names:
-        promise = promises[name]
-        need = next((need for need in promise.needs if need in broken), None)
+        need = next((need for need in promises[name].needs if need in roots), None)
         if need is None:
-            check = run_check(name, partial(promise.check, subject), "mixer")
+            check = run_check(name, partial(promises[name].check, subject), "mixer")
+            if check.passed is False:
+                roots[name] = name
         else:
-            check = Check(name, None, f"rests on {need!r}", f"repair {need!r} first")
-        if need is not None or check.passed is False:
-            broken.add(name)
+            roots[name] = roots[need]
+            check = Check(name, None, f"rests on {need!r}", f"repair {roots[need]!r} first")
         checks.append(check)
     return Findings(checks, rows)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from canonlab.checks import Broken
-from canonlab.models.check.subject import TIME, VOCABULARY, Subject, outputs, packed_segments, seen
+from canonlab.models.check.subject import TIME, VOCABULARY, Subject, draw_zeros, outputs, packed_segments, seen
 from canonlab.models.decoder import tensors_of
 from canonlab.models.mixers.base import Mixer
 from canonlab.models.mlp import MLPConfig
@@ -144,14 +144,24 @@ def reorder(subject: Subject) -> str:
 
 
 def in_decoder(subject: Subject) -> str:
-    """Two blocks with all Canon points that they can have: prefill and steps give the logits of one call."""
-    subject.state(subject.build(), 1, 1)
+    """Two blocks with all Canon points that they can have: prefill and steps give the logits of one call.
+
+    The mixers' outputs are brought to size 1, or the residual connection could hide them.
+    """
+    mixer = subject.build()
+    subject.state(mixer, 1, 1)
+    size = outputs(mixer, subject.tokens()).square().mean().sqrt()
     draw = torch.Generator().manual_seed(0)
     ids, segments = torch.randint(VOCABULARY, (2, TIME), generator=draw), packed_segments(2)
     gaps, sets = [], [f"A{point}CD" for point in subject.points]
     for points in sets:
         model = subject.in_decoder(points, MLPConfig("gated", 2 * subject.width)).build().eval()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            draw_zeros(model)
         model = model.double() if subject.dtype == torch.float64 else model
+        for block in model.blocks:
+            block.mixer.register_forward_hook(lambda _, inputs, result: (result[0] / size, result[1]))  # type: ignore[union-attr]
         with torch.no_grad():
             whole = model(ids, segments).logits
             state = model.init_state(2, TIME)

@@ -56,10 +56,7 @@ class Subject:
         return {**self.config.arguments, **own}
 
     def build(self, point: str = "", asked: list[int] | None = None, dtype: torch.dtype | None = None) -> Mixer:
-        """The mixer in evaluation mode, with weights from seed 0; the widths asked for at point B go to `asked`.
-
-        Parameters that are 0 at first are drawn N(0, 0.02): an output that is 0 would hide everything.
-        """
+        """The mixer in evaluation mode, with weights from seed 0; the widths asked for at point B go to `asked`."""
 
         def point_b(width: int) -> Canon | NoCanon:
             if asked is not None:
@@ -69,9 +66,7 @@ class Subject:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             mixer = self.config.cls(self.config.cls.Config(width=self.width, **self.arguments(point)), point_b)
-            for parameter in mixer.parameters():
-                if not parameter.any():
-                    nn.init.normal_(parameter, std=0.02)
+            draw_zeros(mixer)
         mixer.eval()
         if (dtype or self.dtype) == torch.float64:
             mixer.double()
@@ -132,6 +127,13 @@ class Subject:
         arguments = self.arguments("b" if "b" in points else "")
         kind = BlockConfig(MixerConfig(mixer or self.config.cls, arguments), mlp)
         return DecoderConfig(VOCABULARY, 2, self.width, (kind,), CanonConfig(points))
+
+
+def draw_zeros(module: nn.Module) -> None:
+    """Draw parameters that are 0 at first N(0, 0.02): an output that is 0 would hide everything."""
+    for parameter in module.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.02)
 
 
 @torch.no_grad()
