@@ -100,36 +100,39 @@ def load_tokenizer(name: str = "own") -> Tokenizer:
     Raises:
         InputError: there is no such file, or it is no byte-level byte-pair encoding with GPT-2's units.
     """
-    path = OWN if name == "own" else _gpt2_file() if name == "gpt2" else Path(name)
-    if not path.is_file():
-        raise InputError(f"tokenizer = {name!r}: must be own, gpt2 or the path of an existing tokenizer.json")
-    return read_tokenizer(path)
+    return read_tokenizer(OWN if name == "own" else _gpt2_file() if name == "gpt2" else Path(name))
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
     """The tokenizer in a tokenizer.json file.
 
     Raises:
-        InputError: it is no byte-level byte-pair encoding with GPT-2's units and a token of `EOS`.
+        InputError: there is no such file, or it is no byte-level byte-pair encoding with GPT-2's units and a token of
+            `EOS`.
     """
     try:
-        file = json.loads(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise InputError(f"tokenizer = {str(path)!r}: must be own, gpt2 or the path of a tokenizer.json") from error
+    try:
+        file = json.loads(text)
         model, before = file["model"], file["pre_tokenizer"]
         merges = [tuple(pair.split(" ") if isinstance(pair, str) else pair) for pair in model["merges"]]
-        eos = next(token["id"] for token in file["added_tokens"] if token["content"] in EOS)
+        eos = next(token for token in file["added_tokens"] if token["content"] in EOS)
+        vocabulary = {**model["vocab"], eos["content"]: eos["id"]}
         fits = (
             model["type"] == "BPE"
             and before["type"] == "ByteLevel"
             and not before["add_prefix_space"]
             and before.get("use_regex", True)
             and file.get("normalizer") is None
-            and set(byte_symbols()) <= model["vocab"].keys()
+            and {*byte_symbols(), *(left + right for left, right in merges)} <= vocabulary.keys()
         )
     except (ValueError, KeyError, TypeError, StopIteration):
         fits = False
     if not fits:
         raise InputError(f"tokenizer = {str(path)!r}: must be byte-level BPE with GPT-2's units and one of {EOS}")
-    return Tokenizer(model["vocab"], merges, eos)
+    return Tokenizer(vocabulary, merges, eos["id"])
 
 
 def _gpt2_file() -> Path:
