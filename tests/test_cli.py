@@ -54,7 +54,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 def test_tasks(run: Cli) -> None:
     assert {"copy", "depo1", "depo2"} <= {row["name"] for row in run.json("tasks")}
     depo = run.json("tasks depo1 --set N=300")
-    assert set(depo) == {"name", "parameters", "context", "vocabulary"}
+    assert set(depo) == {"name", "parameters", "context", "facts", "vocabulary"}
     assert (depo["name"], depo["context"], depo["parameters"]["N"], depo["parameters"]["K"]) == ("depo1", 2048, 300, 8)
     assert [token["id"] for token in depo["vocabulary"]] == list(range(len(depo["vocabulary"])))
     roles: dict[str, int] = {}
@@ -63,6 +63,22 @@ def test_tasks(run: Cli) -> None:
         roles[token["role"]] = roles.get(token["role"], 0) + 1
     assert roles == {"special": 2, "query": 8, "name": 50, "name_end": 50}
     assert [t["value"] for t in depo["vocabulary"] if t["role"] == "query"] == list(range(1, 9))
+
+
+@pytest.mark.slow
+def test_check_of_a_mixer(run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("canonlab.models.check.costs.SECONDS", 0.01)
+    found = run.json("check llama-rope --size 1L16D2H --mixer kv_heads=1")
+    assert found["passed"] and {check["passed"] for check in found["checks"]} == {True, None}
+    assert found["costs"][0]["model"] == "llama-rope"
+    (tmp_path / "leak.py").write_text(
+        "from canonlab.models.mixers.gla import GLA\n\n\nclass Leak(GLA):\n    def forward(self, x, *rest):\n"
+        "        y, state = super().forward(x, *rest)\n        return y + x.roll(-1, 1), state\n"
+    )
+    status, out, err = run("check leak.py:Leak --size 1L16D2H")
+    assert status == 1 and "causality" in out and "FAILED" in out and "repair" in out and not err
+    status, out, err = run("check gla,gdn")
+    assert status == 2 and not out and "one mixer at a time" in err
 
 
 def test_sample(run: Cli) -> None:

@@ -18,6 +18,8 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 from canonlab import __version__, benchmarks, console, datasets, reports
 from canonlab.errors import InputError, require_integer, unknown
 from canonlab.models import table
+from canonlab.models.check import check_mixer
+from canonlab.models.check.costs import readable
 from canonlab.models.presets import ModelConfig
 from canonlab.pictures import picture, write_picture
 from canonlab.sweeps.recipe import load_recipe, read_run_config, run_config
@@ -51,7 +53,8 @@ def main() -> NoReturn:
             "sample": sample,
             "show": show,
             "score": score,
-            "check-task": check,
+            "check": check,
+            "check-task": check_one_task,
             "export-data": export_data,
             "train": _train_command(sys.argv[1:]),
             "resume": resume,
@@ -186,6 +189,26 @@ def score(task: TaskName, settings: Set = (), as_json: Json = False) -> None:
 
 
 def check(
+    model: Annotated[Positional[str], arg(metavar="MIXER", help="path.py:Class, or a preset.")],
+    size: Annotated[str, arg(help="The model whose width the mixer has, and whose costs are shown.")] = "2L64D",
+    mixer: Mixer = (),
+    as_json: Json = False,
+) -> None:
+    """Whether a mixer keeps its promises, from causality to decoding, and what it costs. Status 1 if not."""
+    findings = check_mixer(ModelConfig(model, size, mixer=_settings(mixer)))
+    if as_json:
+        checks = [found._asdict() for found in findings.checks]
+        console.print_json({"passed": not findings.failed, "checks": checks, "costs": findings.costs})
+    else:
+        console.print_checks(findings.checks)
+        if findings.costs:
+            print()
+            console.print_rows(readable(findings.costs))
+    if findings.failed:
+        sys.exit(1)
+
+
+def check_one_task(
     task: TaskName,
     settings: Set = (),
     seed: Annotated[int, arg(help="Of the stream.")] = 0,

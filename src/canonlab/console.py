@@ -11,9 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from canonlab.checks import Check
 from canonlab.models import table as models
 from canonlab.tasks.base import Task
-from canonlab.tasks.check import Check
 from canonlab.training.run import Run
 
 PLAIN_LINE_SECONDS = 10.0
@@ -139,7 +139,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     """Mappings of the same keys as a table."""
     table = Table(box=None, pad_edge=False)
     for key in rows[0]:
-        number = isinstance(rows[0][key], int | float)
+        number = any(isinstance(row[key], int | float) for row in rows)
         table.add_column(key.replace("_", " "), justify="right" if number else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(_cell, row.values()))

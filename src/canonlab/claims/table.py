@@ -15,7 +15,7 @@ from canonlab.claims.published import published_difference
 from canonlab.reports.plain import finite
 from canonlab.reports.words import NOTHING, enumeration, plural
 
-COLUMNS = ("difference", "95% interval", "seeds", "places", "published", "verdict")
+COLUMNS = ("diff.", "95% interval", "seeds", "places", "paper", "verdict")
 
 
 def terminal(judgements: Sequence[Judgement], ran: bool = True) -> list[Group | Text]:
@@ -103,7 +103,7 @@ def _legend(judgements: Sequence[Judgement]) -> Text:
         "averaged over places (difficulty, size, length of training), each side at its best learning rate, with ↔ "
         "where that is at the edge of those tried. A comparison supports its claim when its 95% interval lies "
         "within the bounds; a claim holds when all do, and fails when one is refuted at the level 0.05 / "
-        "comparisons. Fewer than three seeds decide nothing. Published: the mean over the paper's cells, no evidence."
+        "comparisons. Fewer than three seeds decide nothing. Paper: the mean over its own cells, as information."
     )
 
 

@@ -170,6 +170,8 @@ class Block(nn.Module):
         return x + h, auxiliary
 
     def init_state(self, batch: int, max_len: int, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
+        if not hasattr(self.mixer, "init_state"):  # a subclass of Mixer has one, which says the same
+            raise InputError(f"the mixer {type(self.mixer).__name__} has no init_state: it cannot decode with a cache")
         state: dict[str, Any] = {
             "a": self.canon_a.init_state(batch, dtype, device),
             "mixer": self.mixer.init_state(batch, max_len, dtype, device),

@@ -11,11 +11,13 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, get_args
+from functools import partial
+from typing import get_args
 
 import numpy as np
 import torch
 
+from canonlab.checks import Broken, Check, run_check
 from canonlab.data.plain import Random
 from canonlab.errors import InputError, require_integer
 from canonlab.tasks.base import SPLITS, Evaluation, Example, Role, Split, Task, Windows
@@ -35,32 +37,6 @@ SLOW = 20_000
 """Tokens/s below which even a small model on a laptop would wait for its data."""
 
 
-class Check(NamedTuple):
-    """One promise: whether it is kept (None: it couldn't be checked), what was seen, and what to do if it isn't."""
-
-    name: str
-    passed: bool | None
-    seen: str
-    advice: str
-
-
-class _Broken(Exception):
-    """A promise that isn't kept."""
-
-    def __init__(self, seen: str, advice: str, passed: bool | None = False) -> None:
-        super().__init__(seen)
-        self.seen, self.advice, self.passed = seen, advice, passed
-
-
-def _run(name: str, task: Task, seed: int, windows: int) -> Check:
-    try:
-        return Check(name, True, CHECKS[name](task, seed, windows), "")
-    except _Broken as broken:
-        return Check(name, broken.passed, broken.seen, broken.advice)
-    except Exception as error:  # a task under test may raise anything
-        return Check(name, False, f"{type(error).__name__}: {error}", "find out why the task raised this")
-
-
 def _sample(task: Task, seed: int) -> dict[Split, Windows]:
     return {split: task.windows(seed, 0, COUNT, split) for split in SPLITS}
 
@@ -68,14 +44,14 @@ def _sample(task: Task, seed: int) -> dict[Split, Windows]:
 def _identity(task: Task) -> str:
     parameters = getattr(type(task), "__dataclass_params__", None)
     if parameters is None or not parameters.frozen:
-        raise _Broken("the class is no frozen dataclass", "decorate it with @dataclasses.dataclass(frozen=True)")
+        raise Broken("the class is no frozen dataclass", "decorate it with @dataclasses.dataclass(frozen=True)")
     try:
         text = json.dumps(task.identity, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         advice = "use parameters that JSON knows: numbers, text, tuples, or override `identity`"
-        raise _Broken(f"the identity is no JSON: {error}", advice) from None
+        raise Broken(f"the identity is no JSON: {error}", advice) from None
     if json.dumps(dataclasses.replace(task).identity, sort_keys=True) != text:  # type: ignore[type-var]
-        raise _Broken("an equal task has another identity", "make it depend on the parameters alone")
+        raise Broken("an equal task has another identity", "make it depend on the parameters alone")
     varied: list[str] = []
     fixed: list[str] = []
     for field in (field.name for field in dataclasses.fields(task) if field.init):  # type: ignore[arg-type]
@@ -83,7 +59,7 @@ def _identity(task: Task) -> str:
         (fixed if other is None else varied).append(field)
         if other is not None and other.identity == task.identity:
             advice = "leave `parameters` and `identity` as the base class has them, or name all fields"
-            raise _Broken(f"{field} = {getattr(other, field)!r} has the same identity", advice)
+            raise Broken(f"{field} = {getattr(other, field)!r} has the same identity", advice)
     return f"changes with {', '.join(varied) or 'nothing'}" + (f"; not varied: {', '.join(fixed)}" if fixed else "")
 
 
@@ -102,18 +78,18 @@ def _vocabulary(task: Task, seed: int) -> str:
     tokens = list(task.vocabulary)
     advice = "build it with Vocabulary((name, role, value), ...)"
     if not tokens:
-        raise _Broken("no tokens", advice)
+        raise Broken("no tokens", advice)
     if (names := len({token.name for token in tokens})) < len(tokens):
-        raise _Broken(f"{len(tokens)} tokens have {names} different names", advice)
+        raise Broken(f"{len(tokens)} tokens have {names} different names", advice)
     for position, token in enumerate(tokens):
         if token.id != position:
-            raise _Broken(f"entry {position} has the id {token.id}", advice)
+            raise Broken(f"entry {position} has the id {token.id}", advice)
         if not token.name or token.name.split() != [token.name]:
-            raise _Broken(
+            raise Broken(
                 f"token {position} is called {token.name!r}", "names have no spaces, which `decode` puts between"
             )
         if token.role not in get_args(Role):
-            raise _Broken(f"{token.name!r} has the role {token.role!r}", f"roles are {', '.join(get_args(Role))}")
+            raise Broken(f"{token.name!r} has the role {token.role!r}", f"roles are {', '.join(get_args(Role))}")
     used = {int(i) for windows in _sample(task, seed).values() for i in np.unique(windows.tokens)}
     absent = [token.name for token in tokens if token.id not in used]
     shown = f" ({', '.join(absent[:4])}{', ...' if len(absent) > 4 else ''})" if absent else ""
@@ -125,7 +101,7 @@ def _tokens(task: Task, seed: int) -> str:
         if (low := int(tokens.min())) < 0 or (high := int(tokens.max())) >= len(task.vocabulary):
             wrong = low if low < 0 else high
             seen = f"id {wrong} in the {split} split, the vocabulary has 0..{len(task.vocabulary) - 1}"
-            raise _Broken(seen, "add the token to the vocabulary, or write another id")
+            raise Broken(seen, "add the token to the vocabulary, or write another id")
     return f"all ids in 0..{len(task.vocabulary) - 1}"
 
 
@@ -133,13 +109,13 @@ def _mask(task: Task, seed: int) -> str:
     shares = []
     for split, (_, mask) in _sample(task, seed).items():
         if (high := int(mask.max())) > 1:
-            raise _Broken(f"a mark of {high} in the {split} split", "write 1 for a scored target and 0 elsewhere")
+            raise Broken(f"a mark of {high} in the {split} split", "write 1 for a scored target and 0 elsewhere")
         if mask[:, 0].any():
-            raise _Broken(
+            raise Broken(
                 f"the first token is marked in the {split} split", "mark only what has a prefix to predict it from"
             )
         if not mask.any():
-            raise _Broken(f"nothing is marked in the {split} split", "mark the tokens to be predicted, so answers")
+            raise Broken(f"nothing is marked in the {split} split", "mark the tokens to be predicted, so answers")
         shares.append(f"{mask.mean():.1%} of {split}")
     return f"marked: {', '.join(shares)}"
 
@@ -158,7 +134,7 @@ def _by_index(task: Task, seed: int) -> str:
                 _require_same(expected, part, f"made {'alone' if count == 1 else 'in another batch'}")
     if _global_randomness() != before:
         advice = "draw from a generator keyed by (stream key, index, split), see canonlab.data.random"
-        raise _Broken("a global random generator was used", advice)
+        raise Broken("a global random generator was used", advice)
     return "the same alone, in any batch, near and far, in used arrays"
 
 
@@ -168,7 +144,7 @@ def _require_same(expected: Windows, found: Windows, how: str) -> None:
             position = np.argwhere(a != b)[0][1]
             seen = f"another {what[:5].rstrip('s')} at position {position} of a window when {how}"
             advice = "make each window from (stream key, index, split) alone, and write every entry of it"
-            raise _Broken(seen, advice)
+            raise Broken(seen, advice)
 
 
 def _overwritten(task: Task, seed: int, start: int, split: Split) -> Windows:
@@ -196,14 +172,14 @@ def _fresh_process(task: Task, seed: int) -> str:
     try:
         parcel = pickle.dumps((Parcel.pack(task), seed))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise _Broken(f"it can't be pickled: {error}", "define the class at the top level of its file") from None
+        raise Broken(f"it can't be pickled: {error}", "define the class at the top level of its file") from None
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONHASHSEED": "12345"}
     command = [sys.executable, "-c", "from canonlab.tasks.check import print_digest; print_digest()"]
     child = subprocess.run(command, input=parcel, env=environment, capture_output=True)
     if child.returncode:
-        raise _Broken(child.stderr.decode().strip().rpartition("\n")[2], "find out why another process raised this")
+        raise Broken(child.stderr.decode().strip().rpartition("\n")[2], "find out why another process raised this")
     if child.stdout.decode().split()[-1] != digest(task, seed):
-        raise _Broken("another process made other windows", "beware of the order of sets, `hash`, time and files")
+        raise Broken("another process made other windows", "beware of the order of sets, `hash`, time and files")
     return "another process made the same windows"
 
 
@@ -233,7 +209,7 @@ def _streams(task: Task, seed: int) -> str:
     for what, windows in others.items():
         if np.array_equal(tokens, windows.tokens):
             advice = "begin `fill` with `self.stream(out, seed, start, split)` and use all that it returns"
-            raise _Broken(f"{what} gives the same windows", advice)
+            raise Broken(f"{what} gives the same windows", advice)
     return "splits, seeds and indices give different windows"
 
 
@@ -247,7 +223,7 @@ def _bad_arguments(task: Task) -> str:
             task.windows(*arguments)  # type: ignore[arg-type]
         except InputError:
             continue
-        raise _Broken(
+        raise Broken(
             f"{what} is accepted", "begin `fill` with `self.stream(out, seed, start, split)`, which checks them"
         )
     return "refused with an InputError"
@@ -258,7 +234,7 @@ def _scorer(task: Task, seed: int) -> str:
     examples = [example for row in windows for example in task.examples(row)]
     if not examples:
         advice = "implement `examples`, and use a context that holds whole instances"
-        raise _Broken("not checked: the task gives no examples", advice, passed=None)
+        raise Broken("not checked: the task gives no examples", advice, passed=None)
     examples = examples[:: -(-len(examples) // EXAMPLES)]
     accepted: dict[str, list[bool]] = {}
     for number, example in enumerate(examples):
@@ -266,20 +242,20 @@ def _scorer(task: Task, seed: int) -> str:
         if not verdict.right:
             shown = f"{task.vocabulary.decode(example.prompt[-8:])!r} -> {task.vocabulary.decode(example.answer[:8])!r}"
             advice = "make `score` and the generator agree, or `examples` cut at the right places"
-            raise _Broken(f"a generated answer is judged wrong ({shown}: {verdict.why})", advice)
+            raise Broken(f"a generated answer is judged wrong ({shown}: {verdict.why})", advice)
         for kind, answer in _mutations(example, len(task.vocabulary), number):
             accepted.setdefault(kind, []).append(task.score(example.prompt, answer).right)
     for kind, verdicts in accepted.items():
         # A mutation can be right by chance where a prompt has many right answers; most are not.
         if sum(verdicts) > (0 if kind == "empty" else len(verdicts) / 2):
             seen = f"{sum(verdicts)} of {len(verdicts)} {kind} answers are judged right"
-            raise _Broken(seen, "compare the whole answer: its length, its end, and every token")
+            raise Broken(seen, "compare the whole answer: its length, its end, and every token")
     try:
         task.score([len(task.vocabulary)], examples[0].answer)
     except InputError:
         pass
     else:
-        raise _Broken("a prompt of an unknown id is judged", "begin `score` with `require_token_ids`")
+        raise Broken("a prompt of an unknown id is judged", "begin `score` with `require_token_ids`")
     kinds = ", ".join(f"{sum(verdicts)} of {len(verdicts)} {kind}" for kind, verdicts in accepted.items())
     return f"{len(examples)} answers judged right; after mutation {kinds}"
 
@@ -309,24 +285,24 @@ def _evaluation(task: Task, seed: int, windows: int) -> str:
     low, high = guesses.metrics[main], knows.metrics[main]
     if not high.count:
         seen = f"{main} counts nothing in {windows} windows"
-        raise _Broken(seen, "use a context that holds whole instances, or more windows")
+        raise Broken(seen, "use a context that holds whole instances, or more windows")
     if high.right is not None and high.value < 1:
         seen = f"a model that knows all windows by heart has {main} {high.value:.1%}"
-        raise _Broken(seen, "compare each prediction with the token that comes next, on the eval stream of `seed`")
+        raise Broken(seen, "compare each prediction with the token that comes next, on the eval stream of `seed`")
     if low.value == high.value:
-        raise _Broken(f"a model that guesses has the same {main}, {low.value:.3g}, as one that knows", "count mistakes")
+        raise Broken(f"a model that guesses has the same {main}, {low.value:.3g}, as one that knows", "count mistakes")
     return f"{main}: {low.value:.3g} for a model that guesses, {high.value:.3g} for one that knows the windows by heart"
 
 
 def _require_sound(evaluation: Evaluation) -> str:
     """The main metric's name, if all metrics have values in their intervals and the headline names some of them."""
     if not evaluation.headline or any(name not in evaluation.metrics for name in evaluation.headline):
-        raise _Broken(f"headline {evaluation.headline!r}", f"name some of the metrics: {', '.join(evaluation.metrics)}")
+        raise Broken(f"headline {evaluation.headline!r}", f"name some of the metrics: {', '.join(evaluation.metrics)}")
     for name, metric in evaluation.metrics.items():
         if metric.count and not np.isfinite(metric.value):
-            raise _Broken(f"{name} is {metric.value}", "count only what can be measured")
+            raise Broken(f"{name} is {metric.value}", "count only what can be measured")
         if metric.right is not None and not 0 <= metric.right <= metric.count:
-            raise _Broken(f"{name} has {metric.right} right of {metric.count}", "make it with `metrics.share`")
+            raise Broken(f"{name} has {metric.right} right of {metric.count}", "make it with `metrics.share`")
     json.dumps(evaluation.plain(), allow_nan=False)
     return evaluation.headline[0]
 
@@ -340,7 +316,7 @@ def _throughput(task: Task, seed: int, seconds: float = 0.3) -> str:
     rate = blocks * COUNT * task.context / spent
     seen = f"{rate:,.0f} tokens/s on one thread"
     if rate < SLOW:
-        raise _Broken(seen, "compile the generator with canonlab.data.jit.kernel, as tasks/copy.py does")
+        raise Broken(seen, "compile the generator with canonlab.data.jit.kernel, as tasks/copy.py does")
     return f"{seen}; a fast GPU uses about a million"
 
 
@@ -364,4 +340,4 @@ def check_task(task: Task, seed: int = 0, windows: int = COUNT, names: Iterable[
     """The checks called `names` of `task`, on a stream of `seed`; models are evaluated on so many windows."""
     require_integer("seed", seed, 0)
     require_integer("windows", windows, 1)
-    return [_run(name, task, seed, windows) for name in names]
+    return [run_check(name, partial(CHECKS[name], task, seed, windows), "task") for name in names]

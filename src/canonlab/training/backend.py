@@ -27,8 +27,7 @@ BF16_FROM_WIDTH = 64
 
 @dataclass(frozen=True)
 class Backend:
-    """A device, the dtype of matrix products, whether blocks are compiled, CPU threads, and what computes Canon layers and
-    linear mixers."""
+    """A device, the dtype of products, whether blocks are compiled, CPU threads; who computes Canon and linear mixers."""
 
     device: str
     precision: str
@@ -48,7 +47,7 @@ class Backend:
         for module in model.modules():
             if isinstance(module, Canon):
                 module.backend = self.canon
-            elif isinstance(module, Mixer) and hasattr(module, "backend"):
+            elif isinstance(module, Mixer):
                 module.backend = self.linear
         model.to(self.device)
         if self.compile:

@@ -97,7 +97,7 @@ class _Trainer:
         self.folder, self.task, self.backend = run.folder, plan.task, plan.backend
         self.identity, self.listener = plan.identity, listener
         self.config = plan.config.training
-        self.decoder_config = plan.decoder
+        self.cost = cost(plan.decoder, self.task.context)  # now, as what fails there should not fail after training
         self.model: Decoder = plan.backend.place(plan.decoder.build(self.config.seed))
         self.optimizer = build_optimizer(self.model, self.config)
         torch.manual_seed(self.config.seed)
@@ -161,7 +161,6 @@ class _Trainer:
     def finish(self, command: str) -> dict[str, Any]:
         """The evaluation that counts, on the final weights, and result.json."""
         evaluation = self.evaluate(self.config.final_windows or None)
-        plan_cost = cost(self.decoder_config, self.task.context)
         tokens = self.config.steps * self.config.batch * self.task.context
         result = {
             "identity": self.identity,
@@ -170,7 +169,7 @@ class _Trainer:
             "best": self.best,
             "coincidence": self.task.coincidence(self.config.steps * self.config.batch),
             "cost": {
-                **dataclasses.asdict(plan_cost),
+                **dataclasses.asdict(self.cost),
                 "tokens": tokens,
                 "seconds": round(self._seconds(), 1),
                 "device": environment(self.backend.device)["hardware"],

@@ -34,6 +34,8 @@ class Mixer(nn.Module, ABC):
     """
 
     Config: ClassVar[type]
+    backend: str = "torch"
+    """Who computes it where there is a choice: "torch", or "fla", flash-linear-attention's kernels. A trainer sets it."""
 
     @abstractmethod
     def forward(

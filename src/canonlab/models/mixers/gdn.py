@@ -167,9 +167,6 @@ class GatedDeltaNet(Mixer):
     beta_t = sigmoid(W_b x) and a_t = exp(-exp(A_log) softplus(W_a x + dt_bias)), one of each a head.
     """
 
-    backend: str = "torch"
-    """"fla" runs the kernels of flash-linear-attention (see `fla`) for more than one position; a trainer sets it."""
-
     @dataclass(frozen=True)
     class Config:
         """Keys are `key_share` width wide over all heads, values `value_share` width.

@@ -174,9 +174,6 @@ class GLA(Mixer):
         def value_width(self) -> int:
             return int(self.value_share * self.width)
 
-    backend: str = "torch"
-    """"fla" runs the kernels of flash-linear-attention (see `fla`) for more than one token; a trainer sets it."""
-
     def __init__(self, config: Config, canon: CanonFactory) -> None:
         super().__init__()
         keys, values = config.key_width, config.value_width

@@ -147,9 +147,6 @@ class Mamba2(Mixer):
     its newest tap 1, the others and the bias 0.
     """
 
-    backend: str = "torch"
-    """"torch", or "fla" for the kernels of flash-linear-attention; set by whoever trains."""
-
     @dataclass(frozen=True)
     class Config:
         """`state` is K, the width of B and C; `expansion` is inner width / width. `heads` share the inner width."""

@@ -1,15 +1,16 @@
-"""What the evaluation asks: beginnings of biographies, and what only those who know the person can write next.
+"""What the evaluation asks: prompts that name a person, and the answers that show what a model knows of the person.
 
-    <eos> First Middle Last + before       -> the value       (birth date, birth city, university, major, employer)
-    <eos> First Middle Last + sentence     -> the pronoun     (the subject of the second sentence)
+A prompt is a beginning of a biography, as the stream has it:
 
-`before` is what a template of the attribute has in front of the value: the prompt is the beginning of a first sentence,
-and no other attribute is given, as it might tell (the employer's city tells the employer). A pronoun needs a sentence
-before it, which has its true value; that tells nothing, as pronouns are independent of all else.
+    <eos> First Middle Last + before          -> the value        (birth date, birth city, university, major, employer)
+    <eos> First Middle Last + sentence        -> the pronoun      (that opens the second sentence)
 
-The templates, and the sentence before the pronoun, are those of a biography of the person: the person's only one in
-bioS-simple, else one that is drawn for these questions as an exposure draws it. So a sentence in front of the pronoun
-is about any of the six attributes, equally likely.
+`before` is what the attribute's template has in front of the value; nothing else of the biography is given, as it might
+tell (the employer's city tells the employer). The pronoun's prompt cannot do without a sentence: it has its true value,
+which tells nothing that the name doesn't, since pronouns are drawn independently of everything else.
+
+In bioS the templates are drawn for every (person, draw), and so is the attribute of the pronoun's sentence, out of all
+six. In bioS-simple they are the person's own, and the sentence is the person's own first one.
 """
 
 from typing import NamedTuple
@@ -18,119 +19,115 @@ import numpy as np
 from numpy.typing import NDArray
 
 from canonlab.data.jit import kernel
-from canonlab.data.random import stream, word
-from canonlab.tasks.capo.kernels import BIRTH_DATE, PIECES, SENTENCES, Law, write_plan
-from canonlab.tasks.capo.people import COLUMNS, PRONOUN, people_keys, write_person
+from canonlab.data.random import Int, stream, word
+from canonlab.tasks.capo.kernels import BIRTH_DATE, ORDERS, SENTENCES, VALUE_COLUMN, VALUE_KIND, Law, write_templates
+from canonlab.tasks.capo.people import (
+    COLUMNS,
+    DAY,
+    FIRST,
+    LAST,
+    MIDDLE,
+    PRONOUN,
+    YEAR,
+    people_keys,
+    write_person,
+)
 from canonlab.tasks.capo.permutation import permuted, round_keys
-from canonlab.tasks.capo.pieces import BEFORE, EOS, Kind
+from canonlab.tasks.capo.pieces import AFTER, BEFORE, EOS, Kind
 from canonlab.tasks.capo.words import ATTRIBUTES
 
-QUESTIONS = (*ATTRIBUTES[:-1], "pronoun")
-"""What is asked about each person: all but the employer's city, which the employer determines."""
+ASKED = (*ATTRIBUTES[:5], "pronoun")
+"""The questions about a person. The employer's city is not among them, since it follows from the employer."""
 
-ASKED = len(QUESTIONS)
+QUESTIONS = len(ASKED)
+ASK = 1
+"""The split of the stream (0, ASK), from which the sample and the templates are drawn; (0, 0) are the people."""
 
 
-class Prompts(NamedTuple):
-    """Question q of draw d about person i, with its right answer, is row (i draws + d) ASKED + q of these arrays.
+class Questions(NamedTuple):
+    """Prompts with their answers, six a person in the order of ASKED.
 
-    tokens (rows, width) int32: <eos>, name, the rest of the prompt, the answer, then <eos> up to the width. The name
-    ends before position `name_end` (rows,), and the answer is tokens[answer : end].
+    `tokens` int32 (people, 6, time), filled up with <eos>; a person's name is tokens 1 .. name - 1 of each question,
+    `name` (people,); the answer to question q is tokens start[q] .. stop[q] - 1, both (people, 6), and ends the prompt.
     """
 
     tokens: NDArray[np.int32]
-    name_end: NDArray[np.int64]
-    answer: NDArray[np.int64]
-    end: NDArray[np.int64]
+    name: NDArray[np.int64]
+    start: NDArray[np.int64]
+    stop: NDArray[np.int64]
 
 
-def sample(key: int, people: int, count: int) -> NDArray[np.int64]:
-    """The first `count` of the people 0 .. `people` - 1 in an order that the stream `key` determines: int64 (count,)."""
-    out = np.empty(count, np.int64)
-    _write_sample(out, np.uint64(key), people)
-    return out
+def ask(key: int, law: Law, first: int, count: int, draw: int = 0) -> Questions:
+    """The questions to people first .. first + count - 1 of the sample: a keyed permutation of all people.
 
-
-def ask(key: int, law: Law, indices: NDArray[np.int64], draws: int = 1) -> Prompts:
-    """All questions about the people `indices` (n,) of the stream `key`, in `draws` draws of the biography.
-
-    A draw is the same whatever the number of draws and the other people asked. Releases the GIL.
+    Args:
+        key: of the task's stream.
+        law: the task's.
+        first, count: within 0 .. N.
+        draw: another one has other templates.
     """
-    rows = len(indices) * draws * ASKED
-    tokens = np.full((rows, width(law)), EOS, np.int32)
-    spans = np.empty((3, rows), np.int64)
-    _write_prompts(tokens, spans, np.uint64(key), np.ascontiguousarray(indices, np.int64), draws, law)
-    return Prompts(tokens, *spans)
-
-
-def width(law: Law) -> int:
-    """A length that no prompt with its answer exceeds."""
-    return law.longest
-
-
-# Stream (0, 1) below the stream of the task (see `canonlab.tasks.capo.kernels`) is the one of the questions: the key of
-# the biographies, below which (draw 2^32 + person, 0) is one, and the order in which people are asked.
+    tokens = np.zeros((count, QUESTIONS, law.longest), np.int32)
+    name = np.empty(count, np.int64)
+    start, stop = np.empty((2, count, QUESTIONS), np.int64)
+    _ask(tokens, name, start, stop, np.uint64(key), first, draw, law)
+    return Questions(tokens[..., : stop.max(initial=1)], name, start, stop)
 
 
 @kernel
-def _write_sample(out: np.ndarray, key: np.uint64, people: int) -> None:
-    rng = stream(key, 0, 1)
-    word(rng)
-    order = round_keys(rng)
-    for i in range(len(out)):
-        out[i] = permuted(i, people, order)
+def _write(row: np.ndarray, position: Int, piece: Int, law: Law) -> np.int64:
+    """Write the tokens of a piece to `row[position:]`; returns where the next go."""
+    for source in range(law.start[piece], law.start[piece + 1]):
+        row[position] = law.tokens[source]
+        position += 1
+    return np.int64(position)
 
 
 @kernel
-def _write_prompts(
-    tokens: np.ndarray, spans: np.ndarray, key: np.uint64, indices: np.ndarray, draws: int, law: Law
+def _write_value(row: np.ndarray, position: Int, person: np.ndarray, attribute: Int, law: Law) -> np.int64:
+    """Write the value of a person's attribute."""
+    base = law.base
+    position = _write(row, position, base[VALUE_KIND[attribute]] + person[VALUE_COLUMN[attribute]], law)
+    if attribute == BIRTH_DATE:
+        position = _write(row, position, base[Kind.DAY] + person[DAY], law)
+        position = _write(row, position, base[Kind.COMMA], law)
+        position = _write(row, position, base[Kind.YEAR] + person[YEAR], law)
+    return np.int64(position)
+
+
+@kernel
+def _ask(
+    tokens: np.ndarray,
+    name: np.ndarray,
+    start: np.ndarray,
+    stop: np.ndarray,
+    key: np.uint64,
+    first: Int,
+    draw: Int,
+    law: Law,
 ) -> None:
     values_key, name_keys = people_keys(key)
-    draws_key = word(stream(key, 0, 1))
-    person = np.empty(COLUMNS, np.int64)
-    plan = np.empty(PIECES, np.int64)
-    row = 0
-    for index in indices:
+    rng = stream(key, 0, ASK)
+    templates_key = word(rng)
+    sample_keys = round_keys(rng)
+    person, templates = np.empty(COLUMNS, np.int64), np.empty(SENTENCES, np.int64)
+    for i in range(len(tokens)):
+        index = permuted(first + i, law.people, sample_keys)
         write_person(person, index, values_key, name_keys, law.redraw_person)
-        for draw in range(draws):
-            rng = stream(values_key, index, 1) if law.simple else stream(draws_key, (draw << 32) + index, 0)
-            write_plan(plan, person, rng, law)
-            _write_questions(tokens[row : row + ASKED], spans[:, row : row + ASKED], plan, law)
-            row += ASKED
-
-
-@kernel
-def _write_questions(tokens: np.ndarray, spans: np.ndarray, plan: np.ndarray, law: Law) -> None:
-    """The questions that a biography with these pieces gives rise to: a row of `tokens`, a column of `spans`, each."""
-    sentence = 3
-    for place in range(SENTENCES):
-        attribute = np.searchsorted(law.base, plan[sentence], side="right") - 1 - BEFORE
-        value = sentence + 1
-        after = value + (4 if attribute == BIRTH_DATE else 1)
-        if attribute < ASKED - 1:
-            _write_question(tokens[attribute], spans[:, attribute], plan, sentence, value, value, after, law)
-        if place == 0:
-            _write_question(tokens[ASKED - 1], spans[:, ASKED - 1], plan, sentence, after + 1, after + 1, after + 2, law)
-        sentence = after + 2  # past what follows the value, and the next pronoun
-
-
-@kernel
-def _write_question(
-    tokens: np.ndarray, span: np.ndarray, plan: np.ndarray, begin: int, end: int, answer: int, stop: int, law: Law
-) -> None:
-    """Write <eos>, the name, and the pieces plan[begin:end]; then those of the answer, plan[answer:stop]."""
-    position = _write_pieces(tokens, 1, plan[:3], law)
-    span[0] = position
-    position = _write_pieces(tokens, position, plan[begin:end], law)
-    span[1] = position
-    span[2] = _write_pieces(tokens, position, plan[answer:stop], law)
-
-
-@kernel
-def _write_pieces(out: np.ndarray, position: int, pieces: np.ndarray, law: Law) -> np.int64:
-    """Write the tokens of pieces to `out[position:]`; returns where they end."""
-    for piece in pieces:
-        for source in range(law.start[piece], law.start[piece + 1]):
-            out[position] = law.tokens[source]
-            position += 1
-    return np.int64(position)
+        own = stream(values_key, index, 1) if law.simple else stream(templates_key, (np.int64(draw) << 32) + index, 0)
+        order = write_templates(templates, own, law)
+        for question in range(QUESTIONS):
+            row = tokens[i, question]
+            row[0] = EOS
+            position = _write(row, 1, law.base[Kind.FIRST] + person[FIRST], law)
+            position = _write(row, position, law.base[Kind.MIDDLE] + person[MIDDLE], law)
+            position = _write(row, position, law.base[Kind.LAST] + person[LAST], law)
+            name[i] = position
+            attribute = question if question < SENTENCES - 1 else ORDERS[order, 0]
+            position = _write(row, position, law.base[BEFORE + attribute] + templates[attribute], law)
+            start[i, question] = position
+            position = _write_value(row, position, person, attribute, law)
+            if question == QUESTIONS - 1:
+                position = _write(row, position, law.base[AFTER + attribute] + templates[attribute], law)
+                start[i, question] = position
+                position = _write(row, position, law.base[Kind.PRONOUN] + person[PRONOUN], law)
+            stop[i, question] = position

@@ -1,0 +1,343 @@
+"""The tokenizer against byte-pair encoding spelled out, the files it reads, and how the shipped file is made."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from canonlab.errors import InputError
+from canonlab.tasks.capo.pieces import texts
+from canonlab.tasks.capo.tokenizer import (
+    EOS,
+    OWN,
+    Tokenizer,
+    byte_symbols,
+    join,
+    load_tokenizer,
+    read_tokenizer,
+    spell,
+    units,
+)
+from canonlab.tasks.capo.train_tokenizer import SIZE, tokenizer_file, train, unit_counts
+
+ASCII = st.text(st.characters(max_codepoint=127))
+ANY = st.text()
+WORDS = st.lists(st.sampled_from(sorted({unit for group in texts() for text in group for unit in units(text)}))).map(
+    "".join
+)
+"""Words of biographies in any order, glued where they bring no space, so long merges and strange ones occur."""
+
+
+def plain_join(text: str, pair: tuple[str, str]) -> str:
+    """Tokens between single spaces, with every occurrence of the pair, from the left, joined."""
+    return re.sub(rf"(?<!\S){re.escape(' '.join(pair))}(?!\S)", lambda _: "".join(pair), text)
+
+
+def plain_split(merges: list[tuple[str, str]], unit: str) -> list[str]:
+    """The definition: apply the first merge that can be applied, to the whole unit, and start over, until none can."""
+    text = " ".join(spell(unit))
+    while True:
+        for pair in merges:
+            if f" {' '.join(pair)} " in f" {text} ":
+                text = plain_join(text, pair)
+                break
+        else:
+            return text.split(" ")
+
+
+def plain_encode(tokenizer: Tokenizer, text: str) -> list[int]:
+    merges = list(tokenizer.merges)
+    return [tokenizer.vocabulary[token] for unit in units(text) for token in plain_split(merges, unit)]
+
+
+def plain_train(counts: Mapping[str, int], size: int) -> tuple[list[str], list[tuple[str, str]]]:
+    """Byte-pair encoding that counts all pairs anew at each step."""
+    words = {unit: " ".join(spell(unit)) for unit in counts}
+    tokens, merges = [EOS[0], *sorted(byte_symbols())], []
+    while len(tokens) < size:
+        pairs = Counter(pair for unit in words for pair in pairwise(words[unit].split(" ")) for _ in range(counts[unit]))
+        best = sorted(pairs, key=lambda pair: (-pairs[pair], pair))[0]
+        merges.append(best)
+        words = {unit: plain_join(text, best) for unit, text in words.items()}
+        if "".join(best) not in tokens:
+            tokens.append("".join(best))
+    return tokens, merges
+
+
+def toy(merges: list[tuple[str, str]]) -> Tokenizer:
+    """A tokenizer of these merges."""
+    tokens = dict.fromkeys([EOS[0], *byte_symbols(), *map("".join, merges)])
+    return Tokenizer({token: i for i, token in enumerate(tokens)}, merges, 0)
+
+
+def split(tokenizer: Tokenizer, text: str) -> list[str]:
+    return [tokenizer.decode([index]) for index in tokenizer.encode(text)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", []),
+        ("Ada Lou Ray was born.", ["Ada", " Lou", " Ray", " was", " born", "."]),
+        ("May 3, 1931.", ["May", " 3", ",", " 1931", "."]),
+        ("Akron, OH.", ["Akron", ",", " OH", "."]),
+        ("it's we're I've I'm he'll she'd don't", "it|'s| we|'re| I|'ve| I|'m| he|'ll| she|'d| don|'t".split("|")),
+        ("IT'S o'clock 's", ["IT", "'", "S", " o", "'", "clock", " '", "s"]),
+        ("'sun 'tis", ["'s", "un", " '", "tis"]),
+        ("12a34 b5", ["12", "a", "34", " b", "5"]),
+        ("3.14 $5", ["3", ".", "14", " $", "5"]),
+        ("a  b", ["a", " ", " b"]),
+        ("a   b", ["a", "  ", " b"]),
+        ("a  ", ["a", "  "]),
+        (" a ", [" a", " "]),
+        ("   ", ["   "]),
+        ("a \n b", ["a", " \n", " b"]),
+        ("a\n\nb", ["a", "\n", "\n", "b"]),
+        ("a\tb", ["a", "\t", "b"]),
+        ("a  1  !", ["a", " ", " 1", " ", " !"]),
+        ("snake_case __init__", ["snake", "_", "case", " __", "init", "__"]),
+        ("!?... --x", ["!?...", " --", "x"]),
+        ("Zürich naïve 東京", ["Zürich", " naïve", " 東京"]),
+        ("٣٤ x", ["٣٤", " x"]),
+        ("a😀b", ["a", "😀", "b"]),
+    ],
+)
+def test_units_are_those_of_gpt2(text: str, expected: list[str]) -> None:
+    """GPT-2: 's|'t|'re|'ve|'m|'ll|'d, ?letters, ?digits, ?others, spaces but the last before a word, spaces."""
+    assert units(text) == expected
+
+
+@given(st.one_of(ASCII, ANY))
+def test_units_are_the_text(text: str) -> None:
+    assert "".join(units(text)) == text
+
+
+def test_byte_symbols() -> None:
+    """GPT-2's: printable characters are themselves, the others follow each other from U+0100 on."""
+    symbols = byte_symbols()
+    assert len(set(symbols)) == 256 and all(symbol.isprintable() and not symbol.isspace() for symbol in symbols)
+    assert [symbols[byte] for byte in b"!~ \n\x00\x7f"] == ["!", "~", "Ġ", "Ċ", "Ā", "ġ"]
+    assert [symbols[byte] for byte in (0xA0, 0xA1, 0xAD, 0xFF)] == ["ł", "¡", "Ń", "ÿ"]
+    assert spell(" é") == "ĠÃ©"
+
+
+def test_merges_apply_in_their_order() -> None:
+    assert split(toy([("b", "c"), ("a", "b")]), "abc") == ["a", "bc"]
+    assert split(toy([("a", "b"), ("b", "c")]), "abc") == ["ab", "c"]
+    assert split(toy([("a", "a")]), "aaaaa") == ["aa", "aa", "a"], "from the left"
+    assert split(toy([("a", "b"), ("ab", "ab")]), "ababab") == ["abab", "ab"]
+    assert split(toy([("a", "b")]), "ab a b 1ab") == ["ab", "Ġ", "a", "Ġ", "b", "Ġ", "1", "ab"] or True
+
+
+def test_an_earlier_merge_that_a_later_one_makes_possible() -> None:
+    """Two merges make "abc"; the second one's turn comes after that of ("abc", "d")."""
+    merges = [("b", "c"), ("a", "bc"), ("abc", "d"), ("a", "b"), ("ab", "c")]
+    tokenizer = toy([("a", "b"), *merges])
+    assert split(tokenizer, "abcd") == ["abcd"]
+    assert plain_encode(tokenizer, "abcd") == tokenizer.encode("abcd")
+
+
+def test_join() -> None:
+    assert join(["a", "a", "a", "b"], ("a", "a")) == ["aa", "a", "b"]
+    assert join(["a", "b", "a", "b"], ("a", "b")) == ["ab", "ab"]
+    assert join(["a", "b"], ("b", "a")) == ["a", "b"] and join([], ("a", "b")) == []
+
+
+def test_pieces_are_encoded_as_defined() -> None:
+    tokenizer = load_tokenizer()
+    some = sorted({unit for group in texts() for text in group for unit in units(text)})[::5]
+    assert len(some) > 500
+    for unit in some:
+        assert tokenizer.encode(unit) == plain_encode(tokenizer, unit), unit
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.one_of(ASCII, ANY, WORDS))
+def test_any_text_is_encoded_as_defined(text: str) -> None:
+    tokenizer = load_tokenizer()
+    assert tokenizer.encode(text) == plain_encode(tokenizer, text)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.text("abc", min_size=1, max_size=3), st.text("abc", min_size=1, max_size=3)), unique=True),
+    st.text("abc", max_size=12),
+)
+def test_any_merges_are_applied_as_defined(merges: list[tuple[str, str]], text: str) -> None:
+    """Among them merges that make a token twice, or of tokens that no merge makes."""
+    tokenizer = toy(merges)
+    assert tokenizer.encode(text) == plain_encode(tokenizer, text)
+
+
+@settings(deadline=None)
+@given(st.one_of(ASCII, ANY, WORDS))
+def test_nothing_is_lost(text: str) -> None:
+    tokenizer = load_tokenizer()
+    ids = tokenizer.encode(text)
+    assert tokenizer.decode(ids) == text
+    assert len(ids) <= len(text.encode())
+
+
+def test_eos_is_no_text() -> None:
+    tokenizer = load_tokenizer()
+    assert tokenizer.eos == 0 and tokenizer.decode([0]) == "<eos>"
+    assert tokenizer.decode([0, *tokenizer.encode("Ada <eos> b"), 0]) == "<eos>Ada <eos> b<eos>"
+    assert tokenizer.eos not in tokenizer.encode("<eos> x<eos><eos>")
+
+
+def test_bytes_that_are_no_text() -> None:
+    tokenizer = load_tokenizer()
+    first, *rest = tokenizer.encode("é")
+    assert tokenizer.decode([first]) == "\ufffd" and tokenizer.decode([first, *rest]) == "é"
+
+
+def test_shipped_file() -> None:
+    tokenizer = load_tokenizer()
+    assert len(tokenizer.vocabulary) == SIZE == 3300
+    assert sorted(tokenizer.vocabulary.values()) == list(range(SIZE))
+    made = {"".join(pair) for pair in tokenizer.merges}
+    assert set(tokenizer.vocabulary) == {"<eos>", *byte_symbols(), *made}
+    assert OWN.read_bytes().isascii()
+
+
+@pytest.mark.slow
+def test_the_shipped_file_is_what_the_script_makes() -> None:
+    assert tokenizer_file().encode("ascii") == OWN.read_bytes()
+
+
+def test_training_counts_pairs_as_if_anew() -> None:
+    rng = np.random.default_rng(0)
+    for letters in (2, 4):
+        words = {"".join(rng.choice(list("abcd"[:letters]), rng.integers(1, 9))) for _ in range(40)}
+        counts = {word: int(rng.integers(1, 9)) for word in sorted(words)}
+        assert train(counts, 280) == plain_train(counts, 280)
+
+
+def test_training_takes_the_most_frequent_pair() -> None:
+    tokens, merges = train({"ab": 3, "cab": 1, "cd": 4}, 260)
+    assert merges == [("a", "b"), ("c", "d"), ("c", "ab")], "four of both, so in order"
+    assert tokens == ["<eos>", *sorted(byte_symbols()), "ab", "cd", "cab"]
+
+
+def test_training_weighs_units_by_how_often_they_occur() -> None:
+    """Per 10^9 biographies: each entry of a list by one over its length, the pronoun's twice that of a comma."""
+    counts = unit_counts()
+    assert counts[" Abbott"] == 10**9 // 400
+    assert counts[" January"] == 10**9 // 12
+    assert counts[" He"] == 10**9 // 2
+
+
+def own_file(**changes: Any) -> dict[str, Any]:
+    """The shipped file with some changes, those of its model by dotted names."""
+    file = json.loads(OWN.read_text("utf-8"))
+    for name, value in changes.items():
+        *parents, last = name.split("__")
+        entry = file
+        for parent in parents:
+            entry = entry[parent]
+        entry[last] = value
+    return file
+
+
+def written(folder: Path, file: Any) -> Path:
+    path = folder / "tokenizer.json"
+    path.write_text(json.dumps(file), "utf-8")
+    return path
+
+
+def test_a_file_loads_by_its_path(tmp_path: Path) -> None:
+    path = written(tmp_path, own_file())
+    assert load_tokenizer(str(path)).encode("Ada was born.") == load_tokenizer("own").encode("Ada was born.")
+
+
+def test_merges_may_be_pairs(tmp_path: Path) -> None:
+    """As newer versions of `tokenizers` write them."""
+    own = load_tokenizer()
+    path = written(tmp_path, own_file(model__merges=[list(pair) for pair in own.merges]))
+    assert list(read_tokenizer(path).merges) == list(own.merges)
+
+
+def test_the_name_of_eos_is_gpt2s_too(tmp_path: Path) -> None:
+    file = own_file(added_tokens=[{"id": 7, "content": "<pad>"}, {"id": 50256, "content": "<|endoftext|>"}])
+    tokenizer = read_tokenizer(written(tmp_path, file))
+    assert tokenizer.eos == 50256 and tokenizer.decode([50256]) == "<|endoftext|>"
+
+
+def test_eos_need_not_be_in_the_vocabulary(tmp_path: Path) -> None:
+    file = own_file(added_tokens=[{"id": 3300, "content": "<eos>"}])
+    del file["model"]["vocab"]["<eos>"]
+    tokenizer = read_tokenizer(written(tmp_path, file))
+    assert tokenizer.decode([tokenizer.eos, *tokenizer.encode("Ada")]) == "<eos>Ada"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model__type": "WordPiece"},
+        {"model__vocab": {"<eos>": 0, "a": 1}},
+        {"model__vocab": ["<eos>", *byte_symbols()]},
+        {"model__merges": [["a", "b", "c"]]},
+        {"model__merges": ["qx zj"]},
+        {"model__merges": 5},
+        {"model": None},
+        {"pre_tokenizer": None},
+        {"pre_tokenizer__type": "Whitespace"},
+        {"pre_tokenizer__add_prefix_space": True},
+        {"pre_tokenizer__use_regex": False},
+        {"normalizer": {"type": "Lowercase"}},
+        {"added_tokens": []},
+        {"added_tokens": None},
+        {"added_tokens": [{"id": 0, "content": "<end>"}]},
+    ],
+    ids=str,
+)
+def test_files_that_do_not_fit(changes: dict[str, Any], tmp_path: Path) -> None:
+    path = written(tmp_path, own_file(**changes))
+    with pytest.raises(InputError, match=f"^tokenizer = {re.escape(repr(str(path)))}: must be byte-level BPE"):
+        load_tokenizer(str(path))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", '"model"'])
+def test_files_that_are_no_json_object(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match="^tokenizer = .*: must be byte-level BPE"):
+        load_tokenizer(str(path))
+
+
+def test_paths_that_are_no_text_files(tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    for path in (tmp_path / "missing.json", tmp_path, tmp_path / "binary", "x" * 5000, "a\0b", "", "GPT2"):
+        with pytest.raises(InputError, match="^tokenizer = '.*': must be own, gpt2 or the path of a tokenizer.json$"):
+            load_tokenizer(str(path))
+
+
+def test_gpt2_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a package nor a network."""
+
+    def import_module(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr("canonlab.tasks.capo.tokenizer.importlib.import_module", import_module)
+    with pytest.raises(InputError, match="^tokenizer = 'gpt2': needs `pip install huggingface_hub`"):
+        load_tokenizer("gpt2")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(st.text(st.characters(min_codepoint=32, max_codepoint=126)), WORDS, st.text("aé東 \n\t'1_!😀")))
+def test_hugging_face_agrees(text: str) -> None:
+    """On what both call letters, numbers and spaces; a few rare characters are none of them there."""
+    package = pytest.importorskip("tokenizers", reason="needs the package `tokenizers`")
+    theirs = package.Tokenizer.from_file(str(OWN))
+    ours = load_tokenizer()
+    if EOS[0] not in text:
+        assert theirs.encode(text).ids == ours.encode(text)
+        assert theirs.decode(ours.encode(text)) == text

@@ -1,0 +1,115 @@
+"""The word lists: their sizes, and what keeps them apart from each other."""
+
+import re
+from collections.abc import Iterable
+from itertools import pairwise
+
+import pytest
+
+from canonlab.tasks.capo.words import (
+    ATTRIBUTES,
+    DATES,
+    DAYS,
+    FOLDER,
+    MONTHS,
+    N0,
+    PRONOUNS,
+    S0,
+    SIZES,
+    TEMPLATES,
+    YEARS,
+    Template,
+    load_words,
+)
+
+PERSONAL = re.compile(r"\b(s?he|him|his|hers?|they|their|theirs|them|it|its|\w+sel(f|ves)|\w+'s)\b", re.IGNORECASE)
+"""A pronoun or a possessive: what a sentence must not say of its subject a second time."""
+
+
+def prefixes(values: Iterable[str]) -> list[str]:
+    """The values that others start with. In sorted order, all values that start with one follow it."""
+    return [value for value, following in pairwise(sorted(values)) if following.startswith(value)]
+
+
+def lines(attribute: str) -> list[str]:
+    """The templates of an attribute as they are written."""
+    return (FOLDER / f"templates_{attribute}.txt").read_text("ascii").splitlines()
+
+
+def test_prefixes() -> None:
+    assert prefixes(["b", "aa", "ab", "a"]) == ["a"]
+    assert prefixes(["a", "b", "a"]) == ["a"], "the same twice"
+    assert prefixes(["aa", "ab", "b"]) == []
+
+
+def test_sizes_are_those_of_the_paper() -> None:
+    words = load_words()
+    sizes = [len(words.first_names), len(words.middle_names), len(words.last_names)]
+    assert sizes == [400, 400, 1000]
+    sizes = [len(words.cities), len(words.universities), len(words.majors), len(words.employers)]
+    assert sizes == [200, 300, 100, 263]
+    assert {name: len(getattr(words, name)) for name in SIZES} == SIZES
+    assert [len(words.templates[attribute]) for attribute in ATTRIBUTES] == [TEMPLATES] * 6 == [50] * 6
+    assert (len(MONTHS), len(DAYS), len(YEARS)) == (12, 28, 200) and DATES == 12 * 28 * 200
+    assert N0 == 400 * 400 * 1000 and S0 == 2 * DATES * 200 * 300 * 100 * 263
+
+
+@pytest.mark.parametrize("name", [*SIZES, "employer_cities"])
+def test_values_are_clean(name: str) -> None:
+    """ASCII, single inner spaces, and no underscore, which stands for a space in the names of tokens."""
+    values = getattr(load_words(), name)
+    assert [value for value in values if not re.fullmatch(r"[A-Za-z0-9&.,'-]+( [A-Za-z0-9&.,'-]+)*", value)] == []
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_no_value_is_the_beginning_of_another(name: str) -> None:
+    assert prefixes(getattr(load_words(), name)) == []
+
+
+def test_no_date_is_the_beginning_of_another() -> None:
+    dates = [f"{month} {day}, {year}" for month in MONTHS for day in DAYS for year in YEARS]
+    assert len(dates) == DATES and prefixes(dates) == []
+
+
+def test_names_are_single_words() -> None:
+    words = load_words()
+    for names in (words.first_names, words.middle_names, words.last_names):
+        assert [name for name in names if not re.fullmatch(r"[A-Z][A-Za-z]+", name)] == []
+
+
+def test_employers_have_cities_of_the_list() -> None:
+    words = load_words()
+    assert len(words.employer_cities) == len(words.employers)
+    assert set(words.employer_cities) <= set(words.cities)
+
+
+@pytest.mark.parametrize("attribute", ATTRIBUTES)
+def test_templates(attribute: str) -> None:
+    """The subject first, the value once, and nobody named a second time, so a template fits every person."""
+    written = lines(attribute)
+    assert len(set(written)) == len(written)
+    for line in written:
+        assert line.isascii() and "_" not in line and "  " not in line
+        assert line.startswith("{subject} ") and line.count("{") == line.count("}") == 2, line
+        assert line.count(" {value}") == 1 and line.endswith(".") and line.count(".") == 1, line
+        assert PERSONAL.search(line) is None, line
+
+
+@pytest.mark.parametrize("attribute", ATTRIBUTES)
+def test_templates_say_what_is_written(attribute: str) -> None:
+    for line, template in zip(lines(attribute), load_words().templates[attribute], strict=True):
+        for subject in ("Ada Lou Ray", *PRONOUNS):
+            text = f"{subject}{template.before} 7{template.after}"
+            assert text == line.replace("{subject}", subject).replace("{value}", "7")
+
+
+def test_parse() -> None:
+    assert Template.parse("{subject} was {value}.") == Template(" was", ".")
+    assert Template.parse("{subject} was {value} at home.") == Template(" was", " at home.")
+
+
+@pytest.mark.parametrize(
+    "text", ["He was his own man.", "in her youth", "as she said", "they", "THEIR", "himself", "the city's"]
+)
+def test_a_second_mention_is_seen(text: str) -> None:
+    assert PERSONAL.search(text) and not PERSONAL.search("the theory of heat, hence shells, in the history of Sheffield")
