@@ -27,7 +27,7 @@ BF16_FROM_WIDTH = 64
 
 @dataclass(frozen=True)
 class Backend:
-    """A device, the dtype of products, whether blocks are compiled, CPU threads; who computes Canon and linear mixers."""
+    """Device, dtype of products, whether blocks are compiled, CPU threads; who computes Canon and linear mixers."""
 
     device: str
     precision: str

@@ -26,7 +26,6 @@ TRAINING: dict[str, dict[str, Any]] = {
     "mano": {"steps": 80_000, "batch": 64, "lr": 3e-4, "weight_decay": 0.1},
 }
 
-MODEL: dict[str, dict[str, Any]] = dict.fromkeys(
-    ("capo", "capo-simple"), {"model": "gpt2-original", "size": "4-4", "tied": True}
-)
+PEOPLE: dict[str, Any] = {"model": "gpt2-original", "size": "4-4", "tied": True}
+MODEL: dict[str, dict[str, Any]] = {"capo": PEOPLE, "capo-simple": PEOPLE}
 """The models of a task that are not the others' default: Capo's are those of Part 3.3, embedding and output tied."""

@@ -63,7 +63,9 @@ def plain_train(counts: Mapping[str, int], size: int) -> tuple[list[str], list[t
     words = {unit: " ".join(spell(unit)) for unit in counts}
     tokens, merges = [EOS[0], *sorted(byte_symbols())], []
     while len(tokens) < size:
-        pairs = Counter(pair for unit in words for pair in pairwise(words[unit].split(" ")) for _ in range(counts[unit]))
+        pairs = Counter(
+            pair for unit in words for pair in pairwise(words[unit].split(" ")) for _ in range(counts[unit])
+        )
         best = sorted(pairs, key=lambda pair: (-pairs[pair], pair))[0]
         merges.append(best)
         words = {unit: plain_join(text, best) for unit, text in words.items()}
@@ -134,15 +136,12 @@ def test_merges_apply_in_their_order() -> None:
     assert split(toy([("a", "b"), ("b", "c")]), "abc") == ["ab", "c"]
     assert split(toy([("a", "a")]), "aaaaa") == ["aa", "aa", "a"], "from the left"
     assert split(toy([("a", "b"), ("ab", "ab")]), "ababab") == ["abab", "ab"]
-    assert split(toy([("a", "b")]), "ab a b 1ab") == ["ab", "Ġ", "a", "Ġ", "b", "Ġ", "1", "ab"] or True
+    assert split(toy([("a", "b")]), "ab a b 1ab") == ["ab", " ", "a", " ", "b", " ", "1", "ab"], "within units"
 
 
 def test_an_earlier_merge_that_a_later_one_makes_possible() -> None:
-    """Two merges make "abc"; the second one's turn comes after that of ("abc", "d")."""
-    merges = [("b", "c"), ("a", "bc"), ("abc", "d"), ("a", "b"), ("ab", "c")]
-    tokenizer = toy([("a", "b"), *merges])
-    assert split(tokenizer, "abcd") == ["abcd"]
-    assert plain_encode(tokenizer, "abcd") == tokenizer.encode("abcd")
+    """One pass over the merges would miss it. It occurs where two merges make the same token, as in the shipped file."""
+    assert split(toy([("abc", "d"), ("a", "b"), ("ab", "c")]), "abcd") == ["abcd"]
 
 
 def test_join() -> None:
@@ -331,13 +330,18 @@ def test_gpt2_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         load_tokenizer("gpt2")
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.one_of(st.text(st.characters(min_codepoint=32, max_codepoint=126)), WORDS, st.text("aé東 \n\t'1_!😀")))
-def test_hugging_face_agrees(text: str) -> None:
-    """On what both call letters, numbers and spaces; a few rare characters are none of them there."""
+@pytest.fixture(scope="module")
+def hugging_face() -> Any:
+    """The shipped tokenizer as the package `tokenizers` reads it."""
     package = pytest.importorskip("tokenizers", reason="needs the package `tokenizers`")
-    theirs = package.Tokenizer.from_file(str(OWN))
-    ours = load_tokenizer()
+    return package.Tokenizer.from_file(str(OWN))
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=st.one_of(st.text(st.characters(min_codepoint=32, max_codepoint=126)), WORDS, st.text("aé東 \n\t'1_!😀")))
+def test_hugging_face_agrees(hugging_face: Any, text: str) -> None:
+    """On what both call letters, numbers and spaces; a few rare characters are something else there."""
+    ids = load_tokenizer().encode(text)
     if EOS[0] not in text:
-        assert theirs.encode(text).ids == ours.encode(text)
-        assert theirs.decode(ours.encode(text)) == text
+        assert hugging_face.encode(text).ids == ids
+        assert hugging_face.decode(ids) == text

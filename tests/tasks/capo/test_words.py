@@ -112,4 +112,6 @@ def test_parse() -> None:
     "text", ["He was his own man.", "in her youth", "as she said", "they", "THEIR", "himself", "the city's"]
 )
 def test_a_second_mention_is_seen(text: str) -> None:
-    assert PERSONAL.search(text) and not PERSONAL.search("the theory of heat, hence shells, in the history of Sheffield")
+    assert PERSONAL.search(text) and not PERSONAL.search(
+        "the theory of heat, hence shells, in the history of Sheffield"
+    )

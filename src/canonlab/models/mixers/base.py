@@ -35,7 +35,7 @@ class Mixer(nn.Module, ABC):
 
     Config: ClassVar[type]
     backend: str = "torch"
-    """Who computes it where there is a choice: "torch", or "fla", flash-linear-attention's kernels. A trainer sets it."""
+    """Who computes it where there is a choice: "torch" or "fla" (flash-linear-attention). A trainer sets it."""
 
     @abstractmethod
     def forward(
