@@ -16,6 +16,7 @@ import yaml
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
 from canonlab import __version__, benchmarks, console, datasets, reports
+from canonlab import claims as published
 from canonlab.errors import InputError, require_integer, unknown
 from canonlab.models import table
 from canonlab.models.check import check_mixer
@@ -61,6 +62,7 @@ def main() -> NoReturn:
             "eval": evaluate,
             "sweep": sweep,
             "report": report,
+            "claims": claims,
             "demo": demo,
             "bench": bench,
         }
@@ -344,6 +346,20 @@ def report(
         reports.write_latex(loaded, latex)
     if figures:
         reports.write_figures(loaded, figures)
+
+
+def claims(
+    runs: Annotated[
+        Positional[tuple[Path, ...]], arg(metavar="[RUNS...]", help="Run folders, or folders that hold some.")
+    ] = (),
+    as_json: Json = False,
+) -> None:
+    """The published findings: which recipes test them and, given runs, whether each holds, fails or is not decided."""
+    found = published.judge(published.CLAIMS, reports.load_runs(runs) if runs else [])
+    if as_json:
+        console.print_json(published.plain(found))
+    else:
+        console.print_tables(published.terminal(found, ran=bool(runs)))
 
 
 def demo(

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -201,8 +201,8 @@ def print_evaluation(evaluation: Mapping[str, Any], title: str) -> None:
     out.print(f"   {notes}", style="dim", markup=False)
 
 
-def print_tables(tables: Sequence[Table]) -> None:
-    """Tables one below another."""
+def print_tables(tables: Sequence[RenderableType]) -> None:
+    """Tables, or blocks of text and tables, one below another."""
     out = Console(highlight=False)
     for table in tables:
         out.print(table)

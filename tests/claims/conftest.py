@@ -21,10 +21,9 @@ HEADLINE = {
     "brevo": ("accuracy",),
     "mano": ("accuracy_l10",),
     "lano": ("accuracy",),
-    "capo": ("bits",),
+    "capo": ("bits_per_parameter",),
     "real-life": ("common_sense",),
 }
-PARAMETERS = 1e6
 STEPS = 10_000
 
 Side = tuple[Architecture, str, Measure]
@@ -60,7 +59,7 @@ def make_run(
     }
     half = 1.96 * error
     found = {
-        name: Number(value, value - half, value + half, None if name == "bits" else 1, 1000)
+        name: Number(value, value - half, value + half, None if task == "capo" else 1, 1000)
         for name, value in metrics.items()
     }
     evaluation = Evaluation(found, HEADLINE[task], {})
@@ -68,7 +67,7 @@ def make_run(
         (step, Evaluation({name: Number(float(step >= at)) for name, at in (learnt or {}).items()}, (), {}))
         for step in range(100, steps + 1, 100)
     )
-    cost = {"parameters": PARAMETERS, "flops_per_token": 1.0, "tokens": 1.0, "seconds": 1.0}
+    cost = {"parameters": 1e6, "flops_per_token": 1.0, "tokens": 1.0, "seconds": 1.0}
     identity = hashlib.sha256(repr((config, asked)).encode()).hexdigest()
     curves = Curves(evaluations=curve if learnt else ())
     return Run(Path(identity), identity, identity, config, {"model": asked}, curves, Result(evaluation, cost, {}))
@@ -129,14 +128,11 @@ def runs(found: Truth, seeds: Iterable[int] = range(3), spread: float = 0.004) -
                 else:
                     name = measure.metric or HEADLINE[task][0]
                     near = value * noise.uniform(1 - spread, 1 + spread)
-                    metrics[name] = near * PARAMETERS if task == "capo" else near
+                    metrics[name] = near
             main, *rest = HEADLINE[task]
             metrics.setdefault(main, 0.5)
             metrics |= {name: metrics[main] for name in rest if name not in metrics}
-            error = PARAMETERS * 0.001 if task == "capo" else 0.001
-            result.append(
-                make_run(task, architecture, metrics, learnt=learnt or None, seed=seed, size=size, error=error)
-            )
+            result.append(make_run(task, architecture, metrics, learnt=learnt or None, seed=seed, size=size))
     return result
 
 

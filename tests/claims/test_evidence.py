@@ -85,16 +85,18 @@ def test_a_metric_that_no_run_has_is_missing(run: Make) -> None:
 def test_capacity_is_what_100_exposures_leave_per_parameter(run: Make) -> None:
     (contrast,) = better(CANON, PLAIN, "capo")
     many = [
-        run("capo", a, {"bits": 2e6 * (1 + 0.01 * s)}, seed=s, exposures=1000) for s in range(3) for a in (CANON, PLAIN)
+        run("capo", a, {"bits_per_parameter": 2 * (1 + 0.01 * s)}, seed=s, exposures=1000)
+        for s in range(3)
+        for a in (CANON, PLAIN)
     ]
     assert evidence(contrast, many).missing == (
         "a run of llama-rope + Canon-ABCD on capo",
         "a run of llama-rope on capo",
     )
     few = [
-        run("capo", a, {"bits": bits * (1 + 0.01 * seed)}, seed=seed, error=1e3)
+        run("capo", a, {"bits_per_parameter": bits * (1 + 0.01 * seed)}, seed=seed)
         for seed in range(3)
-        for a, bits in ((CANON, 1.2e6), (PLAIN, 1e6))
+        for a, bits in ((CANON, 1.2), (PLAIN, 1.0))
     ]
     found = evidence(contrast, many + few)
     assert found.comparison and 2**found.comparison.difference == pytest.approx(1.2)
@@ -104,9 +106,9 @@ def test_capacity_is_what_100_exposures_leave_per_parameter(run: Make) -> None:
 def test_a_model_that_knows_nothing_is_no_infinite_factor(run: Make) -> None:
     (contrast,) = better(CANON, PLAIN, "capo")
     runs = [
-        run("capo", a, {"bits": bits}, seed=seed, error=1.0)
+        run("capo", a, {"bits_per_parameter": bits}, seed=seed)
         for seed in range(2)
-        for a, bits in ((CANON, 1e6), (PLAIN, -5.0))
+        for a, bits in ((CANON, 1.0), (PLAIN, -0.1))
     ]
     found = evidence(contrast, runs).comparison
     assert found and 2**found.difference == pytest.approx(100)

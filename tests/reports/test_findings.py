@@ -76,7 +76,22 @@ def test_one_seed_decides_nothing(fabricate: Fabricate) -> None:
     make(fabricate, "", {0.003: [0.0]})
     (found,) = findings(section(root))
     assert found.verdict == UNDECIDED and "one seed" in found.sentence
-    assert overview([found]) == "0 of 1 comparison decided, 1 not, 1 of them for want of a second seed."
+    assert overview([found]) == "0 of 1 comparison decided, 1 not, 1 of them for want of 3 seeds."
+
+
+def test_two_seeds_decide_nothing_and_it_says_so(fabricate: Fabricate) -> None:
+    root = make(fabricate, "ABCD", {0.003: [1.0, 0.99]})
+    make(fabricate, "", {0.003: [0.0, 0.01]})
+    (found,) = findings(section(root))
+    assert found.verdict == UNDECIDED and "a decision takes 3 seeds" in found.sentence
+
+
+def test_the_best_of_more_rates_decides_nothing(fabricate: Fabricate) -> None:
+    root = make(fabricate, "ABCD", {0.003: [0.9, 0.92, 0.88], 0.001: [0.5, 0.5, 0.5]})
+    make(fabricate, "", {0.003: [0.5, 0.49, 0.51]})
+    (found,) = findings(section(root))
+    assert found.verdict == UNDECIDED
+    assert "was tried at 2 learning rates and llama-rope was tried at 1" in found.sentence
 
 
 def test_runs_of_other_lengths_are_not_compared(fabricate: Fabricate) -> None:
@@ -91,7 +106,7 @@ def test_unequal_parameters_are_told(fabricate: Fabricate) -> None:
         set_main(folder, 0.9, parameters=200_000)
     make(fabricate, "", {0.003: [0.1, 0.2]})
     (found,) = findings(section(root))
-    assert "Mind that llama-rope + Canon-ABCD has 103.5% more parameters." in found.sentence
+    assert "llama-rope + Canon-ABCD has 103.5% more parameters." in found.sentence
 
 
 def test_pairs_are_with_the_best_and_with_the_smallest_canon_set(fabricate: Fabricate) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from canonlab.benchmarks.statistics import CLUSTERS, SPREADS, bench_statistics, coverage, decided, verdicts
 from canonlab.claims import FAILS, HOLDS
-from canonlab.claims.evidence import SEEDS
+from canonlab.reports.compare import DECIDING
 
 
 def at_most(share: float, experiments: int) -> float:
@@ -60,7 +60,7 @@ def test_all_simulations() -> None:
     assert len(cover) == len(CLUSTERS) and min(row["mean"] for row in cover) >= 0.94
     equal = [row for row in none if row["learning_rates"] != "3 and 1"]
     assert len(equal) == 6 * len(SPREADS) and max(row["decided"] for row in equal) <= at_most(0.05, 2000)
-    enough = [row for row in learnt_or_not if row["seeds"] >= SEEDS]
+    enough = [row for row in learnt_or_not if row["seeds"] >= DECIDING]
     assert len(enough) == 4 * len(SPREADS) and max(row["decided"] for row in enough) <= at_most(0.05, 2000)
     powers = {(row["spread"], row["seeds"]): row["decided"] for row in ten if row["learning_rates"] == "3 and 3"}
     assert powers[2.0, 3] > 0.8 and powers[4.0, 3] > 0.35 and powers[4.0, 5] > powers[4.0, 3] > powers[4.0, 2]

@@ -13,18 +13,14 @@ from functools import cached_property
 from canonlab.claims.architecture import Architecture
 from canonlab.claims.contrast import Contrast
 from canonlab.claims.measure import learnt, values
-from canonlab.claims.student import quantile
-from canonlab.reports.cells import Cell, cells
-from canonlab.reports.compare import Comparison, Value, compare
+from canonlab.reports.cells import Cell, as_many_rates, cells
+from canonlab.reports.compare import DECIDING, Comparison, Value, compare
 from canonlab.reports.groups import Row, Section
+from canonlab.reports.student import quantile
 from canonlab.reports.words import metric_label, plural, settings_text
 
 LEVEL = 0.05
 """How often an interval may miss the truth."""
-
-SEEDS = 3
-"""What a decision takes. Where runs either learn a task or don't, two seeds agree by chance too often: without any
-difference, one in eight pairs of them would decide (`canonlab bench statistics`)."""
 
 SUPPORTED, REFUTED, OPEN = "supported", "refuted", "open"
 
@@ -74,7 +70,7 @@ class Evidence:
         """Supported when the 95% interval lies within the contrast's bounds; refuted when the interval at the claim's
         stricter level lies outside of them; else open, as always with fewer than three seeds."""
         found, contrast = self.comparison, self.contrast
-        if found is None or found.seeds < SEEDS:
+        if found is None or found.seeds < DECIDING:
             return OPEN
         if found.low > contrast.least and found.high < contrast.most:
             return SUPPORTED
@@ -94,7 +90,7 @@ def average(pairs: Sequence[Pair]) -> Pair:
     Pairs with fewer seeds than a decision takes are left out where others have enough: they would take them from these.
     """
     common = [first.keys() & second.keys() for first, second in pairs]
-    enough = [(pair, seeds) for pair, seeds in zip(pairs, common, strict=True) if len(seeds) >= SEEDS]
+    enough = [(pair, seeds) for pair, seeds in zip(pairs, common, strict=True) if len(seeds) >= DECIDING]
     chosen = enough or list(zip(pairs, common, strict=True))
     seeds = sorted(set.intersection(*(set(seeds) for _, seeds in chosen)))
 
@@ -140,8 +136,8 @@ def gather(contrast: Contrast, found: Sequence[Cell], level: float = LEVEL) -> E
             missing += _absent(contrast, task, here)
         elif not of_task:
             missing += [f"{reason} on {task}" for reason in tried if isinstance(reason, str)]
-        elif all(place.comparison.seeds < SEEDS for place in of_task):
-            missing.append(f"{SEEDS} seeds of {_sides(contrast)} on {task}")
+        elif all(place.comparison.seeds < DECIDING for place in of_task):
+            missing.append(f"{DECIDING} seeds of {_sides(contrast)} on {task}")
     return Evidence(contrast, tuple(places), tuple(dict.fromkeys(missing)), level)
 
 
@@ -154,7 +150,7 @@ def _matched(contrast: Contrast, found: Sequence[Cell]) -> list[tuple[Cell, Cell
 
 def _place(contrast: Contrast, first: Cell, second: Cell) -> Place | str:
     """The comparison of two cells, or what is missing for one."""
-    if len(first.rates) != len(second.rates):
+    if not as_many_rates(first, second):
         rates = " against ".join(plural(len(cell.rates), "learning rate") for cell in (first, second))
         return f"as many learning rates of both ({rates})"
     if not learnt(first, contrast.measure) and not learnt(second, contrast.against):

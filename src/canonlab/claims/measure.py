@@ -4,11 +4,13 @@ import math
 from collections.abc import Iterator
 
 from canonlab.claims.contrast import Measure
-from canonlab.reports.capacity import BITS
 from canonlab.reports.cells import Cell
 from canonlab.reports.compare import Value
 from canonlab.reports.load import Run
 from canonlab.reports.speed import THRESHOLDS, first_step
+
+CAPACITY = "bits_per_parameter"
+"""The main metric of Capo, which is compared by factors."""
 
 FLOOR = 0.01
 """Bits per parameter that count as nothing: a ratio to less would mean nothing."""
@@ -27,9 +29,8 @@ def values(cell: Cell, measure: Measure) -> dict[int, Value]:
     if measure.kind == "half":
         headline = cell.section.headline
         return cell.values(headline[1]) if len(headline) > 1 else {}
-    if BITS in cell.section.metrics:
-        return dict(_capacities(cell))
-    return cell.values(cell.metric)
+    found = cell.values(cell.metric)
+    return {seed: _logarithm(value) for seed, value in found.items()} if cell.metric == CAPACITY else found
 
 
 def learnt(cell: Cell, measure: Measure) -> bool:
@@ -52,8 +53,6 @@ def _speeds(cell: Cell, metric: str) -> Iterator[tuple[int, Value]]:
             yield run.seed, Value(-math.log2(step), gap / step / math.log(2) / math.sqrt(12))
 
 
-def _capacities(cell: Cell) -> Iterator[tuple[int, Value]]:
-    if cell.parameters:
-        for seed, bits in cell.values(BITS).items():
-            each = max(bits.value / cell.parameters, FLOOR)
-            yield seed, Value(math.log2(each), bits.error / cell.parameters / each / math.log(2))
+def _logarithm(bits: Value) -> Value:
+    each = max(bits.value, FLOOR)
+    return Value(math.log2(each), bits.error / each / math.log(2))

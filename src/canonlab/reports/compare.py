@@ -2,21 +2,18 @@
 
 Two rows are compared on the seeds that both have: equal seeds share their data and its order, so the difference is
 taken seed by seed. Its interval is Student's over those differences. One seed says nothing about the spread over seeds,
-so it decides nothing, however many answers were evaluated.
+so it decides nothing, however many answers were evaluated. Two say too little: see DECIDING.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from canonlab.tasks.metrics import Z95
+from canonlab.reports.student import quantile
 
-T95 = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
-    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
-    2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
-)  # fmt: skip
-"""The 97.5% quantile of Student's t with 1, 2, ..., 30 degrees of freedom."""
+DECIDING = 3
+"""Seeds that a decision takes. Where runs either learn a task or don't, two seeds agree by chance too often: without
+any difference, one in eight comparisons would be decided (`canonlab bench statistics`)."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +35,8 @@ class Comparison:
 
     @property
     def decided(self) -> bool:
-        """Whether the interval is there and leaves out zero."""
-        return self.low > 0 or self.high < 0
-
-
-def t95(freedom: int) -> float:
-    """The 97.5% quantile of Student's t; beyond the table by the first terms of its expansion in 1 / freedom."""
-    if freedom <= len(T95):
-        return T95[freedom - 1]
-    z, n = Z95, freedom
-    return z + (z**3 + z) / (4 * n) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n * n)
+        """Whether the interval leaves out zero, over seeds enough."""
+        return self.seeds >= DECIDING and (self.low > 0 or self.high < 0)
 
 
 def compare(first: Mapping[int, Value], second: Mapping[int, Value]) -> Comparison | None:
@@ -63,7 +52,7 @@ def compare(first: Mapping[int, Value], second: Mapping[int, Value]) -> Comparis
     mean, n = math.fsum(differences) / len(seeds), len(seeds)
     if n == 1:
         return Comparison(mean, math.nan, math.nan, 1)
-    half = t95(n - 1) * math.sqrt(max(_variance(differences, mean), _noise(first, second, seeds)) / n)
+    half = quantile(n - 1, 0.05) * math.sqrt(max(_variance(differences, mean), _noise(first, second, seeds)) / n)
     return Comparison(mean, mean - half, mean + half, n)
 
 

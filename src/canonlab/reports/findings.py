@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from canonlab.reports.cells import Cell, cells, compare_cells, pairs
-from canonlab.reports.compare import Comparison
+from canonlab.reports.cells import Cell, as_many_rates, cells, compare_cells, pairs
+from canonlab.reports.compare import DECIDING, Comparison
 from canonlab.reports.groups import Section
 from canonlab.reports.notes import UNEQUAL_PARAMETERS
 from canonlab.reports.words import enumeration, metric_label, percent, plural, si
@@ -22,8 +22,9 @@ class Finding(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """ "better" when the interval of the difference lies above zero, else "not decided" """
-        return BETTER if self.comparison.decided and self.comparison.difference > 0 else UNDECIDED
+        """ "better" when the difference is decided, above zero and found at as many rates of both; or "not decided" """
+        decided = self.comparison.decided and self.comparison.difference > 0
+        return BETTER if decided and as_many_rates(self.first, self.second) else UNDECIDED
 
     @property
     def sentence(self) -> str:
@@ -45,6 +46,12 @@ class Finding(NamedTuple):
 
     def qualifications(self) -> Iterator[str]:
         """What a reader must know besides the interval."""
+        if 1 < self.comparison.seeds < DECIDING:
+            yield f"a decision takes {DECIDING} seeds"
+        if not as_many_rates(self.first, self.second):
+            sides = (self.first, self.second)
+            tried = [f"{cell.architecture} was tried at {plural(len(cell.rates), 'learning rate')}" for cell in sides]
+            yield f"{' and '.join(tried)}, and the best of more is better by chance"
         for cell in (self.first, self.second):
             if cell.at_edge:
                 yield f"the best learning rate of {cell.architecture}, {cell.rate:g}, is at the edge of those tried"
@@ -69,9 +76,9 @@ def overview(found: Sequence[Finding]) -> str:
     decided = sum(finding.verdict == BETTER for finding in found)
     if not found:
         return "Nothing to compare yet: no two architectures of one size have a finished run with a common seed."
-    single = sum(finding.comparison.seeds == 1 for finding in found)
+    few = sum(finding.comparison.seeds < DECIDING for finding in found)
     rest = len(found) - decided
-    why = f", {single} of them for want of a second seed" if single else ""
+    why = f", {few} of them for want of {DECIDING} seeds" if few else ""
     return f"{decided} of {plural(len(found), 'comparison')} decided, {rest} not{why}."
 
 

@@ -50,7 +50,7 @@ def plain_pieces(person: Sequence[int], order: Sequence[int], templates: Sequenc
     return found
 
 
-def prefixes(values: Iterable[Sequence[int]]) -> list[Sequence[int]]:
+def prefixes(values: Iterable[list[int]]) -> list[list[int]]:
     """The values that others start with. In sorted order, all values that start with one follow it."""
     return [value for value, following in pairwise(sorted(values)) if following[: len(value)] == value]
 

@@ -102,20 +102,18 @@ def test_nothing_else_is_given_away() -> None:
     """A prompt has the name and words of a template; a value only in the sentence before the pronoun."""
     task = Capo(N=500)
     found = ask(task.stream_key(3), task.law, 0, 500)
-    befores = [{template.before for template in WORDS.templates[attribute]} for attribute in ATTRIBUTES]
+    templates = [WORDS.templates[attribute] for attribute in ATTRIBUTES]
+    city = {f" {employer}": f" {city}" for employer, city in zip(WORDS.employers, WORDS.employer_cities, strict=True)}
     first_sentences = np.zeros(6, np.int64)
     for i in range(500):
         rows = texts(task, found, i)
         name = task.pieces.decode(found.tokens[i, 0, 1 : found.name[i]])
         for q, (prompt, _) in enumerate(rows[:5]):
-            assert prompt.removeprefix(name) in befores[q], ASKED[q]
-        sentence = rows[5][0].removeprefix(name)
-        about = [
-            attribute
-            for attribute, templates in enumerate(WORDS.templates[name] for name in ATTRIBUTES)
-            for t in templates
-            if sentence.startswith(f"{t.before} ") and sentence.endswith(t.after)
+            assert prompt.removeprefix(name) in {template.before for template in templates[q]}, ASKED[q]
+        values = [*(answer for _, answer in rows[:5]), city[rows[4][1]]]
+        sentences = [
+            [t.before + value + t.after for t in group] for group, value in zip(templates, values, strict=True)
         ]
-        about = [a for a in about if a == 5 or f"{rows[a][1]}" in sentence]
-        first_sentences[about[-1]] += 1
-    assert_uniform(first_sentences)
+        [about] = [a for a in range(6) if rows[5][0].removeprefix(name) in sentences[a]]
+        first_sentences[about] += 1
+    assert_uniform(first_sentences.tolist())

@@ -61,11 +61,13 @@ def plain_encode(tokenizer: Tokenizer, text: str) -> list[int]:
 def plain_train(counts: Mapping[str, int], size: int) -> tuple[list[str], list[tuple[str, str]]]:
     """Byte-pair encoding that counts all pairs anew at each step."""
     words = {unit: " ".join(spell(unit)) for unit in counts}
-    tokens, merges = [EOS[0], *sorted(byte_symbols())], []
+    tokens = [EOS[0], *sorted(byte_symbols())]
+    merges: list[tuple[str, str]] = []
     while len(tokens) < size:
-        pairs = Counter(
-            pair for unit in words for pair in pairwise(words[unit].split(" ")) for _ in range(counts[unit])
-        )
+        pairs: Counter[tuple[str, str]] = Counter()
+        for unit, text in words.items():
+            for pair in pairwise(text.split(" ")):
+                pairs[pair] += counts[unit]
         best = sorted(pairs, key=lambda pair: (-pairs[pair], pair))[0]
         merges.append(best)
         words = {unit: plain_join(text, best) for unit, text in words.items()}
@@ -91,7 +93,8 @@ def split(tokenizer: Tokenizer, text: str) -> list[str]:
         ("Ada Lou Ray was born.", ["Ada", " Lou", " Ray", " was", " born", "."]),
         ("May 3, 1931.", ["May", " 3", ",", " 1931", "."]),
         ("Akron, OH.", ["Akron", ",", " OH", "."]),
-        ("it's we're I've I'm he'll she'd don't", "it|'s| we|'re| I|'ve| I|'m| he|'ll| she|'d| don|'t".split("|")),
+        ("it's we're don't", ["it", "'s", " we", "'re", " don", "'t"]),
+        ("I'm I've he'll she'd", ["I", "'m", " I", "'ve", " he", "'ll", " she", "'d"]),
         ("IT'S o'clock 's", ["IT", "'", "S", " o", "'", "clock", " '", "s"]),
         ("'sun 'tis", ["'s", "un", " '", "tis"]),
         ("12a34 b5", ["12", "a", "34", " b", "5"]),
@@ -140,7 +143,7 @@ def test_merges_apply_in_their_order() -> None:
 
 
 def test_an_earlier_merge_that_a_later_one_makes_possible() -> None:
-    """One pass over the merges would miss it. It occurs where two merges make the same token, as in the shipped file."""
+    """One pass over the merges would miss it."""
     assert split(toy([("abc", "d"), ("a", "b"), ("ab", "c")]), "abcd") == ["abcd"]
 
 
@@ -338,9 +341,9 @@ def hugging_face() -> Any:
 
 
 @settings(max_examples=300, deadline=None)
-@given(text=st.one_of(st.text(st.characters(min_codepoint=32, max_codepoint=126)), WORDS, st.text("aé東 \n\t'1_!😀")))
+@given(text=st.one_of(ASCII, ANY, WORDS, st.text("ab \n\t'1²_!é\x1f")))
 def test_hugging_face_agrees(hugging_face: Any, text: str) -> None:
-    """On what both call letters, numbers and spaces; a few rare characters are something else there."""
+    """Even where `units` differ, which takes rare characters, as no merge of the shipped tokenizer has them."""
     ids = load_tokenizer().encode(text)
     if EOS[0] not in text:
         assert hugging_face.encode(text).ids == ids

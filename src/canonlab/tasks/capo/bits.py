@@ -79,6 +79,7 @@ def evaluate(
         batch: about so many windows of tokens go through the model at once.
         draws: of templates for each person, whose losses are averaged.
     """
+    require_integer("seed", seed, 0)
     require_integer("batch", batch, 1)
     require_integer("draws", draws, 1)
     if windows is not None:
@@ -138,10 +139,9 @@ def _mean_bits(most: float, losses: NDArray[np.float64], people: int) -> Metric:
     """The mean of most - loss / ln 2 over a sample drawn from so many people without replacement."""
     n = len(losses)
     value = most - float(losses.mean()) / math.log(2)
-    half = math.nan
-    if n > 1:
-        unseen = max(0.0, 1 - n / people)
-        half = Z95 * float(losses.std(ddof=1)) / math.log(2) * math.sqrt(unseen / n)
+    half = 0.0 if n == people else math.nan
+    if 1 < n < people:
+        half = Z95 * float(losses.std(ddof=1)) / math.log(2) * math.sqrt((1 - n / people) / n)
     return Metric(value, None, n, value - half, value + half, n)
 
 

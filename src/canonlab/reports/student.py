@@ -1,4 +1,4 @@
-"""Quantiles of Student's t at any level: comparisons of a claim are taken at stricter levels than 95%."""
+"""Quantiles of Student's t at any level: 95% for comparisons, stricter for those of a claim."""
 
 import functools
 import math
