@@ -17,6 +17,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "depo": {"N": 5, "K": 3, "V": 9, "lengths": [1, 2], "context": 90},
     "brevo": {"N": 6, "V": 4, "lengths": [1, 2], "context": 120},
     "mano": {"L": 3, "context": 40},
+    "capo": {"N": 20},
 }
 
 
@@ -28,7 +29,7 @@ def by_name(task: Task) -> dict[str, Check]:
     return {check.name: check for check in check_task(task, windows=4, names=IN_PROCESS)}
 
 
-@pytest.mark.parametrize("name", ["copy", "depo", "brevo1", "brevo2", "mano", "lano-cfg3f"])
+@pytest.mark.parametrize("name", ["copy", "depo", "brevo1", "brevo2", "mano", "lano-cfg3f", "capo"])
 def test_built_in_tasks_pass(name: str) -> None:
     settings = SMALL.get(name.rstrip("12"), {"context": 800})
     checks = by_name(build_task(name, settings))
