@@ -30,10 +30,12 @@ def test_every_task(name: str, settings: dict[str, Any], split: Split, read: Cal
     svg = picture(task, seed=1, index=2, split=split)
     assert svg == picture(build_task(name, settings), seed=1, index=2, split=split)
     assert svg != picture(task, seed=2, index=2, split=split)
-    for foreign in ("href", "url(", "<style", "<script", "<image", " id=", "nan", "inf"):
+    for foreign in ("href", "url(", "<style", "<script", "<image", " id="):
         assert foreign not in svg
     found = read(svg)
     root = found.root
+    for element in root.iter():
+        assert not any(wrong in value for wrong in ("nan", "inf") for value in element.attrib.values())
     assert [child.tag.partition("}")[2] for child in root][:3] == ["title", "desc", "rect"]
     assert task.name in root[0].text and f"{split} window 2 of seed 1" in root[1].text
     width, height = float(root.get("width")), float(root.get("height"))
@@ -53,9 +55,9 @@ def test_questions_have_their_right_answers(name: str, settings: dict[str, Any],
     window = task.windows(0, 5, 1, split).tokens[0].tolist()
     found = PAINTERS[type(task)].questions(task, window)
     assert found
-    for prompt, answer in found:
-        assert task.score(prompt, answer).right
-    ends = {"copy": "<query>", "lano": "<bos>"}
+    if PAINTERS[type(task)].judged:
+        assert all(task.score(prompt, answer).right for prompt, answer in found)
+    ends = {"capo": "<eos>", "copy": "<query>", "lano": "<bos>"}
     marks = task.vocabulary.decode(window).split().count(ends.get(task.name, "<ans>"))
     assert marks - 1 <= len(found) <= marks
 
@@ -97,7 +99,7 @@ def test_a_task_of_ones_own() -> None:
         name, version, context = "own", 1, 8
         fill = evaluate = score = None  # type: ignore[assignment]
 
-    with pytest.raises(InputError, match="no picture of the task Own: only of brevo, copy, depo, lano, mano"):
+    with pytest.raises(InputError, match="no picture of the task Own: only of brevo, capo, copy, depo, lano, mano"):
         picture(Own())
 
 

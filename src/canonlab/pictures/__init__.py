@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from canonlab.errors import InputError, require_integer
-from canonlab.pictures import brevo, copy, depo, lano, mano
+from canonlab.pictures import brevo, capo, copy, depo, lano, mano
 from canonlab.pictures.svg import BLUE, GREEN, INK, ORANGE, SOFT, Canvas, Piece, document
 from canonlab.pictures.window import Question
 from canonlab.tasks.base import Role, Split, Task, require_split
 from canonlab.tasks.brevo import Brevo
+from canonlab.tasks.capo import Capo
 from canonlab.tasks.copy import Copy
 from canonlab.tasks.depo import Depo
 from canonlab.tasks.lano import Lano
@@ -21,14 +22,19 @@ LARGEST = 20_000
 
 
 class Painter(NamedTuple):
-    """How a task is drawn: the questions in the tokens of a window, with their answers, and the drawing of one."""
+    """How a task is drawn: the questions in the tokens of a window, with their answers, and the drawing of one.
+
+    `judged`: the caption says why the task's scorer finds the answer right. Capo's biographies are not judged as such.
+    """
 
     questions: Callable[[Any, list[int]], list[Question]]
     draw: Callable[[Any, Question], Canvas]
+    judged: bool = True
 
 
 PAINTERS: dict[type[Task], Painter] = {
     Brevo: Painter(brevo.questions, brevo.draw),
+    Capo: Painter(capo.questions, capo.draw, judged=False),
     Copy: Painter(copy.questions, copy.draw),
     Depo: Painter(depo.questions, depo.draw),
     Lano: Painter(lano.questions, lano.draw),
@@ -65,7 +71,8 @@ def picture(task: Task, seed: int = 0, index: int = 0, split: Split = "train", q
         raise InputError(f"an instance of {length} tokens is too large to draw: at most {LARGEST}")
     settings = ", ".join(f"{name} = {value}" for name, value in task.parameters.items())
     drawing = painter.draw(task, question)
-    caption = "; ".join(filter(None, [task.score(*question).why, drawing.note]))
+    why = task.score(*question).why if painter.judged else ""
+    caption = "; ".join(filter(None, [why, drawing.note]))
     return document(
         drawing,
         title=f"{task.name}: {settings}",

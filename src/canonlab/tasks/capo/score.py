@@ -17,11 +17,13 @@ EMPLOYER, EMPLOYER_CITY = ATTRIBUTES.index("employer"), ATTRIBUTES.index("employ
 class Fact(NamedTuple):
     """An attribute in a sentence, and where its value stands: ids[begin:end], piece `value` of its first kind.
 
-    The prompt ends before the value where `value` is None.
+    The sentence's subject is ids[subject:before]. The prompt ends before the value where `value` is None.
     """
 
     attribute: int
     value: int | None
+    subject: int
+    before: int
     begin: int
     end: int
 
@@ -59,16 +61,18 @@ class Reader:
         if at == len(self.ids):
             yield facts
             return
-        for _, subject_end in self._read([Kind.PRONOUN] if facts else [], at):
+        subject = at if facts else 1
+        for _, before in self._read([Kind.PRONOUN] if facts else [], at):
             for attribute in set(range(SENTENCES)) - {fact.attribute for fact in facts}:
-                for (template,), begin in self._read([BEFORE + attribute], subject_end):
+                for (template,), begin in self._read([BEFORE + attribute], before):
                     if begin == len(self.ids):
-                        yield [*facts, Fact(attribute, None, begin, begin)]
+                        yield [*facts, Fact(attribute, None, subject, before, begin, begin)]
                     date = [Kind.DAY, Kind.COMMA, Kind.YEAR] if attribute == BIRTH_DATE else []
                     for (value, *_), end in self._read([VALUE_KIND[attribute], *date], begin):
                         for (after,), stop in self._read([AFTER + attribute], end):
                             if after == template:
-                                yield from self._sentences(stop, [*facts, Fact(attribute, value, begin, end)])
+                                fact = Fact(attribute, value, subject, before, begin, end)
+                                yield from self._sentences(stop, [*facts, fact])
 
     def _read(self, kinds: Sequence[int], at: int) -> Iterator[tuple[list[int], int]]:
         """Pieces of these kinds, one after another, that stand at a position, and where they end."""
