@@ -110,16 +110,16 @@ def most_bits(people: int) -> float:
 def parameter_count(model: Model, vocabulary: int) -> int:
     """The parameters of a module, each tensor once; 0 for any other callable.
 
-    Rows of an embedding beyond the vocabulary are not counted, nor those of a head of the same shape.
+    Rows of an embedding beyond the vocabulary are not counted, nor those of a head with as many rows as it.
     """
     if not isinstance(model, nn.Module):
         return 0
     tensors = {id(p): p for p in model.parameters()}
     embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
-    padded = {e.weight.shape for e in embeddings if e.num_embeddings > vocabulary}
+    padded = {e.num_embeddings for e in embeddings if e.num_embeddings > vocabulary}
     counted = 0
     for module in model.modules():
-        if isinstance(module, nn.Embedding | nn.Linear) and module.weight.shape in padded:
+        if isinstance(module, nn.Embedding | nn.Linear) and len(module.weight) in padded:
             for p in (module.weight, getattr(module, "bias", None)):
                 if p is not None and tensors.pop(id(p), None) is not None:
                     counted += p[:vocabulary].numel()
