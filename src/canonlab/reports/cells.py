@@ -158,3 +158,17 @@ def families(found: Sequence[Section]) -> list[list[Section]]:
         key = repr([task["name"], task.get("version"), task.get("source"), sorted(fixed.items())])
         groups.setdefault(key, []).append(section)
     return [sorted(group, key=lambda section: natural(difficulty(section.task))) for group in groups.values()]
+
+
+Grid = dict[str, dict[tuple[str, str], Cell]]
+"""Architecture -> (difficulty, size) -> cell."""
+
+
+def grid(group: Sequence[Section]) -> Grid:
+    """The cells with a finished run of sections that differ only in difficulty."""
+    found: Grid = {}
+    for section in group:
+        for cell in cells(section):
+            if cell.spread:
+                found.setdefault(cell.architecture, {})[str(difficulty(section.task)), cell.size] = cell
+    return found

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from canonlab.errors import InputError
-from canonlab.reports.cells import Cell, cells, families
+from canonlab.reports.cells import Cell, cells, families, grid
 from canonlab.reports.groups import SIZE, Section, natural, sections
 from canonlab.reports.load import Run
-from canonlab.reports.published import DIFFICULTY, difficulty
+from canonlab.reports.published import DIFFICULTY
 from canonlab.reports.words import metric_label, setting_text, settings_text, title, value_text
 from canonlab.training.files import replacing
 
@@ -94,11 +94,7 @@ def write_latex(runs: Sequence[Run], path: Path) -> None:
 
 
 def _table(group: Sequence[Section]) -> str:
-    found: dict[str, dict[tuple[str, str], Cell]] = {}
-    for section in group:
-        for cell in cells(section):
-            if cell.spread:
-                found.setdefault(cell.architecture, {})[str(difficulty(section.task)), cell.size] = cell
+    found = grid(group)
     if not found:
         return ""
     places = sorted(

@@ -9,10 +9,10 @@ from typing import Any
 
 from canonlab.errors import InputError
 from canonlab.reports.capacity import LINES, points
-from canonlab.reports.cells import Cell, cells, families
+from canonlab.reports.cells import Cell, families, grid
 from canonlab.reports.groups import Row, Section, natural, sections
 from canonlab.reports.load import Run
-from canonlab.reports.published import DIFFICULTY, difficulty
+from canonlab.reports.published import DIFFICULTY
 from canonlab.reports.speed import THRESHOLDS, reached
 from canonlab.reports.words import metric_label, setting_text, si, title
 
@@ -66,12 +66,8 @@ def _figures(plt: Any, found: Sequence[Section]) -> Iterator[tuple[str, Any]]:
 
 def _heatmaps(plt: Any, group: Sequence[Section]) -> Any:
     """One panel an architecture: difficulties down, sizes across, shares in percent."""
-    found: dict[str, dict[tuple[str, str], Cell]] = {}
-    for section in group:
-        for cell in cells(section):
-            if cell.spread and cell.metric in section.shares:
-                found.setdefault(cell.architecture, {})[str(difficulty(section.task)), cell.size] = cell
-    if not found:
+    found = grid(group)
+    if not any(cell.metric in cell.section.shares for row in found.values() for cell in row.values()):
         return None
     levels = sorted({place[0] for row in found.values() for place in row}, key=natural)
     sizes = sorted({place[1] for row in found.values() for place in row}, key=natural)

@@ -6,7 +6,7 @@ The layout is that of the paper's figures 4 to 14: rows are difficulties, column
 from collections.abc import Sequence
 from typing import Any
 
-from canonlab.reports.cells import Cell, cells, families
+from canonlab.reports.cells import Cell, Grid, families, grid
 from canonlab.reports.groups import Section, natural
 from canonlab.reports.markup import Markup, join, tag
 from canonlab.reports.published import DIFFICULTY, Published, difficulty, published, published_task, tables
@@ -38,12 +38,7 @@ def heatmaps_html(found: Sequence[Section]) -> Markup:
 
 def _family_html(group: Sequence[Section]) -> Markup:
     """One task at all its difficulties: a table for each architecture."""
-    architectures: dict[str, dict[tuple[str, str], Cell]] = {}
-    for section in group:
-        for cell in cells(section):
-            if cell.spread:
-                place = (str(difficulty(section.task)), cell.size)
-                architectures.setdefault(cell.architecture, {})[place] = cell
+    architectures = grid(group)
     if not architectures:
         return join("")
     first = group[0]
@@ -62,9 +57,7 @@ def _family_html(group: Sequence[Section]) -> Markup:
     )
 
 
-def _axes(
-    group: Sequence[Section], architectures: dict[str, dict[tuple[str, str], Cell]]
-) -> tuple[list[Any], list[str]]:
+def _axes(group: Sequence[Section], architectures: Grid) -> tuple[list[Any], list[str]]:
     """Difficulties and sizes of the tables: those of the runs and, if one has a published cell, all of the paper's."""
     runs = [cell for found in architectures.values() for cell in found.values()]
     levels, sizes = {difficulty(section.task) for section in group}, {cell.size for cell in runs}
