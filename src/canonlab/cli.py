@@ -375,10 +375,10 @@ def demo(
 
 
 def bench(
-    what: Annotated[Positional[str], arg(metavar="data|canon|mixers|train|parse|statistics", help="What to measure.")],
+    what: Annotated[Positional[str], arg(metavar="|".join(benchmarks.BENCHMARKS), help="What to measure.")],
     as_json: Json = False,
 ) -> None:
-    """Measure this machine's speed: generators, Canon layer, mixers, training step, parsers; or simulate statistics."""
+    """Measure speed on this machine: from the generators to the report; or simulate how often verdicts are right."""
     if what not in benchmarks.BENCHMARKS:
         raise unknown("benchmark", what, benchmarks.BENCHMARKS)
     tables = benchmarks.BENCHMARKS[what]()

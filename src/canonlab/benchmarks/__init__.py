@@ -41,6 +41,12 @@ def _mixers() -> Tables:
     return bench_mixers()
 
 
+def _report() -> Tables:
+    from canonlab.benchmarks.report import bench_report
+
+    return bench_report()
+
+
 def _statistics() -> Tables:
     from canonlab.benchmarks.statistics import bench_statistics
 
@@ -53,5 +59,6 @@ BENCHMARKS: dict[str, Callable[[], Tables]] = {
     "mixers": _mixers,
     "parse": _parse,
     "train": _train,
+    "report": _report,
     "statistics": _statistics,
 }
