@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from canonlab.reports import load_runs, summary
-from canonlab.reports.groups import Section, natural, sections
+from canonlab.reports.groups import Row, Section, natural, sections
+from canonlab.reports.load import Curves, Evaluation, Measure, Result, Run
 from canonlab.reports.notes import section_notes
 
 Fabricate = Callable[..., Path]
@@ -131,3 +132,19 @@ def test_summary_is_strict_json(campaign: Path) -> None:
 def test_natural_order() -> None:
     assert sorted(["12L512D", "8L512D", "", "8L64D"], key=natural) == ["", "8L64D", "8L512D", "12L512D"]
     assert sorted([0.003, 0.0005, 10], key=natural) == [0.0005, 0.003, 10]
+
+
+def test_charts_show_depths_and_divergence_but_no_parts() -> None:
+    def section(headline: tuple[str, ...], *metrics: str, shares: bool = True) -> Section:
+        found = {name: Measure(0.5, right=1 if shares and name != "kl" else None) for name in metrics}
+        run = Run(Path(), "", "", {}, {}, Curves(), Result(Evaluation(found, headline, {}), {}, {}))
+        return Section({}, (Row({}, (run,)),))
+
+    brevo = section(("accuracy",), "accuracy", "accuracy_depth1", "accuracy_depth2", "accuracy_deeper")
+    assert brevo.charted == ("accuracy", "accuracy_depth1", "accuracy_depth2")
+    lano = section(("accuracy",), "accuracy", "continuation_accuracy", "kl")
+    assert lano.charted == ("accuracy", "kl")
+    capo = section(
+        ("bits_per_parameter", "bits"), "bits_per_parameter", "bits", "bits_major", "bits_names", shares=False
+    )
+    assert capo.charted == ("bits_per_parameter", "bits")

@@ -11,11 +11,13 @@ from canonlab.reports.load import Run
 from canonlab.reports.markup import Markup, join, tag
 from canonlab.reports.notes import section_notes
 from canonlab.reports.plain import finite
+from canonlab.reports.published import published
 from canonlab.reports.speed import levels
 from canonlab.reports.words import (
     NOTHING,
     duration,
     interval_text,
+    metric_family,
     metric_label,
     range_text,
     setting_label,
@@ -155,14 +157,27 @@ def _all_metrics(section: Section, labels: Sequence[Markup]) -> Markup:
         if spread is None:
             return tag("td", NOTHING, class_="number")
         reach = tag("small", range_text(spread.low, spread.high, share)) if spread.seeds > 1 else ""
-        return tag("td", value_text(spread.mean, share), " ", reach, class_="number")
+        paper = _published(section, row, metric)
+        beside = join(" ", tag("i", value_text(paper, True))) if paper is not None else ""
+        return tag("td", value_text(spread.mean, share), " ", reach, beside, class_="number")
 
     rows = [
         tag("tr", tag("th", label, scope="row"), *(cell(row, name) for name in section.metrics), **filtered(row))
         for row, label in zip(section.rows, labels, strict=True)
     ]
-    caption = f"All metrics on {title(section.task['name'])}: mean and range over finished seeds"
+    caption = f"All metrics on {title(section.task['name'])}: mean and range over finished seeds, published in italics"
     return _table(caption, ["Architecture"], [*map(metric_label, section.metrics)], tag("tbody", *rows))
+
+
+def _published(section: Section, row: Row, metric: str) -> float | None:
+    """What the paper has for a quoted metric, or for one depth of Brevo."""
+    paper, family = published(section.task, row.settings), metric_family(metric)
+    if paper is None:
+        return None
+    if metric in section.headline[: len(paper.values)]:
+        return paper.values[section.headline.index(metric)]
+    by_depth = family and family[1] == "depth" and family[2] <= len(paper.by_depth)
+    return paper.by_depth[family[2] - 1] if family and by_depth else None
 
 
 def _costs(section: Section, labels: Sequence[Markup]) -> Markup:

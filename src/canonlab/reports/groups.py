@@ -126,10 +126,17 @@ class Section:
 
     @cached_property
     def charted(self) -> tuple[str, ...]:
-        """The metrics that get a learning curve: the quoted ones and, for a quoted difficulty, all others beside it."""
+        """The metrics that get a learning curve: the quoted ones; all difficulties of a quoted one, or of what it sums
+        up (Brevo's accuracy, by depth); and means such as Lano's divergence, unless they are parts of a quoted one."""
         families = {family[:2] for name in self.headline if (family := metric_family(name))}
-        members = [name for name in self.metrics if (family := metric_family(name)) and family[:2] in families]
-        single = [name for name in self.headline if name not in members]
+        members = [
+            name
+            for name in self.metrics
+            if (family := metric_family(name)) and (family[:2] in families or family[0] in self.headline)
+        ]
+        parts = tuple(f"{name}_" for name in self.headline)
+        means = [name for name in self.metrics if name not in self.shares and not name.startswith(parts)]
+        single = [name for name in dict.fromkeys([*self.headline, *means]) if name not in members]
         return (*single, *sorted(members, key=natural))
 
     @cached_property
