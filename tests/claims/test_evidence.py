@@ -8,8 +8,8 @@ import pytest
 
 from canonlab.claims.architecture import Architecture
 from canonlab.claims.contrast import Contrast, Measure, as_good, below, better, faster, on_average
-from canonlab.claims.evidence import OPEN, REFUTED, SUPPORTED, Evidence, average, comparable, gather, widened
-from canonlab.reports.compare import Comparison, Value
+from canonlab.claims.evidence import OPEN, REFUTED, SUPPORTED, Evidence, average, comparable, gather
+from canonlab.reports.compare import Value
 from canonlab.reports.groups import sections
 from canonlab.reports.load import Run
 
@@ -183,13 +183,6 @@ def test_places_with_other_seeds_each_decide_nothing(run: Make) -> None:
     found = evidence(ON_MANO, runs)
     assert found.comparison and found.comparison.difference == pytest.approx(0.7) and found.comparison.seeds == 1
     assert found.verdict == OPEN
-
-
-def test_a_stricter_level_is_a_wider_interval() -> None:
-    found = Comparison(0.1, 0.05, 0.15, 3)
-    assert widened(found, 0.05) == pytest.approx((0.05, 0.15))
-    low, high = widened(found, 0.01)
-    assert high - low == pytest.approx(0.1 * 9.925 / 4.303, rel=1e-3) and (low + high) / 2 == pytest.approx(0.1)
 
 
 def test_measures_read_as_sentences() -> None:

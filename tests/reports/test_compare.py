@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from canonlab.reports.compare import Value, compare
+from canonlab.reports.compare import Comparison, Value, compare
 
 
 def values(*numbers, error=0.0):
@@ -33,3 +33,11 @@ def test_agreeing_differences_are_not_taken_for_certainty():
 def test_two_seeds_decide_nothing():
     found = compare(values(0.9, 0.91), values(0.1, 0.11))
     assert found.low > 0.7 and not found.decided
+
+
+def test_a_stricter_level_is_a_wider_interval():
+    found = Comparison(0.1, 0.05, 0.15, 3)
+    assert (found.at(0.05).low, found.at(0.05).high) == pytest.approx((0.05, 0.15))
+    wide = found.at(0.01)
+    assert wide.high - wide.low == pytest.approx(0.1 * 9.925 / 4.303, rel=1e-3)
+    assert (wide.low + wide.high) / 2 == pytest.approx(0.1) and compare(values(0.1), values(0.2)).at(0.01).seeds == 1

@@ -12,8 +12,8 @@ import numpy as np
 from canonlab.claims.architecture import Architecture
 from canonlab.claims.claim import FAILS, HOLDS, Claim, Judgement
 from canonlab.claims.contrast import Contrast
-from canonlab.claims.evidence import LEVEL, Evidence, Place
-from canonlab.reports.compare import Comparison, Value, compare
+from canonlab.claims.evidence import Evidence, Place
+from canonlab.reports.compare import LEVEL, Comparison, Value, compare
 from canonlab.tasks.metrics import share
 
 RATES = np.linspace(0.02, 0.98, 25)

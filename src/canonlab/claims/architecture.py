@@ -5,15 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from canonlab.reports.cells import WORDS
 from canonlab.reports.groups import SIZE
 from canonlab.reports.published import USUAL
 
-EXPECTED = {key: value for key, value in USUAL.items() if key != "tied"} | {"canon_residual": True}
+EXPECTED = {key: value for key, value in USUAL.items() if key != "tied"}
 """Settings of a model that an architecture has unless it says otherwise. What is not in here
 (`exact_intermediate`, `tied`) may be anything, but the same on both sides of a comparison."""
-
-WORDS = {"canon_frozen": "frozen", "canon_residual": "no residual", "canon_activation": "SiLU"}
-"""What a setting that is not the usual one makes of an architecture, for people."""
 
 
 @dataclass(frozen=True)

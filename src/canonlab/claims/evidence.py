@@ -6,25 +6,21 @@ other. Both sides of a place must have been tried at as many learning rates: the
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from canonlab.claims.architecture import Architecture
 from canonlab.claims.contrast import Contrast
 from canonlab.claims.measure import learnt, values
 from canonlab.reports.cells import Cell, as_many_rates, cells
-from canonlab.reports.compare import DECIDING, Comparison, Value, compare
-from canonlab.reports.groups import Row, Section
-from canonlab.reports.student import quantile
+from canonlab.reports.compare import DECIDING, LEVEL, Comparison, Value, compare
+from canonlab.reports.groups import Section
 from canonlab.reports.words import metric_label, plural, settings_text
-
-LEVEL = 0.05
-"""How often an interval may miss the truth."""
 
 SUPPORTED, REFUTED, OPEN = "supported", "refuted", "open"
 
-TRAINED = ("training.steps", "training.batch")
 ONLY = {"capo": ("training.exposures", 100)}
 """What the findings are about: capacity depends on the architecture after 100 exposures, and hardly after 1000."""
 
@@ -74,14 +70,8 @@ class Evidence:
             return OPEN
         if found.low > contrast.least and found.high < contrast.most:
             return SUPPORTED
-        low, high = widened(found, self.level)
-        return REFUTED if high < contrast.least or low > contrast.most else OPEN
-
-
-def widened(found: Comparison, level: float) -> tuple[float, float]:
-    """The interval of a comparison that misses the truth with probability `level`."""
-    half = (found.high - found.low) / 2 * quantile(found.seeds - 1, level) / quantile(found.seeds - 1, LEVEL)
-    return found.difference - half, found.difference + half
+        wide = found.at(self.level)
+        return REFUTED if wide.high < contrast.least or wide.low > contrast.most else OPEN
 
 
 def average(pairs: Sequence[Pair]) -> Pair:
@@ -106,21 +96,13 @@ def _mean(found: Sequence[Value]) -> Value:
 
 
 def comparable(found: Sequence[Section]) -> list[Cell]:
-    """The cells with a finished run in all sections, a length of training each."""
-    return [part for section in found for cell in cells(section) for part in _parts(cell) if part.best]
+    """The cells with a finished run in all sections."""
+    return [cell for section in found for cell in cells(section) if cell.best and _meant(cell)]
 
 
-def _parts(cell: Cell) -> Iterable[Cell]:
+def _meant(cell: Cell) -> bool:
     key, wanted = ONLY.get(cell.section.task["name"], ("", None))
-    groups: dict[str, list[Row]] = {}
-    for row in cell.rows:
-        if row.settings.get(key) == wanted:
-            groups.setdefault(_trained(row), []).append(row)
-    return [Cell(cell.section, tuple(rows)) for rows in groups.values()]
-
-
-def _trained(row: Row) -> str:
-    return repr([row.settings[name] for name in TRAINED])
+    return cell.rows[0].settings.get(key) == wanted
 
 
 def gather(contrast: Contrast, found: Sequence[Cell], level: float = LEVEL) -> Evidence:
@@ -167,13 +149,13 @@ def _place(contrast: Contrast, first: Cell, second: Cell) -> Place | str:
     return Place(task, where, comparison, first.at_edge or second.at_edge, (one, other))
 
 
-def _by_place(architecture: Architecture, found: Sequence[Cell]) -> dict[tuple[int, str, str], Cell]:
+def _by_place(architecture: Architecture, found: Sequence[Cell]) -> dict[tuple[Any, ...], Cell]:
     """The architecture's cells by what they must have in common with others: section, size, length of training.
 
     Of cells that differ in none of this (a preset that meant another model in an earlier version), the last.
     """
     return {
-        (id(cell.section), architecture.place(cell.rows[0].settings), _trained(cell.rows[0])): cell
+        (id(cell.section), architecture.place(cell.rows[0].settings), cell.trained): cell
         for cell in found
         if architecture.matches(cell.rows[0].settings)
     }

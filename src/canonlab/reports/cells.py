@@ -1,24 +1,30 @@
 """Rows -> cells: one architecture at one size on one task, the best of its learning rates, all of its seeds."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from canonlab.reports.compare import Comparison, Value, compare
+from canonlab.reports.compare import DECIDING, Comparison, Value, compare
 from canonlab.reports.groups import RESOLVED, SIZE, Row, Section, Spread, natural
-from canonlab.reports.published import DIFFICULTY, Published, difficulty, published
+from canonlab.reports.published import DIFFICULTY, USUAL, Published, difficulty, published
 from canonlab.tasks.metrics import Z95
 
 RATE = "training.lr"
+WORDS = {"canon_frozen": "frozen", "canon_residual": "no residual", "canon_activation": "SiLU"}
+"""What a setting that is not the usual one makes of an architecture, for people."""
+
+TRAINED = ("training.steps", "training.batch", "training.exposures")
+"""What cells that are compared must have in common."""
 
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """The rows of one model (all its settings) in one section, which differ in how they are trained.
+    """The rows of one model (all its settings) in one section that are trained equally long, at other rates mostly.
 
-    `best` is the row with the highest mean of the section's main metric over its finished seeds. The paper quotes the
-    best run; `best_run` is its value.
+    `best` is the row with the highest mean of the section's main metric over its finished seeds, of those with seeds
+    enough for a decision if there are any. The paper quotes the best run; `best_run` is its value.
     """
 
     section: Section
@@ -31,14 +37,17 @@ class Cell:
 
     @property
     def architecture(self) -> str:
-        """Model and Canon set, and whatever else of the model but its size tells it from the section's others."""
-        extra = [key for key in self.section.varied if key.startswith("model.") and key != SIZE]
-        words = [f"{key.removeprefix('model.')} {self.rows[0].settings.get(key)}" for key in extra]
-        return ", ".join([self.rows[0].architecture, *words])
+        """Model and Canon set, and whatever else of the model but its size is not as usual."""
+        return ", ".join([self.rows[0].architecture, *unusual(self.model)])
 
     @property
     def size(self) -> str:
         return str(self.rows[0].settings[SIZE])
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Difficulty and size."""
+        return str(difficulty(self.section.task)), self.size
 
     @property
     def metric(self) -> str:
@@ -48,8 +57,14 @@ class Cell:
     @cached_property
     def best(self) -> Row | None:
         """None when no run is finished, or none of them has the metric."""
-        means = [(spread.mean, row) for row in self.rows if (spread := row.spread(self.metric))]
-        return max(means, key=lambda pair: pair[0])[1] if means else None
+        spreads = [(spread, row) for row in self.rows if (spread := row.spread(self.metric))]
+        ranked = [(min(spread.seeds, DECIDING), spread.mean, row) for spread, row in spreads]
+        return max(ranked, key=lambda entry: entry[:2])[2] if ranked else None
+
+    @property
+    def trained(self) -> tuple[Any, ...]:
+        """How long: steps, batch, exposures."""
+        return tuple(self.rows[0].settings.get(key) for key in TRAINED)
 
     @property
     def spread(self) -> Spread | None:
@@ -101,7 +116,7 @@ def cells(section: Section) -> list[Cell]:
     """The cells of a section, in the order of its rows."""
     found: dict[str, list[Row]] = {}
     for row in section.rows:
-        model = {k: v for k, v in row.settings.items() if k.startswith(("model.", RESOLVED))}
+        model = {k: v for k, v in row.settings.items() if k.startswith(("model.", RESOLVED)) or k in TRAINED}
         found.setdefault(repr(sorted(model.items(), key=lambda item: item[0])), []).append(row)
     return [Cell(section, tuple(rows)) for rows in found.values()]
 
@@ -111,7 +126,7 @@ def compare_cells(first: Cell, second: Cell) -> Comparison | None:
 
     The best rates may differ: each architecture is given its own, as in the paper.
     """
-    if not first.best or not second.best or not _as_long(first.best, second.best):
+    if first.trained != second.trained:
         return None
     return compare(first.values(first.metric), second.values(second.metric))
 
@@ -122,19 +137,15 @@ def as_many_rates(first: Cell, second: Cell) -> bool:
     return len(first.rates) == len(second.rates)
 
 
-def _as_long(first: Row, second: Row) -> bool:
-    return all(first.settings.get(key) == second.settings.get(key) for key in ("training.steps", "training.batch"))
-
-
 def pairs(found: Sequence[Cell]) -> Iterator[tuple[Cell, Cell]]:
-    """The pairs worth a sentence, the likely better first: at each size every architecture with the best one, and each
-    Canon set of a model with the smallest of its sets."""
-    sizes: dict[str, list[Cell]] = {}
+    """The pairs worth a sentence, the likely better first: at each size and length of training every architecture with
+    the best one, and each Canon set of a model with the smallest of its sets."""
+    places: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in found:
         if cell.spread:
-            sizes.setdefault(cell.size, []).append(cell)
-    for size in sorted(sizes, key=natural):
-        group = sorted(sizes[size], key=lambda cell: -cell.spread.mean if cell.spread else 0.0)
+            places.setdefault((cell.size, *cell.trained), []).append(cell)
+    for place in sorted(places, key=lambda place: [natural(part) for part in place]):
+        group = sorted(places[place], key=lambda cell: -cell.spread.mean if cell.spread else 0.0)
         chosen = [(group[0], other) for other in group[1:]]
         models: dict[str, list[Cell]] = {}
         for cell in group:
@@ -166,9 +177,23 @@ Grid = dict[str, dict[tuple[str, str], Cell]]
 
 def grid(group: Sequence[Section]) -> Grid:
     """The cells with a finished run of sections that differ only in difficulty."""
+    finished = [cell for section in group for cell in cells(section) if cell.spread]
+    places = Counter((cell.architecture, cell.place) for cell in finished)
+    several = {architecture for (architecture, _), count in places.items() if count > 1}
     found: Grid = {}
-    for section in group:
-        for cell in cells(section):
-            if cell.spread:
-                found.setdefault(cell.architecture, {})[str(difficulty(section.task)), cell.size] = cell
+    for cell in finished:
+        steps = f", {cell.trained[0]:,} steps" if cell.architecture in several else ""
+        found.setdefault(cell.architecture + steps, {})[cell.place] = cell
     return found
+
+
+def unusual(model: Mapping[str, Any]) -> list[str]:
+    """What the settings of a model (by dotted key) beside preset, Canon set and size say that is not as usual."""
+    words = []
+    for key, usual in USUAL.items():
+        value = model.get(f"model.{key}", usual)
+        if value != usual and key != "tied":  # a matter of the task, Capo, not of the architecture
+            words.append(WORDS.get(key) or f"{key.replace('_', ' ')} {value}")
+    prefix = "model.mixer."
+    arguments = [f"{key.removeprefix(prefix)} {value}" for key, value in model.items() if key.startswith(prefix)]
+    return [*words, *arguments]

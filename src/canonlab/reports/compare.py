@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 from canonlab.reports.student import quantile
 
+LEVEL = 0.05
+"""How often an interval may miss the truth."""
+
 DECIDING = 3
 """Seeds that a decision takes. Where runs either learn a task or don't, two seeds agree by chance too often: without
 any difference, one in eight comparisons would be decided (`canonlab bench statistics`)."""
@@ -33,6 +36,13 @@ class Comparison:
     high: float
     seeds: int
 
+    def at(self, level: float) -> "Comparison":
+        """The same with the interval that misses the truth with probability `level` in place of LEVEL."""
+        if self.seeds < 2:
+            return self
+        half = (self.high - self.low) / 2 * quantile(self.seeds - 1, level) / quantile(self.seeds - 1, LEVEL)
+        return Comparison(self.difference, self.difference - half, self.difference + half, self.seeds)
+
     @property
     def decided(self) -> bool:
         """Whether the interval leaves out zero, over seeds enough."""
@@ -52,7 +62,7 @@ def compare(first: Mapping[int, Value], second: Mapping[int, Value]) -> Comparis
     mean, n = math.fsum(differences) / len(seeds), len(seeds)
     if n == 1:
         return Comparison(mean, math.nan, math.nan, 1)
-    half = quantile(n - 1, 0.05) * math.sqrt(max(_variance(differences, mean), _noise(first, second, seeds)) / n)
+    half = quantile(n - 1, LEVEL) * math.sqrt(max(_variance(differences, mean), _noise(first, second, seeds)) / n)
     return Comparison(mean, mean - half, mean + half, n)
 
 

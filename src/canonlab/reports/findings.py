@@ -1,11 +1,12 @@
 """What the runs decide and what they don't, in sentences."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from canonlab.reports.cells import Cell, as_many_rates, cells, compare_cells, pairs
-from canonlab.reports.compare import DECIDING, Comparison
+from canonlab.reports.compare import DECIDING, LEVEL, Comparison
 from canonlab.reports.groups import Section
 from canonlab.reports.notes import UNEQUAL_PARAMETERS
 from canonlab.reports.words import enumeration, metric_label, percent, plural, si
@@ -19,12 +20,14 @@ class Finding(NamedTuple):
     first: Cell
     second: Cell
     comparison: Comparison
+    together: int = 1
+    """How many comparisons of one size and length of training this is one of; the interval is that much wider, so that
+    all of them together miss the truth as seldom as a single one would (Bonferroni)."""
 
     @property
     def verdict(self) -> str:
-        """ "better" when the difference is decided, above zero and found at as many rates of both; or "not decided" """
-        decided = self.comparison.decided and self.comparison.difference > 0
-        return BETTER if decided and as_many_rates(self.first, self.second) else UNDECIDED
+        """ "better" when the difference is decided and found at as many rates of both; or "not decided" """
+        return BETTER if self.comparison.decided and as_many_rates(self.first, self.second) else UNDECIDED
 
     @property
     def sentence(self) -> str:
@@ -33,12 +36,15 @@ class Finding(NamedTuple):
         share = self.first.metric in self.first.section.shares
         gap = _amount(comparison.difference, share)
         names = f"{self.first.architecture} against {self.second.architecture} at {self.first.size}"
+        if len({cell.trained for cell in cells(self.first.section)}) > 1:
+            names += f", {self.first.trained[0]:,} steps"
         if comparison.seeds == 1:
             return f"{names}: not decided. {gap} in {metric} with one seed, which says nothing about other seeds."
         low, high = comparison.low, comparison.high
         if share:  # a difference of shares cannot be more than all
             low, high = max(low, -1.0), min(high, 1.0)
-        reach = f"95% interval {_amount(low, share)} to {_amount(high, share)}"
+        all_of_them = f" for all {self.together} comparisons together" if self.together > 1 else ""
+        reach = f"95% interval{all_of_them} {_amount(low, share)} to {_amount(high, share)}"
         amount = f"{gap} in {metric} ({reach}, {plural(comparison.seeds, 'seed')})"
         qualified = _mind(list(self.qualifications()))
         verdict = "the first is better" if self.verdict == BETTER else "not decided"
@@ -63,11 +69,16 @@ class Finding(NamedTuple):
 
 def findings(section: Section) -> list[Finding]:
     """All comparisons worth a sentence in a section, decided ones first."""
+    compared = [(a, b, comparison) for a, b in pairs(cells(section)) if (comparison := compare_cells(a, b))]
+    together = Counter((first.size, first.trained) for first, *_ in compared)
     found = []
-    for first, second in pairs(cells(section)):
-        comparison = compare_cells(first, second)
-        if comparison is not None:
-            found.append(Finding(first, second, comparison))
+    for first, second, comparison in compared:
+        n = together[first.size, first.trained]
+        adjusted = comparison.at(LEVEL / n)
+        if adjusted.difference < 0:  # means over other seeds than the common ones can be the other way round
+            first, second = second, first
+            adjusted = Comparison(-adjusted.difference, -adjusted.high, -adjusted.low, adjusted.seeds)
+        found.append(Finding(first, second, adjusted, n))
     return sorted(found, key=lambda finding: finding.verdict != BETTER)
 
 

@@ -21,6 +21,7 @@ PRESETS = {name: name for name in ("depo1", "depo2", "brevo1", "brevo2", "mano")
 
 USUAL = {
     "canon_kernel": 4,
+    "canon_residual": True,
     "canon_activation": False,
     "canon_frozen": False,
     "mlp": "preset",
@@ -28,7 +29,7 @@ USUAL = {
     "activation": "preset",
     "tied": False,
 }
-"""Settings of a model that a published cell presumes."""
+"""Settings of a model that are as in the paper's main figures."""
 
 
 class Published(NamedTuple):
@@ -64,7 +65,7 @@ def published_task(task: Mapping[str, Any]) -> str | None:
 
 def published(task: Mapping[str, Any], settings: Mapping[str, Any]) -> Published | None:
     """The published cell of a task (name, parameters) and a model's settings by dotted key; None when there is none."""
-    name = published_task(task)
+    name = None if task.get("source") else published_task(task)
     if name is None or not _usual(settings):
         return None
     level, levels = difficulty(task), tables()["difficulty"][name]
@@ -108,7 +109,8 @@ def _entries() -> dict[tuple[Any, ...], dict[str, Any]]:
 def _usual(settings: Mapping[str, Any]) -> bool:
     """Whether a model has no setting that a published cell doesn't presume."""
     given = any(key.startswith("model.mixer.") for key in settings)
-    return not given and all(settings.get(f"model.{key}", value) == value for key, value in USUAL.items())
+    presumed = {key: value for key, value in USUAL.items() if key != "canon_residual"}  # the paper has both
+    return not given and all(settings.get(f"model.{key}", value) == value for key, value in presumed.items())
 
 
 def _plain(value: Any) -> Any:
