@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+REFERENCES ?= .venv-references
 
-.PHONY: demo test test-slow lint types package clean
+.PHONY: demo test test-slow test-references lint types package clean
 
 demo: $(INSTALLED)
 	$(BIN)/canonlab demo
@@ -14,6 +15,11 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(BIN)/pytest -m "slow or browser"
+
+# Against other people's implementations, in an environment of their own: `make test` needs none of them.
+test-references: $(REFERENCES)/installed
+	$(REFERENCES)/bin/pip list --disable-pip-version-check | grep -iE '^(torch|triton|transformers|fla-core|einops) '
+	$(REFERENCES)/bin/pytest -rs tests/models/references
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -27,7 +33,7 @@ package: $(INSTALLED)
 	$(BIN)/python -m build --no-isolation
 
 clean:
-	rm -rf $(VENV) dist build
+	rm -rf $(VENV) $(REFERENCES) dist build
 
 $(INSTALLED): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "canonlab needs Python 3.11 or newer; set PYTHON=..."'
@@ -35,3 +41,12 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $(INSTALLED)
+
+# The lock first, so that nothing here brings another torch; pip knows dependency groups from 25.1 on.
+$(REFERENCES)/installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(REFERENCES)
+	$(REFERENCES)/bin/pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(REFERENCES)/bin/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(REFERENCES)/bin/pip install --quiet --disable-pip-version-check -c requirements.lock --group references
+	$(REFERENCES)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $(REFERENCES)/installed

@@ -90,6 +90,20 @@ def test_a_filter_that_leaves_a_task_out_hides_it(page: Path, document: Callable
 
 
 @pytest.mark.slow
+def test_a_size_that_is_left_out_takes_its_heading_along(
+    fabricate: Callable[..., Path], document: Callable[..., str]
+) -> None:
+    for size in ("2L64D", "4L64D"):
+        folder = fabricate(size=size)
+    page = write_page(load_runs([folder.parent]), folder.parent / "report.html")
+    choose = "const menu = document.querySelector('#filters [name=size]'); menu.value = '4L64D';"
+    text = document(with_script(page, f"{choose} menu.dispatchEvent(new Event('change', {{ bubbles: true }}))"))
+    table = re.findall(r'<div [^>]*class="map".*?</table>', text, re.DOTALL)[0]
+    cells = re.findall(r'<t[hd] [^>]*data-size="(\w+)"([^>]*)>', table)
+    assert [(size, "hidden" in rest) for size, rest in cells] == [("2L64D", True), ("4L64D", False)] * 2
+
+
+@pytest.mark.slow
 def test_heat_maps_are_seen(page: Path, document: Callable[..., str]) -> None:
     """A cell of a heat map has the colour of its value, and text that stands out from it."""
     script = (

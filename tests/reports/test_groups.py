@@ -122,7 +122,7 @@ def test_summary_is_strict_json(campaign: Path) -> None:
     assert [(run["seed"], run["finished"], run["step"]) for run in runs] == [
         (0, True, 1000),
         (1, True, 1000),
-        (2, False, 430),
+        (2, False, 400),
     ]
     assert depo["rows"][1]["metrics"]["accuracy_k4"]["seeds"] == 2
     assert runs[0]["metrics"]["accuracy_k4"]["count"] == 1000 and runs[0]["cost"]["seconds"] == 41.5

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from canonlab.reports.export import write_latex
 from canonlab.reports.groups import sections
 from canonlab.reports.heatmaps import heatmaps_html
 from canonlab.reports.load import load_runs
@@ -35,7 +36,7 @@ def test_the_published_grid_stands_beside_what_was_measured(fabricate: Callable[
     assert grid[0] == ["", "8L512D", "12L512D", "8L768D", "12L768D"]
     assert [row[0] for row in grid[1:]] == ["N = 225", "N = 300", "N = 375"]
     measured = grid[1][1]
-    assert re.fullmatch(r"\S+% ↔ \d+\.\d\.\.\d+\.\d 97\.0% [+-]\d+\.\d", measured), measured
+    assert re.fullmatch(r"\S+% ↔ \d+\.\d\.\.\d+\.\d 97\.0% after 87\.5K steps", measured), measured
     assert grid[3][1] == "76.0%" and grid[1][4] == "94.0%"  # nothing measured there
     assert "learning rate 0.001 of 0.001, 0.003; 2 seeds" in html or "learning rate 0.003 of" in html
 
@@ -50,6 +51,30 @@ def test_a_task_that_is_not_the_papers_has_only_its_own_cells(
     (grid,) = grids(heatmaps_html(sections(load_runs([folders[0].parent])))).values()
     assert grid[0][1:] == ["2L64D", "10L64D"] and [row[0] for row in grid[1:]] == ["N = 20", "N = 100"]
     assert grid[1][2] == "" and grid[2][1] == "" and grid[1][1].endswith("%")
+
+
+def test_a_run_as_long_as_the_papers_is_compared_with_it(fabricate: Callable[..., Path]) -> None:
+    task = {**build_task("depo1", {"N": 225}).identity, "source": None}
+    grid = grids(heatmaps_html(sections(load_runs([fabricate(task, size="8L512D", steps=87_500)]))))
+    assert re.fullmatch(r"\S+% 97\.0% [+-]\d+\.\d", grid["llama-rope + Canon-ABCD"][1][1])
+
+
+def test_an_easy_task_without_any_evaluation_does_not_hide_a_harder_one(
+    fabricate: Callable[..., Path], depo: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = fabricate(stop=40)
+    fabricate({**depo, "parameters": {**depo["parameters"], "N": 20}})
+    runs = load_runs([folder.parent])
+    assert "4-hop accuracy" in heatmaps_html(sections(runs))
+    write_latex(runs, tmp_path / "table.tex")
+    assert "4-hop accuracy" in (tmp_path / "table.tex").read_text()
+
+
+def test_two_lengths_of_training_are_two_maps(fabricate: Callable[..., Path]) -> None:
+    for steps in (500, 1000):
+        folder = fabricate(steps=steps)
+    names = grids(heatmaps_html(sections(load_runs([folder.parent]))))
+    assert set(names) == {"llama-rope + Canon-ABCD, 500 steps", "llama-rope + Canon-ABCD, 1,000 steps"}
 
 
 def test_nothing_finished_nothing_drawn(fabricate: Callable[..., Path]) -> None:

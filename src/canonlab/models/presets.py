@@ -133,7 +133,8 @@ class ModelConfig:
         defaults = {field.name: field.default for field in fields if _plain(field.default)}
         facts = {"heads": preset.heads(size), "conv1d": convolution}
         given = {**defaults, **preset.arguments, **facts, **self.mixer}
-        return MixerConfig(preset.mixer, {field.name: given[field.name] for field in fields if field.name in given})
+        arguments = {f.name: _as_declared(given[f.name], f.type) for f in fields if f.name in given}
+        return MixerConfig(preset.mixer, arguments)
 
 
 def pattern_names(model: str) -> list[str]:
@@ -178,6 +179,11 @@ def _fits(value: Any, declared: Any) -> bool:
     if isinstance(value, bool):
         return declared is bool
     return isinstance(value, int | float if declared is float else declared)
+
+
+def _as_declared(value: Any, declared: Any) -> Any:
+    """A whole number as a float where one is declared: 1 and 1.0 mean the same, and must be the same run."""
+    return float(value) if declared is float and isinstance(value, int) else value
 
 
 def _plain(value: Any) -> bool:

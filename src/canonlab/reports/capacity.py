@@ -64,6 +64,7 @@ def capacity_html(found: Sequence[Section]) -> Markup:
         tag("figure", tag("figcaption", "Bits against parameters"), place, class_="wide"),
         _unknowing(found),
         aria_labelledby="capacity",
+        data_task="capo",
     )
 
 

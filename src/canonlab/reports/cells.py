@@ -187,6 +187,16 @@ def grid(group: Sequence[Section]) -> Grid:
     return found
 
 
+def grid_metric(found: Grid) -> str:
+    """The metric that the cells of a grid are compared by."""
+    return next(cell.metric for row in found.values() for cell in row.values())
+
+
+def by_width(size: str) -> Any:
+    """A key that puts sizes into the paper's order: by width, and within a width by layers."""
+    return natural("D".join(reversed(size.split("L"))))
+
+
 def unusual(model: Mapping[str, Any]) -> list[str]:
     """What the settings of a model (by dotted key) beside preset, Canon set and size say that is not as usual."""
     words = []

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from canonlab.errors import InputError
-from canonlab.reports.cells import Cell, cells, families, grid
+from canonlab.reports.cells import Cell, by_width, cells, families, grid, grid_metric
 from canonlab.reports.groups import SIZE, Section, natural, sections
 from canonlab.reports.load import Run
 from canonlab.reports.published import DIFFICULTY
@@ -60,7 +60,7 @@ def _line(section: Section, settings: dict[str, Any], run: Run, name: str, publi
         "learning_rate": settings.get("training.lr"),
         "seed": run.seed,
         "steps": run.steps,
-        "step": run.steps if run.result else run.curves.last_step,
+        "step": run.evaluated_step,
         "finished": run.result is not None,
         "metric": name,
         "headline": name in section.headline,
@@ -98,14 +98,14 @@ def _table(group: Sequence[Section]) -> str:
     if not found:
         return ""
     places = sorted(
-        {place for row in found.values() for place in row}, key=lambda place: (natural(place[0]), natural(place[1]))
+        {place for row in found.values() for place in row}, key=lambda place: (natural(place[0]), by_width(place[1]))
     )
     varies = DIFFICULTY.get(group[0].task["name"], "")
     heads = [_escape(f"{varies} = {setting_text(level)}, {size}" if varies else size) for level, size in places]
     lines = [_escape(name) + "".join(f" & {_entry(row.get(place))}" for place in places) for name, row in found.items()]
     first = group[0]
     fixed = {key: value for key, value in first.parameters.items() if key != varies}
-    caption = f"{title(first.task['name'])}, {metric_label(first.headline[0])} ({settings_text(fixed)})."
+    caption = f"{title(first.task['name'])}, {metric_label(grid_metric(found))} ({settings_text(fixed)})."
     return "\n".join(
         [
             r"\begin{table}",

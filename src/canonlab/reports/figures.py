@@ -9,7 +9,7 @@ from typing import Any
 
 from canonlab.errors import InputError
 from canonlab.reports.capacity import LINES, points
-from canonlab.reports.cells import Cell, families, grid
+from canonlab.reports.cells import Cell, by_width, families, grid, grid_metric
 from canonlab.reports.groups import Row, Section, natural, sections
 from canonlab.reports.load import Run
 from canonlab.reports.published import DIFFICULTY
@@ -70,7 +70,7 @@ def _heatmaps(plt: Any, group: Sequence[Section]) -> Any:
     if not any(cell.metric in cell.section.shares for row in found.values() for cell in row.values()):
         return None
     levels = sorted({place[0] for row in found.values() for place in row}, key=natural)
-    sizes = sorted({place[1] for row in found.values() for place in row}, key=natural)
+    sizes = sorted({place[1] for row in found.values() for place in row}, key=by_width)
     varies = DIFFICULTY.get(group[0].task["name"], "")
     columns = min(4, len(found))
     lines = math.ceil(len(found) / columns)
@@ -89,7 +89,7 @@ def _heatmaps(plt: Any, group: Sequence[Section]) -> Any:
         axis.set_xticks(range(len(sizes)), sizes, rotation=30, ha="right")
         axis.set_yticks(range(len(levels)), [f"{varies} = {setting_text(level)}" if varies else "" for level in levels])
         axis.set_title(name, fontsize=8)
-    figure.suptitle(f"{title(group[0].task['name'])}: {metric_label(group[0].headline[0])} (%)")
+    figure.suptitle(f"{title(group[0].task['name'])}: {metric_label(grid_metric(found))} (%)")
     return figure
 
 
@@ -175,7 +175,7 @@ def _legend(axis: Any, rows: int) -> None:
 
 def _stem(section: Section, level: bool = True) -> str:
     apart = DIFFICULTY.get(section.task["name"])
-    named = {key: value for key, value in section.task["parameters"].items() if level or key != apart}
+    named = {key: value for key, value in section.parameters.items() if level or key != apart}
     words = [f"{key}{setting_text(value)}" for key, value in named.items()]
     return "-".join([section.task["name"], *map(_slug, words)])
 

@@ -6,11 +6,11 @@ The layout is that of the paper's figures 4 to 14: rows are difficulties, column
 from collections.abc import Sequence
 from typing import Any
 
-from canonlab.reports.cells import Cell, Grid, families, grid
+from canonlab.reports.cells import Cell, Grid, by_width, families, grid, grid_metric
 from canonlab.reports.groups import Section, natural
 from canonlab.reports.markup import Markup, join, tag
 from canonlab.reports.published import DIFFICULTY, Published, difficulty, published, published_task, tables
-from canonlab.reports.words import metric_label, plural, range_text, setting_text, settings_text, title, value_text
+from canonlab.reports.words import metric_label, plural, range_text, setting_text, settings_text, si, title, value_text
 
 SHADES = 10
 """How many shades page.css has for values from 0 to 100%."""
@@ -24,8 +24,9 @@ def heatmaps_html(found: Sequence[Section]) -> Markup:
     text = (
         "Each cell: the mean over seeds at the best of the learning rates tried, which hovering names, with the range "
         "over seeds. ↔ marks a best rate at the edge of those tried: a better one may lie beyond. In italics the "
-        "published value, the paper's best run over its learning rates, and the difference of our best run from it; "
-        "a published value whose place in the paper is not certain has a question mark."
+        "published value, the paper's best run over its learning rates, and the difference of our best run from it, "
+        "or after how many steps it was, where ours was trained for other ones; a question mark: its place in the "
+        "paper is not certain."
     )
     return tag(
         "section",
@@ -44,7 +45,7 @@ def _family_html(group: Sequence[Section]) -> Markup:
     first = group[0]
     fixed = {key: value for key, value in first.parameters.items() if key != DIFFICULTY.get(first.task["name"])}
     varies = DIFFICULTY.get(first.task["name"], "")
-    metric = metric_label(first.headline[0])
+    metric = metric_label(grid_metric(architectures))
     levels, sizes = _axes(group, architectures)
     maps = (_map_html(name, found, group, levels, sizes, varies) for name, found in architectures.items())
     settings = settings_text({key: value for key, value in fixed.items() if key != "grammar"})
@@ -65,8 +66,7 @@ def _axes(group: Sequence[Section], architectures: Grid) -> tuple[list[Any], lis
     if name and any(cell.published for cell in runs):
         levels |= set(tables()["difficulty"][name])
         sizes |= {"8L512D", "12L512D", "8L768D", "12L768D"}
-    # The paper's order is by width first, and within a width by layers.
-    return sorted(levels, key=natural), sorted(sizes, key=lambda size: natural("D".join(reversed(size.split("L")))))
+    return sorted(levels, key=natural), sorted(sizes, key=by_width)
 
 
 def _map_html(
@@ -79,11 +79,12 @@ def _map_html(
 ) -> Markup:
     example = next(iter(found.values()))
     tasks = {str(difficulty(section.task)): section.task for section in group}
-    head = tag("tr", tag("td"), *(tag("th", size, scope="col") for size in sizes))
+    head = tag("tr", tag("td"), *(tag("th", size, scope="col", data_size=size) for size in sizes))
 
     def line(level: Any) -> Markup:
         label = f"{varies} = {setting_text(level)}" if varies and varies != "grammar" else setting_text(level)
-        entries = (_cell_html(found.get((str(level), size)), _elsewhere(example, tasks, level, size)) for size in sizes)
+        papers = {size: _elsewhere(example, tasks, level, size) for size in sizes}
+        entries = (_cell_html(found.get((str(level), size)), papers[size], size) for size in sizes)
         return tag("tr", tag("th", label, scope="row"), *entries)
 
     table = tag("table", tag("caption", name), tag("thead", head), tag("tbody", *map(line, levels)))
@@ -105,7 +106,7 @@ def _harder(task: dict[str, Any], level: Any) -> dict[str, Any]:
     return {**task, "parameters": {**task["parameters"], key: level}}
 
 
-def _cell_html(cell: Cell | None, paper: Published | None) -> Markup:
+def _cell_html(cell: Cell | None, paper: Published | None, size: str) -> Markup:
     parts: list[Markup] = []
     shade, hint = None, None
     spread = cell.spread if cell else None
@@ -120,7 +121,8 @@ def _cell_html(cell: Cell | None, paper: Published | None) -> Markup:
     if paper:
         parts.append(tag("i", value_text(paper.values[0], True), "?" if paper.uncertain else ""))
         if cell and cell.best_run is not None:
-            parts.append(tag("small", f"{100 * (cell.best_run - paper.values[0]):+.1f}"))
+            same = cell.trained[0] == paper.steps
+            difference = f"{100 * (cell.best_run - paper.values[0]):+.1f}"
+            parts.append(tag("small", difference if same else f"after {si(paper.steps)} steps"))
     kind = "empty" if shade is None else f"shade-{shade}"
-    size = cell.size if cell else None
     return tag("td", *parts, class_=kind, title=hint, data_size=size)

@@ -117,6 +117,13 @@ class Run:
         return int(self.config["training"]["steps"])
 
     @property
+    def evaluated_step(self) -> int:
+        """The step of `evaluation`; 0 when there is none."""
+        if self.result:
+            return self.steps
+        return self.curves.evaluations[-1][0] if self.curves.evaluations else 0
+
+    @property
     def state(self) -> str:
         """Which seed, and how far an unfinished run is: "seed 0", "seed 1, unfinished (400 of 1,000)"."""
         progress = "" if self.result else f", unfinished ({self.curves.last_step:,} of {self.steps:,})"

@@ -70,7 +70,7 @@ def _run(run: Run) -> dict[str, Any]:
         "identity": run.identity,
         "seed": run.seed,
         "finished": run.result is not None,
-        "step": run.steps if run.result else run.curves.last_step,
+        "step": run.evaluated_step,
         "steps": run.steps,
         "metrics": {name: dataclasses.asdict(measure) for name, measure in metrics.items()},
         "cost": run.result.cost if run.result else None,

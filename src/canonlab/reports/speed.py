@@ -34,9 +34,9 @@ class Reached(NamedTuple):
 
 
 def first_step(curves: Curves, metric: str, threshold: float) -> int | None:
-    """The first evaluation from which on a run's metric stays at `threshold` or above on average, None if never.
+    """The first evaluation at `threshold` or above whose mean with the next one is so too; None if there is none.
 
-    "On average": the mean over that evaluation and the next, so that one lucky evaluation on few windows doesn't count.
+    The next one is asked so that one lucky evaluation on few windows doesn't count. The last has no next one.
     """
     found = [
         (step, evaluation.metrics[metric].value)

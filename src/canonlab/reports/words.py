@@ -22,6 +22,7 @@ SETTINGS = {
     "coincidence": "evaluation instances also trained on, at most",
     "data_sha256": "SHA-256 of the training data",
     "weights_sha256": "SHA-256 of the weights",
+    "pieces": "hash of words and tokens",
 }
 """Names in files that are not the ones to print."""
 

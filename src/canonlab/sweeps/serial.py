@@ -9,8 +9,9 @@ from canonlab.training.run import Run, create_run, plan_run
 
 
 def run_all(configs: Sequence[RunConfig], parent: Path, listener: Listener, command: str) -> list[Run]:
-    """Every run below `parent`: finished ones are skipped, interrupted ones resumed. A diverged one stops no other.
+    """Every run below `parent`: finished and diverged ones are skipped, interrupted ones resumed.
 
+    A run that diverges stops no other; from the same checkpoint it would do so again, so only `train` tries it anew.
     All of them are planned, and so checked, before the first one works; a run's folder is made when its turn comes.
     """
     for config in configs:
@@ -20,6 +21,12 @@ def run_all(configs: Sequence[RunConfig], parent: Path, listener: Listener, comm
         run = create_run(config, parent=parent)
         runs.append(run)
         if run.done:
+            continue
+        if (diverged := run.diverged) is not None:
+            listener.message(
+                f"{run.folder}: left out, as it diverged (step {diverged['step']}: {diverged['reason']}); "
+                f"to try it again: canonlab resume {run.folder}"
+            )
             continue
         listener.message(f"run {number} of {len(configs)}")
         try:

@@ -9,6 +9,7 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -143,8 +144,20 @@ class Task(ABC):
 
     name: ClassVar[str]
     version: ClassVar[int]
+    separator: ClassVar[str | None] = "<bos>"
+    """The name of the token that opens each instance of a window; None if no token does."""
     context: int
     vocabulary: Vocabulary
+
+    @property
+    def separator_id(self) -> int | None:
+        """The id of the separator; None where there is none."""
+        return next((token.id for token in self.vocabulary if token.name == self.separator), None)
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The user's own files that parameters name, by parameter; a run keeps copies of them."""
+        return {}
 
     @property
     def windows_per_exposure(self) -> int | None:

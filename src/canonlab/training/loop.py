@@ -35,7 +35,7 @@ from canonlab.training.files import read_json, remove_leftovers, write_json
 from canonlab.training.lock import locked
 from canonlab.training.metrics_log import MetricsLog
 from canonlab.training.optimizer import build_optimizer, learning_rate
-from canonlab.training.run import Run
+from canonlab.training.run import DIVERGED, Run
 
 CHECKPOINTS = ("last", "best")
 
@@ -57,7 +57,7 @@ class Listener(Protocol):
 
 
 class Diverged(RuntimeError):
-    """The loss is no longer a number."""
+    """The loss or its gradient is no longer a number."""
 
 
 class Interrupted(Exception):
@@ -68,7 +68,7 @@ def train(run: Run, listener: Listener, command: str = "") -> dict[str, Any]:
     """Run to the end, from the last checkpoint if there is one, and return the result.
 
     Raises Interrupted after SIGTERM or SIGINT, with a checkpoint of the step reached, and Diverged on a loss that is
-    not finite, with the last good checkpoint kept.
+    not finite, with the last good checkpoint kept and a record in diverged.json, which the next attempt removes.
     """
     if run.done:
         return run.result()
@@ -109,6 +109,8 @@ class _Trainer:
         self.best: dict[str, Any] | None = None
         self._restore()
         self._record_environment()
+        (run.folder / DIVERGED).unlink(missing_ok=True)
+        self.separator = self.task.separator_id
         self.log = MetricsLog(run.folder / "metrics.jsonl", self.step)
         self.started = time.monotonic()
         listener.start(run, self.step)
@@ -130,8 +132,10 @@ class _Trainer:
             evaluates = self.step % config.eval_every == 0 or last
             saves = self.step % config.checkpoint_every == 0 or last or stopping
             if (logs or evaluates or saves) and not finite:
+                reason = "the loss or its gradient is not finite"
+                write_json(self.folder / DIVERGED, {"step": self.step, "reason": reason})
                 raise Diverged(
-                    f"the loss is not finite at step {self.step}; checkpoints up to the last good step are kept in "
+                    f"{reason} at step {self.step}; checkpoints up to the last good step are kept in "
                     f"{self.store.folder}"
                 )
             if logs:
@@ -215,7 +219,7 @@ class _Trainer:
         predicts[:, :-1] = marked[:, 1:]  # position t predicts the target at t + 1
         segments = None
         if self.config.isolate:
-            segments = (ids == self.task.vocabulary.id("<bos>")).cumsum(1)
+            segments = (ids == self.separator).cumsum(1)
         output = self.model(ids, segments, select=predicts)
         targets = ids[:, 1:][marked[:, 1:]]
         loss = F.cross_entropy(output.logits.float(), targets, reduction="sum") / max(1, count)

@@ -4,6 +4,7 @@ config.json          what was asked for and what it was resolved to; its hash is
 environment.json     versions and machine of every session that worked on the run
 metrics.jsonl        training and evaluation records
 checkpoints/         last.safetensors, best.safetensors
+diverged.json        where and why the last attempt at the run diverged, if it did
 sources/             copies of the user's own files, if any
 result.json          written last, only when the run is done
 """
@@ -12,6 +13,7 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +26,17 @@ from canonlab.tasks.catalog import build_task
 from canonlab.training.backend import Backend, resolve_backend
 from canonlab.training.config import RunConfig, TaskConfig, TrainingConfig
 from canonlab.training.files import read_json, write_json
+from canonlab.training.presets import TRAINING
+
+DIVERGED = "diverged.json"
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A configuration with everything resolved and checked, before anything is written."""
+    """A configuration with everything resolved and checked, before anything is written.
+
+    `copies` are the user's own files by name, as the run folder keeps them; `notes` are lines for people.
+    """
 
     asked: RunConfig
     config: RunConfig
@@ -36,6 +44,7 @@ class Plan:
     decoder: DecoderConfig
     backend: Backend
     plugins: dict[str, Plugin]
+    copies: dict[str, bytes]
     notes: list[str]
 
     @property
@@ -75,6 +84,8 @@ def _short(reference: str) -> str:
 def plan_run(config: RunConfig, backend: Backend | None = None) -> Plan:
     """Resolve and check a configuration. `backend` is given when an existing run's is to be kept."""
     task, _ = load_task(config.task)
+    if config.training.isolate and task.separator_id is None:
+        raise InputError(f"isolate = true: the task {task.name} has no token that opens an instance")
     resolved = dataclasses.replace(config, training=_with_steps(config.training, task))
     decoder = config.model.decoder(len(task.vocabulary))
     decoder.check()
@@ -83,10 +94,28 @@ def plan_run(config: RunConfig, backend: Backend | None = None) -> Plan:
         backend, notes = resolve_backend(config.backend, decoder.width)
     references = [config.task.name, *pattern_names(config.model.model)]
     plugins = {reference: load_plugin(reference) for reference in references if is_plugin(reference)}
-    sources = {(plugin.path.name, plugin.sha256) for plugin in plugins.values()}
-    if len(sources) > len({name for name, _ in sources}):
-        raise InputError(f"{config.task.name}, {config.model.model}: two different files have one name; rename one")
-    return Plan(config, resolved, task, decoder, backend, plugins, [*task.warnings(), *notes])
+    copies = _copies(plugins.values(), task.files.values())
+    notes = [*task.warnings(), *_unused_exposures(config), *notes]
+    return Plan(config, resolved, task, decoder, backend, plugins, copies, notes)
+
+
+def _copies(plugins: Iterable[Plugin], files: Iterable[Path]) -> dict[str, bytes]:
+    """The content of the user's files by name."""
+    copies: dict[str, bytes] = {}
+    contents = [*((plugin.path, plugin.source) for plugin in plugins), *((path, path.read_bytes()) for path in files)]
+    for path, content in contents:
+        if copies.setdefault(path.name, content) != content:
+            raise InputError(f"{path.name}: two different files have one name; rename one")
+    return copies
+
+
+def _unused_exposures(config: RunConfig) -> list[str]:
+    """Says that steps outrank exposures, unless these are only what the task publishes."""
+    steps, exposures = config.training.steps, config.training.exposures
+    published = TRAINING.get(config.task.name, {}).get("exposures", 0)
+    if not steps or exposures in (0, published):
+        return []
+    return [f"steps = {steps} are set, so exposures = {exposures} are not used"]
 
 
 def _with_steps(training: TrainingConfig, task: Task) -> TrainingConfig:
@@ -125,6 +154,12 @@ class Run:
         """The result of a run that is done."""
         return read_json(self.folder / "result.json")
 
+    @property
+    def diverged(self) -> dict[str, Any] | None:
+        """The `step` at which the last attempt was found to have diverged, and the `reason`; None if it did not."""
+        path = self.folder / DIVERGED
+        return read_json(path) if path.exists() else None
+
 
 def create_run(config: RunConfig, out: Path | None = None, parent: Path = Path("runs")) -> Run:
     """The run folder for a configuration: `out`, or one below `parent` that is named after the run.
@@ -148,9 +183,9 @@ def create_run(config: RunConfig, out: Path | None = None, parent: Path = Path("
         raise InputError(f"cannot make the run folder {folder}: {error.strerror}") from None
     if not os.access(folder, os.W_OK):
         raise InputError(f"cannot write to the run folder {folder}")
-    for plugin in plan.plugins.values():
+    for name, content in plan.copies.items():
         (folder / "sources").mkdir(exist_ok=True)
-        (folder / "sources" / plugin.path.name).write_bytes(plugin.source)
+        (folder / "sources" / name).write_bytes(content)
     write_json(folder / "config.json", _config_file(plan))
     return Run(folder, plan)
 
@@ -164,14 +199,17 @@ def _config_file(plan: Plan) -> dict[str, Any]:
     asked = dataclasses.asdict(plan.asked)
     placed = {reference: f"{plugin.path}:{plugin.class_name}" for reference, plugin in plan.plugins.items()}
     asked["task"]["name"] = placed.get(plan.config.task.name, plan.config.task.name)
+    asked["task"]["set"] |= {parameter: str(path.absolute()) for parameter, path in plan.task.files.items()}
     asked["model"]["model"] = ",".join(placed.get(name, name) for name in pattern_names(plan.config.model.model))
-    return {"identity": plan.identity, "name": plan.name, "asked": asked, "config": plan.content}
+    files = {parameter: path.name for parameter, path in plan.task.files.items()}
+    return {"identity": plan.identity, "name": plan.name, "asked": asked, "files": files, "config": plan.content}
 
 
 def open_run(folder: Path, *, from_copies: bool = False) -> Run:
     """The run in an existing folder. InputError when its configuration, or a user's source, is not what it was.
 
     `from_copies` loads a user's sources from the folder's copies: to look at a run whose sources were edited since.
+    Files that the task's parameters name are always read from there: a run goes on with what it began with.
     """
     if not (folder / "config.json").exists():
         raise InputError(f"{folder} is not a run folder: it has no config.json")
@@ -180,6 +218,8 @@ def open_run(folder: Path, *, from_copies: bool = False) -> Run:
         asked = file["asked"]
         source = file["config"]["task"]["source"]
         asked["task"]["name"] = _source_path(folder, asked["task"]["name"], source, from_copies)
+        files = file.get("files", {})  # runs of canonlab before 2026-11-20 have none
+        asked["task"]["set"] |= {parameter: str(folder / "sources" / name) for parameter, name in files.items()}
         sources = iter(file["config"]["model"]["sources"])
         asked["model"]["model"] = ",".join(
             _source_path(folder, name, next(sources) if is_plugin(name) else None, from_copies)
@@ -189,7 +229,7 @@ def open_run(folder: Path, *, from_copies: bool = False) -> Run:
             TaskConfig(**asked["task"]), ModelConfig(**asked["model"]), TrainingConfig(**asked["training"])
         )
         plan = plan_run(config, Backend(**file["config"]["backend"]))
-    except (KeyError, TypeError, StopIteration) as error:
+    except (KeyError, TypeError, AttributeError, StopIteration) as error:
         raise InputError(f"{folder / 'config.json'} is damaged: {error}") from None
     if plan.identity != file["identity"]:
         changed = [part for part in plan.content if plan.content[part] != file["config"].get(part)]

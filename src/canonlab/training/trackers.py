@@ -31,11 +31,11 @@ class Tracker(Protocol):
 
 
 class TensorBoard:
-    """Event files in the run's folder, below tensorboard/."""
+    """Event files in the run's folder, below tensorboard/; what was logged beyond the step of a resume is hidden."""
 
     def __init__(self, name: str, identity: str, config: Mapping[str, Any], folder: Path, step: int) -> None:
         writer = importlib.import_module("torch.utils.tensorboard").SummaryWriter
-        self.writer = writer(str(folder / "tensorboard"), purge_step=step)
+        self.writer = writer(str(folder / "tensorboard"), purge_step=step + 1)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():

@@ -8,6 +8,9 @@ import importlib
 import inspect
 import itertools
 import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -145,10 +148,44 @@ def test_what_is_missing_is_said(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(importlib.util, "find_spec", lambda package: None if package == "fla" else package)
     assert not fla.available("cuda")
-    with pytest.raises(InputError, match="pip install fla-core"):
+    with pytest.raises(InputError, match="not installed: pip install 'fla-core>=0.6' \\("):
         fla.require("cuda")
-    monkeypatch.setattr(importlib.util, "find_spec", lambda package: package)
+
+
+@pytest.mark.parametrize("version", ["0.6.0", "0.6", "0.10.1", "1.0.0rc1", "2"])
+def test_a_new_enough_package_will_do(version, monkeypatch):
+    _install(version, monkeypatch)
     assert fla.available("cuda:1")
+    fla.require("cuda:1")
+
+
+@pytest.mark.parametrize("version", ["0.5.9", "0.5", "0.4.2.dev3", None])
+def test_a_package_that_is_too_old_is_said_with_the_version_needed(version, monkeypatch):
+    _install(version, monkeypatch)
+    assert not fla.available("cuda")
+    with pytest.raises(InputError, match=rf"fla-core is {version or '0'}, too old: pip install 'fla-core>=0\.6'"):
+        fla.require("cuda")
+
+
+def _install(version, monkeypatch):
+    """A CUDA device and all packages, fla-core in that version; None is a package `fla` of another name."""
+
+    def installed(package):
+        assert package == "fla-core"
+        if version is None:
+            raise metadata.PackageNotFoundError(package)
+        return version
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda package: package)
+    monkeypatch.setattr(metadata, "version", installed)
+
+
+def test_what_the_package_asks_for_is_what_the_kernels_need():
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
+    needed = f"fla-core>={'.'.join(map(str, fla.OLDEST))}"
+    assert needed in project["project"]["optional-dependencies"]["fla"]
+    assert needed in project["dependency-groups"]["references"]
 
 
 def test_a_layer_gives_the_same_with_either_backend(seen):

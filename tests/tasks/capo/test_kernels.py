@@ -11,8 +11,8 @@ import pytest
 
 from canonlab.tasks.base import SPLITS, Split
 from canonlab.tasks.capo import Capo, kernels
+from canonlab.tasks.capo.lengths import mean
 from canonlab.tasks.capo.pieces import BEFORE, EOS
-from canonlab.tasks.capo.stream import mean
 from canonlab.tasks.capo.tokenizer import byte_symbols
 from laws import assert_uniform
 from plain_capo import encode, plain_block, plain_tokens

@@ -6,9 +6,9 @@ import pytest
 from canonlab.errors import InputError
 from canonlab.tasks.base import SPLITS
 from canonlab.tasks.capo import Capo
+from canonlab.tasks.capo.lengths import mean
 from canonlab.tasks.capo.people import EMPLOYER
 from canonlab.tasks.capo.score import Reader
-from canonlab.tasks.capo.stream import mean
 from canonlab.tasks.capo.words import PRONOUNS, load_words
 from plain_capo import encode, plain_block, plain_text
 

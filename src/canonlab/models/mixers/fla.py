@@ -13,14 +13,20 @@ The package is imported when a kernel first runs; nothing here needs it before.
 
 import importlib
 import importlib.util
+import re
+from importlib import metadata
 
 import torch
 from torch import Tensor
 
 from canonlab.errors import InputError
+from canonlab.models.mixers.recurrence import begins
 
 BACKENDS = ("torch", "fla")
 """What computes a linear mixer: plain PyTorch, on every device, or these kernels."""
+
+OLDEST = (0, 6)
+"""The first version of fla-core that will do: the delta rule's kernel of earlier ones refuses float32."""
 
 
 def available(device: torch.device | str) -> bool:
@@ -37,9 +43,17 @@ def require(device: torch.device | str) -> None:
 def _missing(device: torch.device | str) -> str | None:
     if torch.device(device).type != "cuda" or not torch.cuda.is_available():
         return f"needs a CUDA device and is to run on {str(device)!r}"
-    packages = {"fla": "fla-core", "einops": "einops", "triton": "triton"}
-    absent = [name for package, name in packages.items() if importlib.util.find_spec(package) is None]
-    return f"not installed: pip install {' '.join(absent)}" if absent else None
+    wanted = f"fla-core>={OLDEST[0]}.{OLDEST[1]}"
+    packages = {"fla": f"'{wanted}'", "einops": "einops", "triton": "triton"}
+    if absent := [name for package, name in packages.items() if importlib.util.find_spec(package) is None]:
+        return f"not installed: pip install {' '.join(absent)}"
+    try:
+        version = metadata.version("fla-core")
+    except metadata.PackageNotFoundError:  # flash-linear-attention brought the kernels itself, before it split
+        version = "0"
+    if tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST:
+        return f"fla-core is {version}, too old: pip install '{wanted}'"
+    return None
 
 
 def gla(
@@ -123,8 +137,8 @@ def _sequences(segment_ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
     Returns N + 1 boundaries, the last one B T, and two indices (B,) into the N sequences; all int64.
     """
-    starts = torch.ones_like(segment_ids, dtype=torch.bool)
-    starts[:, 1:] = segment_ids[:, 1:] != segment_ids[:, :-1]
+    starts = begins(segment_ids)
+    starts[:, 0] = True
     boundaries = torch.cat([starts.flatten().nonzero()[:, 0], torch.tensor([starts.numel()], device=starts.device)])
     last = starts.sum(1).cumsum(0) - 1
     return boundaries, last + 1 - starts.sum(1), last

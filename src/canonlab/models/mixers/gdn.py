@@ -37,15 +37,21 @@ from canonlab.errors import InputError, require_integer
 from canonlab.models.layers import RMSNorm, linear, low_rank
 from canonlab.models.mixers import fla
 from canonlab.models.mixers.base import CanonFactory, Mixer, MixerState
+from canonlab.models.mixers.recurrence import (
+    LOG_DECAY_FLOOR,
+    begins,
+    empty_state,
+    first_state,
+    recall,
+    remember,
+    within_chunks,
+)
 from canonlab.models.mixers.scan import delta_scan
 from canonlab.models.mixers.short_conv import ShortConv
 from canonlab.models.mixers.time_step import time_step_bias
 
 CHUNK = 64
 """Positions in a chunk: of 16 to 128 within 4% of the fastest on a CPU, in fp32 and bf16, for 512 and 4096 tokens."""
-
-LOG_DECAY_FLOOR = -40.0
-"""What decays by e^-40 in one step is gone in any dtype; lower values only cost the digits of those added to them."""
 
 
 def recurrent(
@@ -71,12 +77,12 @@ def recurrent(
     """
     dtype = beta_BTH.dtype
     q_BTHK, k_BTHK, v_BTHV, v_dtype = q_BTHK.to(dtype), k_BTHK.to(dtype), v_BTHV.to(dtype), v_BTHV.dtype
-    state_BHKV = _initial(initial_BHKV, k_BTHK, v_BTHV)
-    starts_BT = None if segment_ids is None else _starts(segment_ids)
+    state_BHKV = first_state(initial_BHKV, v_BTHV, k_BTHK.shape[-1], dtype)
+    begins_BT = None if segment_ids is None else begins(segment_ids)
     outputs = []
     for t in range(q_BTHK.shape[1]):
-        if starts_BT is not None:
-            state_BHKV = torch.where(starts_BT[:, t, None, None, None], 0, state_BHKV)
+        if begins_BT is not None:
+            state_BHKV = torch.where(begins_BT[:, t, None, None, None], 0, state_BHKV)
         k_BHK1, q_BHK1 = k_BTHK[:, t, :, :, None], q_BTHK[:, t, :, :, None]
         state_BHKV = log_decay_BTH[:, t, :, None, None].exp() * state_BHKV
         error_BHV = v_BTHV[:, t] - (k_BHK1 * state_BHKV).sum(-2)
@@ -114,23 +120,12 @@ def chunked(
         k_BCHLK * to_end_BCHL[..., None],
         ((w_BCHLL * from_start_BCHL[..., None, :]) @ k_BCHLK).to(dtype),
         (w_BCHLL @ v_BCHLV).to(dtype),
-        _initial(initial_BHKV, k_BTHK, v_BTHV),
+        first_state(initial_BHKV, v_BTHV, k_BTHK.shape[-1], dtype),
     )
     q_BCHLK = q_BCHLK * scale
     o_BCHLV = (q_BCHLK * from_start_BCHL[..., None]) @ before_BCHKV
     o_BCHLV = o_BCHLV + (within_BCHLL * (q_BCHLK @ k_BCHLK.mT)) @ u_BCHLV
     return o_BCHLV.transpose(2, 3).flatten(1, 2)[:, :time].to(v_dtype), final_BHKV
-
-
-def _initial(initial_BHKV: Tensor | None, k_BTHK: Tensor, v_BTHV: Tensor) -> Tensor:
-    if initial_BHKV is None:
-        return k_BTHK.new_zeros(k_BTHK.shape[0], *k_BTHK.shape[2:], v_BTHV.shape[-1])
-    return initial_BHKV.to(k_BTHK.dtype)
-
-
-def _starts(segment_ids: Tensor) -> Tensor:
-    """(B, T) bool: another segment than the position before. The first position continues the initial state."""
-    return F.pad(segment_ids[:, 1:] != segment_ids[:, :-1], (1, 0))
 
 
 def _split(x: Tensor, length: int) -> Tensor:
@@ -150,12 +145,10 @@ def _decays(log_decay_BCHL: Tensor, segment_ids: Tensor | None) -> tuple[Tensor,
     from_start_BCHL, to_end_BCHL = g_BCHL.exp(), (g_BCHL[..., -1:] - g_BCHL).exp()
     seen = torch.ones(length, length, dtype=torch.bool, device=g_BCHL.device).tril()
     if segment_ids is not None:
-        starts_BC1L = _split(_starts(segment_ids)[..., None].long(), length)
-        run_BC1L = starts_BC1L.flatten(1).cumsum(1).view_as(starts_BC1L)  # segments numbered along each row
-        seen = seen & (run_BC1L[..., None] == run_BC1L[..., None, :])
-        run_before_BC11 = F.pad(run_BC1L[:, :-1, :, -1:], (0, 0, 0, 0, 1, 0))
-        from_start_BCHL = from_start_BCHL * (run_BC1L == run_before_BC11)
-        to_end_BCHL = to_end_BCHL * (run_BC1L == run_BC1L[..., -1:])
+        together_BC1LL, with_before_BC1L, with_last_BC1L = (x[:, :, None] for x in within_chunks(segment_ids, length))
+        seen = seen & together_BC1LL
+        from_start_BCHL = from_start_BCHL * with_before_BC1L
+        to_end_BCHL = to_end_BCHL * with_last_BC1L
     within_BCHLL = (g_BCHL[..., None] - g_BCHL[..., None, :]).masked_fill(~seen, -torch.inf).exp()
     return within_BCHLL, from_start_BCHL, to_end_BCHL
 
@@ -241,21 +234,17 @@ class GatedDeltaNet(Mixer):
         q_BTHK, k_BTHK = _unit(q_BTHK.to(dtype)), _unit(k_BTHK.to(dtype))
         beta_BTH, dt_BTH = self.beta_and_decay(x).to(dtype).chunk(2, -1)
         log_decay_BTH = -self.A_log.to(dtype).exp() * F.softplus(dt_BTH + self.dt_bias.to(dtype))
-        mix = recurrent if x.shape[1] == 1 else fla.gated_delta if self.backend == "fla" else chunked
-        initial = None if state is None else _recall(state, segment_ids)
-        scale = (self.keys // self.heads) ** -0.5
-        o_BTHV, final_BHKV = mix(q_BTHK, k_BTHK, v_BTHV, beta_BTH.sigmoid(), log_decay_BTH, scale, initial, segment_ids)
-        if state is not None:
-            state["S"].copy_(final_BHKV.detach())
-            state["segment"].copy_(0 if segment_ids is None else segment_ids[:, -1])
+        form = recurrent if x.shape[1] == 1 else fla.gated_delta if self.backend == "fla" else chunked
+        scale, initial = (self.keys // self.heads) ** -0.5, recall(state, segment_ids)
+        beta_BTH = beta_BTH.sigmoid()
+        o_BTHV, final_BHKV = form(q_BTHK, k_BTHK, v_BTHV, beta_BTH, log_decay_BTH, scale, initial, segment_ids)
+        remember(state, final_BHKV, segment_ids)
         gate_BTHV = self.gate(x).unflatten(-1, (self.heads, -1))
         return self.out((self.norm(o_BTHV) * F.silu(gate_BTHV)).flatten(2)), state
 
     def init_state(self, batch: int, max_len: int, dtype: torch.dtype, device: torch.device) -> MixerState:
-        shape = (batch, self.heads, self.keys // self.heads, self.values // self.heads)
         return {
-            "S": torch.zeros(shape, dtype=torch.promote_types(dtype, torch.float32), device=device),
-            "segment": torch.full((batch,), -1, device=device),
+            **empty_state(batch, self.heads, self.keys // self.heads, self.values // self.heads, dtype, device),
             "conv": {} if self.conv is None else self.conv.init_state(batch, dtype, device),
             "canon": self.canon.init_state(batch, dtype, device),
         }
@@ -264,9 +253,3 @@ class GatedDeltaNet(Mixer):
 def _unit(x: Tensor) -> Tensor:
     """x / |x| over the last dimension, with the epsilon of the authors' code: under the root."""
     return x * (x.square().sum(-1, keepdim=True) + 1e-6).rsqrt()
-
-
-def _recall(state: MixerState, segment_ids: Tensor | None) -> Tensor:
-    """The state (B, H, K, V) for rows that go on with their segment, zeros for rows that begin another."""
-    first_B = 0 if segment_ids is None else segment_ids[:, 0]
-    return torch.where((state["segment"] == first_B)[:, None, None, None], state["S"], 0)

@@ -19,6 +19,7 @@ from canonlab.models.canon_points import NoCanon
 from canonlab.models.layers import RMSNorm, linear, low_rank
 from canonlab.models.mixers import fla
 from canonlab.models.mixers.base import CanonFactory, Mixer, MixerState
+from canonlab.models.mixers.recurrence import begins, empty_state, first_state, recall, remember
 from canonlab.models.mixers.scan import diagonal_scan
 from canonlab.models.mixers.short_conv import ShortConv
 
@@ -40,16 +41,17 @@ def recurrent(
     v_BTHV: Tensor,
     log_decay_BTHK: Tensor,
     scale: float,
-    initial_BHKV: Tensor,
+    initial_BHKV: Tensor | None = None,
     segment_ids: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The definition, token by token: o (B, T, H, V) in the dtype of v, and the state after the last token.
 
-    `initial_BHKV`, in the dtype of the log decays (float32 or float64), is the state before the first token. With
-    `segment_ids` (B, T) the state is zero again wherever the id changes; the first segment continues from the initial.
+    `initial_BHKV` is the state before the first token, None is zero; states have the dtype of the log decays (float32 or
+    float64). With `segment_ids` (B, T) the state is zero again wherever the id changes; the first segment continues from
+    the initial.
     """
-    log_decay_BTHK = _restart(log_decay_BTHK, segment_ids)
-    state, outputs = initial_BHKV, []
+    state = first_state(initial_BHKV, v_BTHV, k_BTHK.shape[-1], log_decay_BTHK.dtype)
+    log_decay_BTHK, outputs = _restart(log_decay_BTHK, segment_ids), []
     for q, k, v, log_decay in zip(*(x.unbind(1) for x in (q_BTHK, k_BTHK, v_BTHV, log_decay_BTHK)), strict=True):
         state = log_decay.exp()[..., None] * state + k[..., None] * v[..., None, :]
         outputs.append((scale * q[..., None] * state).sum(-2))
@@ -62,7 +64,7 @@ def chunked(
     v_BTHV: Tensor,
     log_decay_BTHK: Tensor,
     scale: float,
-    initial_BHKV: Tensor,
+    initial_BHKV: Tensor | None = None,
     segment_ids: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """`recurrent` by matrix products over chunks of L positions; cost linear in T.
@@ -72,6 +74,7 @@ def chunked(
         o_i = scale (sum_{j <= i} (q_i . D(j, i] k_j) v_j + S^T D(start, i] q_i)
         S' = diag(D(start, end]) S + sum_j (D(j, end] k_j) v_j^T
     """
+    initial_BHKV = first_state(initial_BHKV, v_BTHV, k_BTHK.shape[-1], log_decay_BTHK.dtype)
     log_decay_BTHK = _restart(log_decay_BTHK, segment_ids)
     time, padding = q_BTHK.shape[1], -q_BTHK.shape[1] % CHUNK
 
@@ -92,8 +95,7 @@ def _restart(log_decay_BTHK: Tensor, segment_ids: Tensor | None) -> Tensor:
     """The log decays, -inf where a segment begins: nothing is left of the state before."""
     if segment_ids is None:
         return log_decay_BTHK
-    begins = F.pad(segment_ids[:, 1:] != segment_ids[:, :-1], (1, 0))
-    return log_decay_BTHK.masked_fill(begins[..., None, None], -torch.inf)
+    return log_decay_BTHK.masked_fill(begins(segment_ids)[..., None, None], -torch.inf)
 
 
 def _scores(q_BCHLK: Tensor, k_BCHLK: Tensor, log_decay_BCHLK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -200,26 +202,16 @@ class GLA(Mixer):
             q_BTHK, k_BTHK = 1 + F.elu(q_BTHK), 1 + F.elu(k_BTHK)
         pre = self.decay(x).unflatten(-1, (self.heads, -1))
         log_decay_BTHK = F.logsigmoid(pre.to(torch.promote_types(pre.dtype, torch.float32))) / DECAY_ROOT
-        batch, time, heads, keys = q_BTHK.shape
-        if state is None:
-            initial_BHKV = log_decay_BTHK.new_zeros(batch, heads, keys, v_BTHV.shape[-1])
-        else:
-            segment_ids = torch.zeros_like(x[..., 0], dtype=torch.int64) if segment_ids is None else segment_ids
-            other = segment_ids[:, 0] != state["segment"]
-            initial_BHKV = state["S"].masked_fill(other[:, None, None, None], 0)
-            state["segment"].copy_(segment_ids[:, -1])
-        form = recurrent if time == 1 else fla.gla if self.backend == "fla" else chunked
-        o_BTHV, final_BHKV = form(q_BTHK, k_BTHK, v_BTHV, log_decay_BTHK, keys**-0.5, initial_BHKV, segment_ids)
-        if state is not None:
-            state["S"].copy_(final_BHKV.detach())
+        scale, initial = q_BTHK.shape[-1] ** -0.5, recall(state, segment_ids)
+        form = recurrent if x.shape[1] == 1 else fla.gla if self.backend == "fla" else chunked
+        o_BTHV, final_BHKV = form(q_BTHK, k_BTHK, v_BTHV, log_decay_BTHK, scale, initial, segment_ids)
+        remember(state, final_BHKV, segment_ids)
         return self.out(self.norm(o_BTHV).flatten(2) * F.silu(self.gate(x))), state
 
     def init_state(self, batch: int, max_len: int, dtype: torch.dtype, device: torch.device) -> MixerState:
         keys, _, values = (width // self.heads for width in self.widths)
-        precise = torch.promote_types(dtype, torch.float32)
         return {
-            "S": torch.zeros(batch, self.heads, keys, values, dtype=precise, device=device),
-            "segment": torch.full((batch,), -1, device=device),
+            **empty_state(batch, self.heads, keys, values, dtype, device),
             "canon": self.canon.init_state(batch, dtype, device),
             "conv": self.conv.init_state(batch, dtype, device),
         }

@@ -30,16 +30,21 @@ from canonlab.models.canon_points import NoCanon
 from canonlab.models.layers import RMSNorm
 from canonlab.models.mixers import fla
 from canonlab.models.mixers.base import CanonFactory, Mixer, MixerState
+from canonlab.models.mixers.recurrence import (
+    LOG_DECAY_FLOOR,
+    begins,
+    empty_state,
+    first_state,
+    recall,
+    remember,
+    within_chunks,
+)
 from canonlab.models.mixers.scan import diagonal_scan
 from canonlab.models.mixers.short_conv import ShortConv
 from canonlab.models.mixers.time_step import inverse_softplus, time_step_bias
 
 CHUNK = 32
 """Positions in a chunk: the fastest of 16, 32, 64 and 128 on a CPU, forward and backward at width 512."""
-
-LOG_DECAY_FLOOR = -40.0
-"""What decays by e^-40 in one step is gone in any dtype. Without the floor the sums b would grow so large after such
-steps that their differences lose the digits of the mild decays beside them."""
 
 DECAY_INITS = ("range", "uniform")
 INITS = ("default", "mimetic")
@@ -60,12 +65,12 @@ def recurrent(
 
     Returns o (B, T, H, V) in the dtype of v, and the state after the last token (B, H, K, V).
     """
-    state_BHKV = _initial(initial_BHKV, k_BTK, v_BTHV, log_decay_BTH)
+    state_BHKV = first_state(initial_BHKV, v_BTHV, k_BTK.shape[-1], log_decay_BTH.dtype)
+    begins_BT = None if segment_ids is None else begins(segment_ids)
     outputs = []
     for t in range(v_BTHV.shape[1]):
-        if t > 0 and segment_ids is not None:
-            continues_B = segment_ids[:, t] == segment_ids[:, t - 1]
-            state_BHKV = torch.where(continues_B[:, None, None, None], state_BHKV, 0)
+        if begins_BT is not None:
+            state_BHKV = torch.where(begins_BT[:, t, None, None, None], 0, state_BHKV)
         kv_BHKV = k_BTK[:, t, None, :, None] * v_BTHV[:, t, :, None, :]
         state_BHKV = log_decay_BTH[:, t, :, None, None].exp() * state_BHKV + kv_BHKV
         outputs.append((q_BTK[:, t, None, :, None] * state_BHKV).sum(-2))
@@ -96,14 +101,11 @@ def chunked(
     across_BCH = total_BCH.exp()
     visible = torch.ones(length, length, dtype=torch.bool, device=v_BTHV.device).tril()
     if segment_ids is not None:
-        changes_BT = F.pad((segment_ids[:, 1:] != segment_ids[:, :-1]).long(), (1, missing))
-        run_BCL = changes_BT.cumsum(1).unflatten(1, (-1, length))
-        last_BC = run_BCL[:, :, -1]
-        before_BC = F.pad(last_BC[:, :-1], (1, 0))  # the run of the token before each chunk
-        from_start_BCLH = from_start_BCLH * (run_BCL == before_BC[..., None])[..., None]
-        to_end_BCLH = to_end_BCLH * (run_BCL == last_BC[..., None])[..., None]
-        across_BCH = across_BCH * (last_BC == before_BC)[..., None]
-        visible = visible & (run_BCL[..., :, None] == run_BCL[..., None, :])[:, :, None]
+        together_BCLL, with_before_BCL, with_last_BCL = within_chunks(segment_ids, length)
+        from_start_BCLH = from_start_BCLH * with_before_BCL[..., None]
+        to_end_BCLH = to_end_BCLH * with_last_BCL[..., None]
+        across_BCH = across_BCH * with_before_BCL[:, :, -1:]
+        visible = visible & together_BCLL[:, :, None]
 
     sum_BCHL = sum_BCLH.mT
     decay_BCHLL = (sum_BCHL[..., :, None] - sum_BCHL[..., None, :]).masked_fill(~visible, -math.inf).exp()
@@ -113,20 +115,14 @@ def chunked(
     weighted_BCLN = (to_end_BCLH[..., None] * v_BCLHV).flatten(3).to(v_BTHV.dtype)
     update_BCKHV = (k_BCLK.mT @ weighted_BCLN).to(log_decay_BTH.dtype).unflatten(-1, (heads, values))
     # The scan treats its third and fourth dimension alike, so keys and heads may trade places: no transposed copies.
-    initial_BKHV = _initial(initial_BHKV, k_BTK, v_BTHV, log_decay_BTH).transpose(1, 2).contiguous()
+    initial_BHKV = first_state(initial_BHKV, v_BTHV, k_BTK.shape[-1], log_decay_BTH.dtype)
+    initial_BKHV = initial_BHKV.transpose(1, 2).contiguous()
     across_BCKH = across_BCH[:, :, None].expand(update_BCKHV.shape[:-1])
     before_BCKHV, final_BKHV = diagonal_scan(across_BCKH, update_BCKHV, initial_BKHV)
     earlier_BCLHV = (q_BCLK @ before_BCKHV.flatten(3).to(v_BTHV.dtype)).unflatten(-1, (heads, values))
 
     o_BCLHV = within_BCHLV.transpose(2, 3) + from_start_BCLH[..., None] * earlier_BCLHV
     return o_BCLHV.flatten(1, 2)[:, :time].to(v_BTHV.dtype), final_BKHV.transpose(1, 2)
-
-
-def _initial(initial_BHKV: Tensor | None, k_BTK: Tensor, v_BTHV: Tensor, log_decay_BTH: Tensor) -> Tensor:
-    if initial_BHKV is not None:
-        return initial_BHKV.to(log_decay_BTH.dtype)
-    batch, _, heads, values = v_BTHV.shape
-    return log_decay_BTH.new_zeros(batch, heads, k_BTK.shape[-1], values)
 
 
 class Mamba2(Mixer):
@@ -232,29 +228,20 @@ class Mamba2(Mixer):
         state: MixerState | None,
     ) -> Tensor:
         """The recurrence by whatever computes it here, from the state and into it."""
-        initial_BHKV = None
-        if state is not None:
-            if segment_ids is None:
-                segment_ids = torch.zeros(v_BTHV.shape[:2], dtype=torch.int64, device=v_BTHV.device)
-            continues_B = segment_ids[:, 0] == state["segment"]
-            initial_BHKV = torch.where(continues_B[:, None, None, None], state["S"], 0)
+        initial_BHKV = recall(state, segment_ids)
         if state is not None and v_BTHV.shape[1] == 1:
-            o_BTHV, final_BHKV = recurrent(c_BTK, b_BTK, v_BTHV, log_decay_BTH, initial_BHKV)
+            o_BTHV, final_BHKV = recurrent(c_BTK, b_BTK, v_BTHV, log_decay_BTH, initial_BHKV, segment_ids)
         elif self.backend == "fla":
             c_BTHK, b_BTHK = (t[:, :, None].expand(-1, -1, self.heads, -1) for t in (c_BTK, b_BTK))
             o_BTHV, final_BHKV = fla.simple_gla(c_BTHK, b_BTHK, v_BTHV, log_decay_BTH, 1.0, initial_BHKV, segment_ids)
         else:
             o_BTHV, final_BHKV = chunked(c_BTK, b_BTK, v_BTHV, log_decay_BTH, initial_BHKV, segment_ids)
-        if state is not None and segment_ids is not None:
-            state["S"].copy_(final_BHKV.detach())
-            state["segment"].copy_(segment_ids[:, -1])
+        remember(state, final_BHKV, segment_ids)
         return o_BTHV
 
     def init_state(self, batch: int, max_len: int, dtype: torch.dtype, device: torch.device) -> MixerState:
-        shape = (batch, self.heads, self.state, self.widths[0] // self.heads)
         return {
-            "S": torch.zeros(shape, dtype=torch.promote_types(dtype, torch.float32), device=device),
-            "segment": torch.full((batch,), -1, device=device),
+            **empty_state(batch, self.heads, self.state, self.widths[0] // self.heads, dtype, device),
             "conv": self.conv.init_state(batch, dtype, device),
             "canon": self.canon.init_state(batch, dtype, device),
         }

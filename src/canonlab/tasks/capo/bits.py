@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from canonlab.errors import require_integer
 from canonlab.tasks.base import Evaluation, Model, Vocabulary
 from canonlab.tasks.capo.kernels import Law
+from canonlab.tasks.capo.lengths import Pmf, mean
 from canonlab.tasks.capo.pieces import EOS
 from canonlab.tasks.capo.questions import ASKED, QUESTIONS, Questions, ask
-from canonlab.tasks.capo.stream import Pmf, mean
 from canonlab.tasks.capo.words import DATES, N0, PRONOUNS, S0, SIZES
 from canonlab.tasks.evaluation import checked_logits, in_eval_mode
 from canonlab.tasks.metrics import Z95, Metric, share

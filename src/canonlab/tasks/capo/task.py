@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 
 from canonlab.errors import InputError, require_integer
 from canonlab.tasks.base import Evaluation, Example, Generate, Model, Role, Split, Task, Verdict, Vocabulary, Windows
-from canonlab.tasks.capo import bits, kernels, people, stream
+from canonlab.tasks.capo import bits, kernels, people
+from canonlab.tasks.capo.lengths import Pmf, length_law, mean, windows_for
 from canonlab.tasks.capo.pieces import EOS, Pieces, load_pieces
 from canonlab.tasks.capo.score import city_questions, judge
 
@@ -31,7 +33,8 @@ class Capo(Task):
     university, major, employer, and the employer's city, which the employer determines. They depend on the seed, not on
     the split. Each exposure writes every one of them once, in an order of its own, as a biography of six sentences, the
     pronoun in place of the name from the second sentence on. The order of the sentences and the templates are drawn
-    anew each time, or once per person in bioS-simple. All tokens are marked.
+    anew each time, or once per person in bioS-simple. All tokens are marked but the first of a window, which nothing
+    predicts.
 
     Biographies run across windows. To make any window by itself, an exposure's people are put into blocks of 2048 (or
     all, if there are fewer), each of which has a fixed number of windows, so the end of a block is <eos>, not marked:
@@ -51,6 +54,7 @@ class Capo(Task):
 
     name: ClassVar[str] = "capo"
     version: ClassVar[int] = 1
+    separator: ClassVar[str | None] = "<eos>"
 
     def __post_init__(self) -> None:
         require_integer("N", self.N, 1, MOST_PEOPLE)
@@ -65,6 +69,10 @@ class Capo(Task):
     def pieces(self) -> Pieces:
         """The tokens of names, values and templates."""
         return load_pieces(self.tokenizer)
+
+    @property
+    def files(self) -> dict[str, Path]:
+        return {} if self.tokenizer in ("own", "gpt2") else {"tokenizer": Path(self.tokenizer)}
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -96,17 +104,17 @@ class Capo(Task):
         return people.people(self.stream_key(seed), indices)
 
     @cached_property
-    def lengths(self) -> stream.Pmf:
+    def lengths(self) -> Pmf:
         """The law of a biography's length with the <eos> before it: entry l is the probability of l tokens."""
-        return stream.length_law(self.pieces)
+        return length_law(self.pieces)
 
     @cached_property
     def law(self) -> kernels.Law:
         """What the kernels take."""
         full = min(kernels.BLOCK, self.N)
         last = (self.N - 1) % full + 1
-        block_windows = stream.windows_for(self.lengths, full, self.context)
-        last_windows = block_windows if last == full else stream.windows_for(self.lengths, last, self.context)
+        block_windows = windows_for(self.lengths, full, self.context)
+        last_windows = block_windows if last == full else windows_for(self.lengths, last, self.context)
         return kernels.law(self.pieces, self.N, self.simple, block_windows, last_windows, len(self.lengths) - 1)
 
     @property
@@ -117,7 +125,7 @@ class Capo(Task):
     @property
     def padding(self) -> float:
         """The expected share of the stream's tokens that fill up blocks."""
-        return 1 - self.N * stream.mean(self.lengths) / (self.windows_per_exposure * self.context)
+        return 1 - self.N * mean(self.lengths) / (self.windows_per_exposure * self.context)
 
     def fill(self, out: Windows, seed: int, start: int, split: Split = "train") -> None:
         key, number = self.stream(out, seed, start, split)
@@ -151,7 +159,7 @@ class Capo(Task):
         """What follows from the parameters, a line each: the windows of an exposure, lengths and padding."""
         return [
             f"an exposure: {self.windows_per_exposure} windows, which show each of {self.N} people once",
-            f"a biography: {stream.mean(self.lengths):.1f} tokens on average, <eos> included",
+            f"a biography: {mean(self.lengths):.1f} tokens on average, <eos> included",
             f"padding: {self.padding:.2%} of the tokens",
         ]
 

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -73,6 +74,10 @@ class Lano(Task):
     def parser(self) -> Parser:
         """The grammar's parser."""
         return Parser(self.definition)
+
+    @property
+    def files(self) -> dict[str, Path]:
+        return {"grammar": Path(self.grammar).expanduser()} if self.grammar.endswith(".json") else {}
 
     @property
     def identity(self) -> dict[str, Any]:

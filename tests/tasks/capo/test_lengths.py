@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from canonlab.tasks.capo import Capo, kernels
+from canonlab.tasks.capo.lengths import OVERFLOW, length_law, mean, windows_for
 from canonlab.tasks.capo.pieces import EOS, load_pieces
-from canonlab.tasks.capo.stream import OVERFLOW, length_law, mean, windows_for
 from canonlab.tasks.capo.words import N0
 from laws import assert_follows
 
@@ -61,7 +61,7 @@ def test_fewest_windows_exactly(people: int) -> None:
 @pytest.mark.parametrize("simple", [False, True])
 def test_blocks_overflow_as_often_as_said(simple: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a probability that can be seen, over the blocks of many keys."""
-    monkeypatch.setattr("canonlab.tasks.capo.stream.OVERFLOW", 0.05)
+    monkeypatch.setattr("canonlab.tasks.capo.lengths.OVERFLOW", 0.05)
     people, blocks = 20, 4000
     tokens = windows_for(LAW, people, 1)
     total = np.ones(1)
