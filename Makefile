@@ -19,7 +19,7 @@ test-slow: $(INSTALLED)
 # Against other people's implementations, in an environment of their own: `make test` needs none of them.
 test-references: $(REFERENCES)/installed
 	$(REFERENCES)/bin/pip list --disable-pip-version-check | grep -iE '^(torch|triton|transformers|fla-core|einops) '
-	$(REFERENCES)/bin/pytest -rs tests/models/references
+	$(REFERENCES)/bin/pytest -rs tests/models/references tests/models/mixers/test_fla.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -32,7 +32,7 @@ from canonlab.training.backend import environment
 from canonlab.training.config import BackendConfig, RunConfig, TaskConfig, TrainingConfig
 from canonlab.training.loop import Diverged, Interrupted, Listener, evaluate_checkpoint, train
 from canonlab.training.run import Run, create_run, load_task, open_run
-from canonlab.training.trackers import Tracking
+from canonlab.training.trackers import Tracking, require_tracker
 
 Set = Annotated[tuple[str, ...], arg(name="set", metavar="NAME=VALUE ...", help="Task parameters, e.g. N=225 K=4.")]
 Mixer = Annotated[tuple[str, ...], arg(name="mixer", metavar="NAME=VALUE ...", help="Arguments of the mixer.")]
@@ -272,6 +272,8 @@ def _train_command(argv: Sequence[str]) -> Any:
         as_json: Json = False,
     ) -> None:
         """Train one model on one task. A run that exists already is resumed, or shown when it is done."""
+        if log:
+            require_tracker(log)  # before there is a folder
         with_mixer = dataclasses.replace(model, mixer=_settings(mixer))
         asked = RunConfig(TaskConfig(task, _settings(settings)), with_mixer, training, backend)
         _work(create_run(asked, out), log, as_json)

@@ -1,6 +1,7 @@
 """What a person at a terminal sees: progress of a run, coloured windows, errors of one line."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -74,7 +75,8 @@ class Progressing:
         self.message(
             f"{run.folder}: step {step} of {self.steps:,} on {config.batch} x {run.plan.task.context:,} tokens each, "
             f"{backend.device}, {backend.precision}, "
-            f"{'compiled' if backend.compile else 'eager'}, {backend.threads} threads, Canon by {backend.canon}"
+            f"{'compiled' if backend.compile else 'eager'}, {backend.threads} threads, "
+            f"Canon by {backend.canon}, linear mixers by {backend.linear}"
         )
 
     def record(self, record: dict[str, Any]) -> None:
@@ -84,7 +86,7 @@ class Progressing:
             self.facts["loss"] = f"loss {record['loss']:.3f}"
             self.facts["speed"] = f"{record['tokens_per_second']:,} tokens/s"
         else:
-            self.facts["accuracy"] = describe(record["metrics"], record["headline"][:1])
+            self.facts["accuracy"] = f"{describe(record['metrics'], record['headline'][:1])} at step {step}"
         facts = "  ".join(filter(None, self.facts.values()))
         self.bar.update(self.row, completed=step, facts=facts)
         now = time.monotonic()
@@ -112,7 +114,7 @@ STYLES = {
 
 
 def coloured_window(task: Task, ids: list[int], marks: list[int], brackets: bool) -> Text:
-    """A window for people: tokens coloured by role, marked targets underlined, a new line at each <bos>.
+    """A window for people: tokens coloured by role, marked targets underlined, a new line at each instance.
 
     With `brackets`, for where no style is shown, marked targets stand in square brackets, unless nearly all are marked.
     """
@@ -120,7 +122,7 @@ def coloured_window(task: Task, ids: list[int], marks: list[int], brackets: bool
     brackets = brackets and not all(marks[1:])
     for position, (i, mark) in enumerate(zip(ids, marks, strict=True)):
         token = task.vocabulary[i]
-        if position and token.name == "<bos>":
+        if position and token.name == task.separator:
             text.append("\n")
         name = f"[{token.name}]" if mark and brackets else token.name
         text.append(name, style=f"{STYLES[token.role]}{' underline' if mark else ''}".strip())
@@ -135,6 +137,16 @@ def print_window(task: Task, index: int, ids: list[int], marks: list[int]) -> No
     out.print(coloured_window(task, ids, marks, brackets=not out.is_terminal))
 
 
+PIPED_WIDTH = 160
+"""Characters in a line where no terminal says how many it has."""
+
+
+def _wide() -> Console:
+    """Standard output for tables."""
+    out = Console(highlight=False)
+    return out if out.is_terminal or "COLUMNS" in os.environ else Console(highlight=False, width=PIPED_WIDTH)
+
+
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     """Mappings of the same keys as a table."""
     table = Table(box=None, pad_edge=False)
@@ -143,7 +155,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
         table.add_column(key.replace("_", " "), justify="right" if number else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(_cell, row.values()))
-    Console(highlight=False).print(table)
+    _wide().print(table)
 
 
 def print_models(rows: Sequence[Mapping[str, Any]], vocabulary: int, context: int) -> None:
@@ -195,14 +207,15 @@ def print_evaluation(evaluation: Mapping[str, Any], title: str) -> None:
     out.print(title, style="bold", markup=False)
     for name, metric in evaluation["metrics"].items():
         value, low, high = (_number(metric, key) for key in ("value", "low", "high"))
+        interval = "exact" if metric["low"] == metric["high"] is not None else f"95% [{low}, {high}]"
         star = "*" if name in evaluation["headline"] else " "
-        out.print(f" {star} {name:<20} {value:>7}  95% [{low}, {high}], {metric['count']} counted", markup=False)
+        out.print(f" {star} {name:<20} {value:>7}  {interval}, {metric['count']} counted", markup=False)
     notes = ", ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in evaluation["notes"].items())
     out.print(f"   {notes}", style="dim", markup=False)
 
 
 def print_tables(tables: Sequence[RenderableType]) -> None:
     """Tables, or blocks of text and tables, one below another."""
-    out = Console(highlight=False)
+    out = _wide()
     for table in tables:
         out.print(table)

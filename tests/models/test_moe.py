@@ -236,7 +236,7 @@ def test_autocast_routes_in_single_precision() -> None:
 def test_a_compiler_sees_one_graph() -> None:
     """Traced with gradients, and without running a C++ compiler."""
     moe, x = build(capacity=0.5), random(2, 23, WIDTH)
-    compiled = torch.compile(moe, backend="aot_eager", fullgraph=True)
+    compiled = torch.compile(moe, backend="aot_eager", fullgraph=True, dynamic=False)
     results = []
     with torch._dynamo.config.patch(error_on_recompile=True):
         for run in (moe, compiled, compiled):

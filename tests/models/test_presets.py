@@ -162,6 +162,17 @@ def test_an_argument_goes_to_the_mixers_that_have_it() -> None:
     assert "position" not in gdn.mixer.arguments
 
 
+def test_numbers_have_the_type_that_the_mixer_declares(tmp_path: Path) -> None:
+    for model, name in (("gla", "key_share"), (plugin(tmp_path), "scale")):
+        values = [
+            ModelConfig(model, canon="none", mixer={name: v}).decoder(10).pattern[0].mixer.arguments[name]
+            for v in (1, 1.0)
+        ]
+        assert [(type(value), value) for value in values] == [(float, 1.0)] * 2
+    rank = ModelConfig("gla", mixer={"gate_rank": 8}).decoder(10).pattern[0].mixer.arguments["gate_rank"]
+    assert type(rank) is int
+
+
 def test_the_identity_names_every_argument_and_every_block() -> None:
     plain = ModelConfig("mamba2-mlp,llama-rope", "2L64D", canon="AbC", tied=True).decoder(10).plain()
     first, second = plain["pattern"]

@@ -1,5 +1,6 @@
 """Training end to end: what is written, resuming to the same bits, stopping, diverging."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 from canonlab.data.batches import DATA_HASH_START, extend_data_hash
 from canonlab.errors import InputError
 from canonlab.training.checkpoint import SafetensorsStore
+from canonlab.training.config import TaskConfig
 from canonlab.training.loop import Diverged, Interrupted, evaluate_checkpoint, train
 from canonlab.training.metrics_log import read_metrics
 from canonlab.training.optimizer import learning_rate
@@ -150,9 +152,19 @@ def test_divergence_stops_and_keeps_the_last_good_checkpoint(folder: Path, recor
     with pytest.raises(Diverged, match="not finite at step"):
         train(run, recorder)
     assert not run.done
+    diverged = run.diverged
+    assert diverged and 0 < diverged["step"] <= 40 and diverged["reason"] == "the loss or its gradient is not finite"
     checkpoint = SafetensorsStore(folder / "checkpoints").load("last")
     if checkpoint is not None:
         assert all(torch.isfinite(t).all() for n, t in checkpoint.tensors.items() if n.startswith("model/"))
+
+
+def test_another_attempt_removes_the_record_of_divergence(folder: Path, recorder: Recorder) -> None:
+    run = create_run(tiny_config(), folder)
+    (folder / "diverged.json").write_text('{"format": 1, "step": 5, "reason": "the loss is not finite"}')
+    assert run.diverged == {"format": 1, "step": 5, "reason": "the loss is not finite"}
+    train(open_run(folder), recorder)
+    assert run.diverged is None and run.done
 
 
 def test_training_learns(folder: Path, recorder: Recorder) -> None:
@@ -176,6 +188,18 @@ def test_isolated_instances_change_the_loss_only_behind_the_first(folder: Path, 
     first = Recorder(), Recorder()
     train(create_run(tiny_config(steps=1, log_every=1), folder), first[0])
     train(create_run(tiny_config(steps=1, log_every=1, isolate=True), tmp_path / "isolated"), first[1])
+    losses = [r.records[0]["loss"] for r in first]
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
+
+
+def test_instances_are_isolated_by_the_separator_of_their_task(folder: Path, tmp_path: Path) -> None:
+    """Capo's windows are packed as well, and have no <bos>."""
+    first = Recorder(), Recorder()
+    for isolate in (False, True):
+        config = tiny_config(steps=1, log_every=1, eval_windows=2, final_windows=2, isolate=isolate)
+        config = dataclasses.replace(config, task=TaskConfig("capo", {"N": 8, "context": 256}))
+        train(create_run(config, tmp_path / str(isolate)), first[isolate])
     losses = [r.records[0]["loss"] for r in first]
     assert losses[0] != losses[1]
     assert losses[0] == pytest.approx(losses[1], rel=0.05)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import canonlab.tasks
 from canonlab.errors import InputError
 from canonlab.models.presets import ModelConfig
 from canonlab.training.config import RunConfig, TaskConfig
@@ -213,6 +214,49 @@ def test_an_edited_source_is_refused(tmp_path: Path, folder: Path) -> None:
     assert open_run(folder, from_copies=True).plan.identity == before
 
 
+@pytest.mark.parametrize(
+    ("task", "parameter", "shipped"),
+    [("capo", "tokenizer", "capo/tokenizer.json"), ("lano-cfg3f", "grammar", "lano/grammars/cfg3b.json")],
+)
+def test_files_of_a_task_stay_with_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, parameter: str, shipped: str
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    monkeypatch.chdir(here)
+    shutil.copy(Path(canonlab.tasks.__file__).parent / shipped, "mine.json")
+    config = dataclasses.replace(tiny_config(), task=TaskConfig(task, {parameter: "mine.json"}))
+    run = create_run(config, Path("run"))
+    asked = json.loads(Path("run/config.json").read_text())["asked"]["task"]["set"]
+    assert asked == {parameter: str(here / "mine.json")}
+    assert Path("run/sources/mine.json").read_bytes() == Path("mine.json").read_bytes()
+    monkeypatch.chdir(there)
+    assert open_run(here / "run").plan.identity == run.plan.identity
+    (here / "mine.json").unlink()
+    shutil.move(here / "run", there / "moved")
+    assert open_run(Path("moved")).plan.identity == run.plan.identity
+
+
+def test_names_that_no_file_has_are_kept_as_they_are(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own").write_text("a file that only looks as if it were meant")
+    create_run(dataclasses.replace(tiny_config(), task=TaskConfig("capo", {"N": 8, "tokenizer": "own"})), folder)
+    file = json.loads((folder / "config.json").read_text())
+    assert file["asked"]["task"]["set"]["tokenizer"] == "own" and file["files"] == {}
+    assert not (folder / "sources").exists()
+
+
+def test_a_run_from_before_files_were_kept_opens(folder: Path) -> None:
+    create_run(tiny_config(), folder)
+    file = json.loads((folder / "config.json").read_text())
+    del file["files"]
+    (folder / "config.json").write_text(json.dumps(file))
+    assert open_run(folder).plan.identity == plan_run(tiny_config()).identity
+
+
 def test_a_run_folder_can_be_moved(folder: Path, tmp_path: Path, recorder: Recorder) -> None:
     interrupted(tiny_config(), folder)
     shutil.move(folder, tmp_path / "elsewhere")
@@ -278,3 +322,53 @@ def test_steps_follow_from_exposures_where_a_task_has_an_end(tmp_path: Path) -> 
     assert open_run(run.folder).plan.identity == run.plan.identity
     given = plan_run(dataclasses.replace(capo, training=dataclasses.replace(config.training, steps=7)))
     assert (given.config.training.steps, given.config.training.exposures) == (7, 0)
+
+
+@pytest.mark.parametrize(
+    ("task", "steps", "exposures", "said"),
+    [
+        ("capo", 100, 50, True),
+        ("capo", 100, 100, False),  # what the task publishes, so nobody may have asked for it
+        ("capo", 0, 50, False),
+        ("copy", 100, 5, True),
+        ("copy", 100, 0, False),
+    ],
+)
+def test_exposures_that_are_not_used_are_said(task: str, steps: int, exposures: int, said: bool) -> None:
+    settings = {"N": 8} if task == "capo" else {"N": 6, "context": 28}
+    config = dataclasses.replace(tiny_config(steps=steps, exposures=exposures), task=TaskConfig(task, settings))
+    line = f"steps = {steps} are set, so exposures = {exposures} are not used"
+    assert (line in plan_run(config).notes) is said
+
+
+def test_isolation_needs_a_token_that_opens_an_instance(tmp_path: Path, folder: Path) -> None:
+    (tmp_path / "tasks.py").write_text(TASK + "    separator = None\n")
+    task = TaskConfig(f"{tmp_path / 'tasks.py'}:ShortCopy")
+    plan_run(dataclasses.replace(tiny_config(), task=task))
+    with pytest.raises(InputError, match="isolate = true: the task short-copy has no token that opens an instance"):
+        create_run(dataclasses.replace(tiny_config(isolate=True), task=task), folder)
+    assert not folder.exists()
+
+
+def test_a_whole_number_and_the_float_of_that_value_are_the_same_run() -> None:
+    plans = [
+        plan_run(varied(tiny_config(), "model", model="gla", canon="none", mixer={"key_share": share}))
+        for share in (1, 1.0)
+    ]
+    assert plans[0].identity == plans[1].identity and plans[0].name == plans[1].name
+
+
+@pytest.mark.parametrize(
+    ("body", "error"), [("return x", "ValueError"), ("return self.nothing, None", "AttributeError")]
+)
+def test_a_mixer_that_fails_is_an_error_before_there_is_a_folder(tmp_path: Path, body: str, error: str) -> None:
+    (tmp_path / "broken.py").write_text(MIXER[: MIXER.index("        return self.out")] + f"        {body}\n")
+    model = ModelConfig(model=f"{tmp_path / 'broken.py'}:Mean", size="1L16D2H")
+    with pytest.raises(InputError, match=f"fails on its first tokens \\({error}.*canonlab check"):
+        create_run(dataclasses.replace(tiny_config(), model=model), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_warm_up_longer_than_the_run_is_told() -> None:
+    assert any("the rate never reaches lr" in note for note in plan_run(tiny_config(warmup=12)).notes)
+    assert not any("warm-up" in note for note in plan_run(tiny_config(warmup=11)).notes)

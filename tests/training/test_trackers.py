@@ -9,7 +9,7 @@ import pytest
 
 from canonlab.errors import InputError
 from canonlab.training import trackers
-from canonlab.training.loop import train
+from canonlab.training.loop import Interrupted, train
 from canonlab.training.run import create_run
 from canonlab.training.trackers import TRACKERS, Tracking
 from tiny_runs import Recorder, tiny_config
@@ -86,6 +86,40 @@ def test_what_is_missing_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
     for name in TRACKERS:
         with pytest.raises(InputError, match=f"log = '{name}': needs a package.*pip install"):
             Tracking(Recorder(), name)
+
+
+def test_tensorboard_hides_only_what_comes_after_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in metrics.jsonl, records of the step that a run goes on from stay."""
+    purged: list[int] = []
+
+    class SummaryWriter:
+        def __init__(self, folder: str, purge_step: int) -> None:
+            assert folder == str(tmp_path / "run" / "tensorboard")
+            purged.append(purge_step)
+
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            assert step >= purged[-1]
+
+        def close(self) -> None: ...
+
+    def interrupt(record: dict[str, Any]) -> None:
+        if record["step"] == 9:
+            raise Interrupted
+
+    install(monkeypatch, "tensorboard", Fake())
+    module = types.SimpleNamespace(SummaryWriter=SummaryWriter)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    run = create_run(tiny_config(log_every=1, checkpoint_every=4), tmp_path / "run")
+    inner = Recorder(interrupt)
+    with pytest.raises(Interrupted), Tracking(inner, "tensorboard") as listener:
+        train(run, listener)
+    inner.act = None
+    with Tracking(inner, "tensorboard") as listener:
+        train(run, listener)
+    assert purged == [1, 9]
+    assert not [text for text in inner.messages if "failed" in text]
 
 
 def test_tensorboard_writes_event_files(tmp_path: Path) -> None:

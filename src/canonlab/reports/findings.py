@@ -59,6 +59,9 @@ class Finding(NamedTuple):
             tried = [f"{cell.architecture} was tried at {plural(len(cell.rates), 'learning rate')}" for cell in sides]
             yield f"{' and '.join(tried)}, and the best of more is better by chance"
         for cell in (self.first, self.second):
+            lost = [run.seed for run in cell.best.runs if run.diverged is not None] if cell.best else []
+            if lost:
+                yield f"{plural(len(lost), 'run')} of {cell.architecture} diverged, which the comparison leaves out"
             if cell.at_edge:
                 yield f"the best learning rate of {cell.architecture}, {cell.rate:g}, is at the edge of those tried"
         counts = [count for cell in (self.first, self.second) if (count := cell.parameters)]

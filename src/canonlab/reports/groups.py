@@ -14,6 +14,12 @@ from canonlab.reports.words import metric_family, setting_label, setting_text
 ARCHITECTURE = ("model.model", "model.canon")
 SIZE = "model.size"
 QUOTED = (SIZE, "training.steps", "training.batch", "training.lr")
+MINOR = tuple(
+    f"training.{name}"
+    for name in ("warmup", "microbatch", "eval_every", "eval_windows", "final_windows", "checkpoint_every", "log_every")
+)
+"""Settings that nobody compares: shown only where nothing else tells two rows apart."""
+
 RESOLVED = "resolved"
 """Prefix of what a model's words stand for: shown only where the same words stand for different models."""
 
@@ -92,12 +98,12 @@ class Section:
     @cached_property
     def varied(self) -> tuple[str, ...]:
         """The settings, model and Canon apart, in which rows differ: these tell rows of one architecture apart."""
-        words = _varied(self.rows, resolved=False)
+        words = _varied(self.rows, last_resort=False)
         alike: dict[str, list[Row]] = {}
         for row in self.rows:
             alike.setdefault(repr([row.settings.get(key) for key in (*ARCHITECTURE, *words)]), []).append(row)
-        resolved = (key for rows in alike.values() for key in _varied(rows, resolved=True))
-        return tuple(dict.fromkeys([*words, *resolved]))
+        rest = (key for rows in alike.values() for key in _varied(rows, last_resort=True))
+        return tuple(dict.fromkeys([*words, *rest]))
 
     @cached_property
     def shared(self) -> dict[str, Any]:
@@ -159,10 +165,10 @@ def sections(runs: Sequence[Run]) -> list[Section]:
     return sorted(found, key=lambda section: section.task["name"])
 
 
-def _varied(rows: Sequence[Row], resolved: bool) -> list[str]:
-    """The settings whose values differ between the rows, either the words or what they stand for."""
+def _varied(rows: Sequence[Row], last_resort: bool) -> list[str]:
+    """The settings whose values differ between the rows: those to compare by, or those that only tell rows apart."""
     keys = dict.fromkeys(key for row in rows for key in row.settings if key not in ARCHITECTURE)
-    some = [key for key in keys if key.startswith(RESOLVED) == resolved]
+    some = [key for key in keys if (key.startswith(RESOLVED) or key in MINOR) == last_resort]
     return [key for key in some if len({repr(row.settings.get(key)) for row in rows}) > 1]
 
 

@@ -82,7 +82,8 @@ def _map_html(
     head = tag("tr", tag("td"), *(tag("th", size, scope="col", data_size=size) for size in sizes))
 
     def line(level: Any) -> Markup:
-        label = f"{varies} = {setting_text(level)}" if varies and varies != "grammar" else setting_text(level)
+        shown = "" if level is None else setting_text(level)
+        label = f"{varies} = {shown}" if varies and varies != "grammar" else shown
         papers = {size: _elsewhere(example, tasks, level, size) for size in sizes}
         entries = (_cell_html(found.get((str(level), size)), papers[size], size) for size in sizes)
         return tag("tr", tag("th", label, scope="row"), *entries)

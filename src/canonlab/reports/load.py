@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from canonlab.errors import InputError
 from canonlab.training.files import read_json
 from canonlab.training.metrics_log import read_metrics
+from canonlab.training.run import DIVERGED
 
 KINDS: dict[type, str] = {str: "a string", int: "an integer", float: "a number", dict: "an object", list: "a list"}
 REQUIRED: dict[str, type] = {
@@ -105,6 +106,8 @@ class Run:
     asked: dict[str, Any]
     curves: Curves
     result: Result | None
+    diverged: int | None = None
+    """The step at which the last attempt diverged, if it did."""
 
     @property
     def seed(self) -> int:
@@ -127,6 +130,8 @@ class Run:
     def state(self) -> str:
         """Which seed, and how far an unfinished run is: "seed 0", "seed 1, unfinished (400 of 1,000)"."""
         progress = "" if self.result else f", unfinished ({self.curves.last_step:,} of {self.steps:,})"
+        if self.diverged is not None:
+            progress = f", diverged at step {self.diverged:,}"
         return f"seed {self.seed}{progress}"
 
     @property
@@ -164,7 +169,8 @@ def load_run(folder: Path) -> Run:
     identity = head["identity"]
     curves = _read_curves(folder / "metrics.jsonl") if (folder / "metrics.jsonl").exists() else Curves()
     result = _read_result(folder / "result.json", identity) if (folder / "result.json").exists() else None
-    return Run(folder, head["name"], identity, head["config"], head["asked"], curves, result)
+    diverged = read_json(folder / DIVERGED)["step"] if (folder / DIVERGED).exists() else None
+    return Run(folder, head["name"], identity, head["config"], head["asked"], curves, result, diverged)
 
 
 def _run_folders(path: Path) -> Iterator[Path]:

@@ -33,7 +33,7 @@ def _same_data(runs: Iterable[Run]) -> Iterable[str]:
     if differ:
         yield f"Not comparable: runs of seed {enumeration(map(str, differ))} saw different training data (by SHA-256)."
     elif any(len(found) > 1 for found in hashes.values()):
-        yield "Runs of the same seed saw identical training data (by SHA-256)."
+        yield "Runs of the same seed and as many tokens saw identical training data (by SHA-256)."
 
 
 def _parameters(rows: Iterable[Row]) -> Iterable[str]:

@@ -110,7 +110,7 @@ class _Trainer:
         self._restore()
         self._record_environment()
         (run.folder / DIVERGED).unlink(missing_ok=True)
-        self.separator = self.task.separator_id
+        self.separator = self.task.separator_id if self.config.isolate else None
         self.log = MetricsLog(run.folder / "metrics.jsonl", self.step)
         self.started = time.monotonic()
         listener.start(run, self.step)
@@ -218,7 +218,7 @@ class _Trainer:
         predicts = torch.zeros_like(marked)
         predicts[:, :-1] = marked[:, 1:]  # position t predicts the target at t + 1
         segments = None
-        if self.config.isolate:
+        if self.separator is not None:
             segments = (ids == self.separator).cumsum(1)
         output = self.model(ids, segments, select=predicts)
         targets = ids[:, 1:][marked[:, 1:]]

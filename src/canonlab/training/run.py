@@ -17,7 +17,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from canonlab.checks import first_line
 from canonlab.errors import InputError
+from canonlab.models.cost import cost
 from canonlab.models.decoder import DecoderConfig
 from canonlab.models.presets import ModelConfig, pattern_names
 from canonlab.plugins import Plugin, is_plugin, load_plugin
@@ -94,9 +96,32 @@ def plan_run(config: RunConfig, backend: Backend | None = None) -> Plan:
         backend, notes = resolve_backend(config.backend, decoder.width)
     references = [config.task.name, *pattern_names(config.model.model)]
     plugins = {reference: load_plugin(reference) for reference in references if is_plugin(reference)}
+    _try_mixers(config.model.model, decoder)
     copies = _copies(plugins.values(), task.files.values())
-    notes = [*task.warnings(), *_unused_exposures(config), *notes]
+    notes = [*task.warnings(), *_unused_exposures(config), *_endless_warmup(resolved.training), *notes]
     return Plan(config, resolved, task, decoder, backend, plugins, copies, notes)
+
+
+def _try_mixers(model: str, decoder: DecoderConfig) -> None:
+    """InputError when a user's own mixer fails on a pass over a few tokens, before there is anything to lose."""
+    own = [name for name in pattern_names(model) if is_plugin(name)]
+    if not own:
+        return
+    try:
+        cost(decoder, 8)
+    except InputError:
+        raise
+    except Exception as error:  # whatever a user's code does
+        what = f"{type(error).__name__}: {first_line(error)}"
+        raise InputError(
+            f"model = {model!r}: fails on its first tokens ({what}); see canonlab check {own[0]}"
+        ) from error
+
+
+def _endless_warmup(training: TrainingConfig) -> list[str]:
+    if training.warmup < training.steps:
+        return []
+    return [f"the warm-up of {training.warmup} steps does not end in {training.steps} steps: the rate never reaches lr"]
 
 
 def _copies(plugins: Iterable[Plugin], files: Iterable[Path]) -> dict[str, bytes]:
@@ -218,7 +243,7 @@ def open_run(folder: Path, *, from_copies: bool = False) -> Run:
         asked = file["asked"]
         source = file["config"]["task"]["source"]
         asked["task"]["name"] = _source_path(folder, asked["task"]["name"], source, from_copies)
-        files = file.get("files", {})  # runs of canonlab before 2026-11-20 have none
+        files = file.get("files", {})  # early runs have none
         asked["task"]["set"] |= {parameter: str(folder / "sources" / name) for parameter, name in files.items()}
         sources = iter(file["config"]["model"]["sources"])
         asked["model"]["model"] = ",".join(

@@ -83,6 +83,15 @@ TRACKERS: dict[str, tuple[str, Callable[..., Tracker]]] = {
 """Name -> the package that it needs, and what makes one."""
 
 
+def require_tracker(name: str) -> None:
+    """InputError when there is no such tracker, or its package is missing."""
+    if name not in TRACKERS:
+        raise unknown("log", name, TRACKERS)
+    package, _ = TRACKERS[name]
+    if importlib.util.find_spec(package) is None:
+        raise InputError(f"log = {name!r}: needs a package that is not installed: pip install {package}")
+
+
 class Tracking:
     """A listener that hands everything on to another one, and the numbers to a tracker as well.
 
@@ -91,11 +100,8 @@ class Tracking:
     """
 
     def __init__(self, listener: Listener, tracker: str) -> None:
-        if tracker not in TRACKERS:
-            raise unknown("log", tracker, TRACKERS)
-        package, self.make = TRACKERS[tracker]
-        if importlib.util.find_spec(package) is None:
-            raise InputError(f"log = {tracker!r}: needs a package that is not installed: pip install {package}")
+        require_tracker(tracker)
+        _, self.make = TRACKERS[tracker]
         self.listener, self.name = listener, tracker
         self.tracker: Tracker | None = None
 

@@ -307,7 +307,7 @@ def test_a_compiler_sees_one_graph(arguments: dict[str, object]) -> None:
     x = random(2, 2 * BLOCK + 7, HEADS * HEAD_WIDTH)
     segments = segments_of(*x.shape[:2])
     outputs = []
-    for run in (mixer, torch.compile(mixer, backend="aot_eager", fullgraph=True)):
+    for run in (mixer, torch.compile(mixer, backend="aot_eager", fullgraph=True, dynamic=False)):
         y, _ = run(x, segments, None)
         y.square().sum().backward()
         outputs.append([y.detach(), *[p.grad for p in mixer.parameters()]])
@@ -324,7 +324,7 @@ def test_flex_attention_is_in_the_same_graph(arguments: dict[str, object], monke
     expected, _ = mixer(x, segments, None)
     monkeypatch.setattr(softmax, "choose_backend", lambda *_, **__: "flex")
     with torch.no_grad():
-        y, _ = torch.compile(mixer, backend="aot_eager", fullgraph=True)(x, segments, None)
+        y, _ = torch.compile(mixer, backend="aot_eager", fullgraph=True, dynamic=False)(x, segments, None)
     torch.testing.assert_close(y, expected, **TOLERANCE)
 
 

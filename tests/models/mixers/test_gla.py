@@ -66,6 +66,13 @@ def test_the_three_forms_have_one_output_state_and_gradient(time, segmented):
 
 
 @pytest.mark.parametrize("form", [recurrent, chunked])
+def test_no_initial_state_is_zero(form):
+    *sequences, initial = _inputs(70)
+    for found, wanted in zip(form(*sequences, 0.5), form(*sequences, 0.5, 0 * initial), strict=True):
+        assert torch.equal(found, wanted)
+
+
+@pytest.mark.parametrize("form", [recurrent, chunked])
 def test_segments_are_separate_sequences_and_the_first_has_the_initial_state(form):
     *sequences, initial = _inputs(100)
     segment_ids = torch.tensor([0] * 30 + [1] * 1 + [2] * 64 + [0] * 5).expand(B, 100)

@@ -1,6 +1,6 @@
 """The gated delta rule against the independent recurrence of flash-linear-attention.
 
-Needs the packages fla-core and einops, which the development environment doesn't have: skipped without.
+Needs the packages fla-core, einops and triton, which the development environment doesn't have: `make test-references`.
 """
 
 from types import SimpleNamespace
@@ -11,7 +11,9 @@ import torch.nn.functional as F
 
 from canonlab.models.mixers.gdn import chunked, recurrent
 
-naive = pytest.importorskip("fla.ops.gated_delta_rule.naive", reason="needs the packages fla-core and einops")
+naive = pytest.importorskip(
+    "fla.ops.gated_delta_rule.naive", reason="needs fla-core, einops and triton", exc_type=ImportError
+)
 
 EXACT = {"rtol": 1e-9, "atol": 1e-9}
 

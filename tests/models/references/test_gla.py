@@ -1,6 +1,6 @@
 """Gated linear attention beside the naive recurrence that flash-linear-attention ships, which runs on any CPU.
 
-`pip install fla-core einops triton` (without dependencies, in an environment of its own) brings it along.
+Needs the packages fla-core, einops and triton, which the development environment doesn't have: `make test-references`.
 """
 
 import pytest
@@ -9,9 +9,7 @@ import torch.nn.functional as F
 
 from canonlab.models.mixers.gla import DECAY_ROOT, chunked, recurrent
 
-naive = pytest.importorskip(
-    "fla.ops.gla.naive", reason="flash-linear-attention is not installed: pip install fla-core", exc_type=ImportError
-)
+naive = pytest.importorskip("fla.ops.gla.naive", reason="needs fla-core, einops and triton", exc_type=ImportError)
 
 
 @pytest.mark.parametrize("time", [1, 17, 64, 130])

@@ -1,6 +1,6 @@
 """The Llama block against the independent implementation in transformers, with the same weights.
 
-Needs the package transformers, which the development environment doesn't have: skipped without.
+Needs the package transformers, which the development environment doesn't have: `make test-references`.
 """
 
 import pytest

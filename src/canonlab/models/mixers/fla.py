@@ -5,7 +5,7 @@ own file returns: outputs o (B, T, H, V) in the dtype of v, and the state after 
 Legend: B batch, T time, H heads, K key width, V value width, N sequences in a flattened batch.
 
 `segment_ids` (B, T) or None for one segment a row: the recurrence starts anew wherever the id changes along a row.
-`initial_state_BHKV`, or None for zeros, belongs to the first segment of each row; the caller zeroes it for rows whose
+`initial_BHKV`, or None for zeros, belongs to the first segment of each row; the caller zeroes it for rows whose
 first segment isn't the one that the state has seen.
 
 The package is imported when a kernel first runs; nothing here needs it before.
@@ -49,8 +49,8 @@ def _missing(device: torch.device | str) -> str | None:
         return f"not installed: pip install {' '.join(absent)}"
     try:
         version = metadata.version("fla-core")
-    except metadata.PackageNotFoundError:  # flash-linear-attention brought the kernels itself, before it split
-        version = "0"
+    except metadata.PackageNotFoundError:  # another package, or flash-linear-attention before it split, has a `fla`
+        return f"not installed: pip install '{wanted}'"
     if tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST:
         return f"fla-core is {version}, too old: pip install '{wanted}'"
     return None
@@ -62,12 +62,12 @@ def gla(
     v_BTHV: Tensor,
     log_decay_BTHK: Tensor,
     scale: float,
-    initial_state_BHKV: Tensor | None,
-    segment_ids: Tensor | None,
+    initial_BHKV: Tensor | None = None,
+    segment_ids: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """S_t = diag(exp(log_decay_t)) S_{t-1} + k_t v_t^T, o_t = scale S_t^T q_t: a decay per key channel."""
     inputs = {"q": q_BTHK, "k": k_BTHK, "v": v_BTHV, "g": log_decay_BTHK}
-    return _run("fla.ops.gla", "chunk_gla", inputs, scale, initial_state_BHKV, segment_ids)
+    return _run("fla.ops.gla", "chunk_gla", inputs, scale, initial_BHKV, segment_ids)
 
 
 def simple_gla(
@@ -76,12 +76,12 @@ def simple_gla(
     v_BTHV: Tensor,
     log_decay_BTH: Tensor,
     scale: float,
-    initial_state_BHKV: Tensor | None,
-    segment_ids: Tensor | None,
+    initial_BHKV: Tensor | None = None,
+    segment_ids: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """As `gla` with one decay per head: Mamba2's recurrence, with q = C, k = B and v = Delta x."""
     inputs = {"q": q_BTHK, "k": k_BTHK, "v": v_BTHV, "g": log_decay_BTH}
-    return _run("fla.ops.simple_gla", "chunk_simple_gla", inputs, scale, initial_state_BHKV, segment_ids)
+    return _run("fla.ops.simple_gla", "chunk_simple_gla", inputs, scale, initial_BHKV, segment_ids)
 
 
 def gated_delta(
@@ -91,15 +91,15 @@ def gated_delta(
     beta_BTH: Tensor,
     log_decay_BTH: Tensor,
     scale: float,
-    initial_state_BHKV: Tensor | None,
-    segment_ids: Tensor | None,
+    initial_BHKV: Tensor | None = None,
+    segment_ids: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """S_t = (I - beta_t k_t k_t^T) exp(log_decay_t) S_{t-1} + beta_t k_t v_t^T, o_t = scale S_t^T q_t.
 
     The state has keys before values, here as everywhere. k is used as it is: normalise before.
     """
     inputs = {"q": q_BTHK, "k": k_BTHK, "v": v_BTHV, "g": log_decay_BTH, "beta": beta_BTH}
-    return _run("fla.ops.gated_delta_rule", "chunk_gated_delta_rule", inputs, scale, initial_state_BHKV, segment_ids)
+    return _run("fla.ops.gated_delta_rule", "chunk_gated_delta_rule", inputs, scale, initial_BHKV, segment_ids)
 
 
 @torch.compiler.disable

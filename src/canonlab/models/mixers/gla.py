@@ -46,9 +46,9 @@ def recurrent(
 ) -> tuple[Tensor, Tensor]:
     """The definition, token by token: o (B, T, H, V) in the dtype of v, and the state after the last token.
 
-    `initial_BHKV` is the state before the first token, None is zero; states have the dtype of the log decays (float32 or
-    float64). With `segment_ids` (B, T) the state is zero again wherever the id changes; the first segment continues from
-    the initial.
+    `initial_BHKV` is the state before the first token, None is zero; states have the dtype of the log decays, float32
+    or float64. With `segment_ids` (B, T) the state is zero again wherever the id changes; the first segment continues
+    from the initial.
     """
     state = first_state(initial_BHKV, v_BTHV, k_BTHK.shape[-1], log_decay_BTHK.dtype)
     log_decay_BTHK, outputs = _restart(log_decay_BTHK, segment_ids), []

@@ -10,8 +10,8 @@ from torch import Tensor
 from canonlab.models.mixers.base import MixerState
 
 LOG_DECAY_FLOOR = -40.0
-"""What decays by e^-40 in one step is gone in any dtype. Without the floor, sums of log decays would grow so large after
-such steps that their differences lose the digits of the mild decays beside them."""
+"""What decays by e^-40 in one step is gone in any dtype. Without the floor, sums of log decays would grow so large
+after such steps that their differences lose the digits of the mild decays beside them."""
 
 
 def begins(segment_ids: Tensor) -> Tensor:
@@ -45,7 +45,7 @@ def first_state(initial_BHKV: Tensor | None, v_BTHV: Tensor, keys: int, dtype: t
 def empty_state(
     batch: int, heads: int, keys: int, values: int, dtype: torch.dtype, device: torch.device
 ) -> dict[str, Tensor]:
-    """S (B, H, K, V), float32 or wider whatever the dtype of the activations, and the segment (B,) of the last token."""
+    """Zeros S (B, H, K, V), float32 or, for float64 activations, float64; and the last token's segment (B,), -1."""
     precise = torch.promote_types(dtype, torch.float32)
     return {
         "S": torch.zeros(batch, heads, keys, values, dtype=precise, device=device),
