@@ -112,10 +112,10 @@ def _try_mixers(model: str, decoder: DecoderConfig) -> None:
     except InputError:
         raise
     except Exception as error:  # whatever a user's code does
-        what = f"{type(error).__name__}: {first_line(error)}"
+        what = first_line(error)
         raise InputError(
             f"model = {model!r}: fails on its first tokens ({what}); see canonlab check {own[0]}"
-        ) from error
+        ) from None
 
 
 def _endless_warmup(training: TrainingConfig) -> list[str]:
