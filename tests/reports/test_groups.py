@@ -94,7 +94,7 @@ def test_notes(campaign: Path) -> None:
     depo = sections(load_runs([campaign / "depo"]))[0]
     unfinished, data, parameters = section_notes(depo)
     assert unfinished.startswith("1 run unfinished")
-    assert data == "Runs of the same seed saw identical training data (by SHA-256)."
+    assert data == "Runs of the same seed and as many tokens saw identical training data (by SHA-256)."
     assert parameters == "Parameter counts at 2L64D differ by up to 3.5%."
 
 
