@@ -14,6 +14,7 @@ from canonlab.claims.claim import FAILS, HOLDS, Claim, Judgement
 from canonlab.claims.contrast import Contrast
 from canonlab.claims.evidence import Evidence, Place
 from canonlab.reports.compare import LEVEL, Comparison, Value, compare
+from canonlab.reports.student import quantile
 from canonlab.tasks.metrics import share
 
 RATES = np.linspace(0.02, 0.98, 25)
@@ -69,13 +70,36 @@ def bench_statistics(experiments: int = 4000, seed: int = 0) -> dict[str, list[d
         for parts in (1, 6, 16)
         for first, others, verdict in ((0.0, 0.0, FAILS), (0.0, 40.0, HOLDS), (10.0, 10.0, HOLDS), (-10.0, 10.0, FAILS))
     ]
+    many = [
+        {"architectures": count, "seeds": seeds, "comparisons": single, "sections": whole}
+        for count in (2, 4, 8, 12)
+        for seeds in (3, 5)
+        for single, whole in [several(count, seeds, experiments, seed)]
+    ]
     return {
         "95% intervals of shares from 2 to 98% that hold the truth": cover,
         "comparisons decided where there is no difference": comparisons(0.0, [(1, 1), (3, 3), (3, 1)]),
         "the same where runs learn or don't, each with a chance of one half": comparisons(0.0, [(1, 1), (3, 3)], 0.5),
         "comparisons decided where the difference is 10 points": comparisons(10.0, [(1, 1), (3, 3)]),
+        "decided among equal architectures, each against the best: of comparisons, of sections with any": many,
         "verdicts on claims by the true differences, in points; 3 seeds, spread 3": judged,
     }
+
+
+def several(architectures: int, seeds: int, experiments: int, seed: int = 0) -> tuple[float, float]:
+    """How often equal architectures, of spread SPREADS[1], are told apart as the page does it: shares of comparisons with
+    the best one that are decided, and of experiments in which any is."""
+    draw = np.random.default_rng([seed, architectures, seeds])
+    values = draw.normal(0, SPREADS[1], (experiments, architectures, seeds))
+    values += draw.normal(0, EVALUATION, values.shape)
+    rows = np.arange(experiments)
+    best = values.mean(axis=2).argmax(axis=1)
+    differences = values[rows, best][:, None] - values
+    error = np.maximum(differences.std(axis=2, ddof=1), np.sqrt(2) * EVALUATION) / np.sqrt(seeds)
+    low = differences.mean(axis=2) - quantile(seeds - 1, LEVEL / (architectures - 1)) * error
+    told = low > 0
+    told[rows, best] = False
+    return float(told.sum() / (experiments * (architectures - 1))), float(told.any(axis=1).mean())
 
 
 def coverage(windows: int, answers: int, alike: float, experiments: int, seed: int = 0) -> np.ndarray:
