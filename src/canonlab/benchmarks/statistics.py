@@ -87,8 +87,10 @@ def bench_statistics(experiments: int = 4000, seed: int = 0) -> dict[str, list[d
 
 
 def several(architectures: int, seeds: int, experiments: int, seed: int = 0) -> tuple[float, float]:
-    """How often equal architectures, of spread SPREADS[1], are told apart as the page does it: shares of comparisons with
-    the best one that are decided, and of experiments in which any is."""
+    """How often equal architectures, of spread SPREADS[1], are told apart as the page does it.
+
+    Shares of the comparisons with the best one that are decided, and of experiments in which any is.
+    """
     draw = np.random.default_rng([seed, architectures, seeds])
     values = draw.normal(0, SPREADS[1], (experiments, architectures, seeds))
     values += draw.normal(0, EVALUATION, values.shape)
