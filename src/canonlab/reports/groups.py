@@ -14,6 +14,9 @@ from canonlab.reports.words import metric_family, setting_label, setting_text
 ARCHITECTURE = ("model.model", "model.canon")
 SIZE = "model.size"
 QUOTED = (SIZE, "training.steps", "training.batch", "training.lr")
+HASHES = ("pieces",)
+"""Parameters that only say which words a task has: nobody can read them."""
+
 MINOR = tuple(
     f"training.{name}"
     for name in ("warmup", "microbatch", "eval_every", "eval_windows", "final_windows", "checkpoint_every", "log_every")
@@ -93,7 +96,8 @@ class Section:
         task = self.task
         version = {"version": task["version"]} if task.get("version", 1) != 1 else {}
         source = {"source": task["source"]["sha256"][:10]} if task.get("source") else {}
-        return {**task["parameters"], "context": task["context"], **version, **source}
+        shown = {key: value for key, value in task["parameters"].items() if key not in HASHES}
+        return {**shown, "context": task["context"], **version, **source}
 
     @cached_property
     def varied(self) -> tuple[str, ...]:

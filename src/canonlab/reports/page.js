@@ -243,14 +243,20 @@
         { xanchor: "left", yanchor: "bottom" }));
     const { margin, paper_bgcolor, plot_bgcolor, font, showlegend, hovermode, hoverlabel, dragmode } =
       layout("value", [{ x: [1], y: [1] }]);
+    /** 1, 2 and 5 times the powers of ten in a range, or the powers alone where it is wide. */
+    const ticks = (low, high) => {
+      const powers = Array.from({ length: 12 }, (_, power) => 10 ** power);
+      const steps = high / low > 1000 ? [1] : [1, 2, 5];
+      const values = powers.flatMap((power) => steps.map((step) => step * power)).filter((x) => x >= low && x <= high);
+      return { tickvals: values, ticktext: values.map((x) => x.toLocaleString("en", { notation: "compact" })) };
+    };
     const axis = (text, low, high) => ({
       type: "log",
       range: [Math.log10(low), Math.log10(high)],
       title: { text, standoff: 8 },
       fixedrange: true,
       zeroline: false,
-      exponentformat: "SI",
-      dtick: high / low > 100 ? 1 : "D2",
+      ...ticks(low, high),
     });
     Plotly.newPlot(place, [...guides, ...tops, ...marks], {
       paper_bgcolor, plot_bgcolor, font, showlegend, hovermode, hoverlabel, dragmode,

@@ -81,20 +81,26 @@ def percent(share: float) -> str:
 
 
 def value_text(value: float, is_share: bool) -> str:
-    """The value of a metric: a share in percent, anything else (nats, bits) with four significant digits."""
+    """The value of a metric: a share in percent, anything else (nats, bits) with four significant digits or whole."""
     if not math.isfinite(value):
         return NOTHING
-    return percent(value) if is_share else f"{value:.4g}"
+    return percent(value) if is_share else _number(value)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def range_text(low: float, high: float, is_share: bool) -> str:
     """From least to greatest, such as "58.0..65.1" in percent or "0.213..0.34"."""
-    return f"{100 * low:.1f}..{100 * high:.1f}" if is_share else f"{low:.4g}..{high:.4g}"
+    return f"{100 * low:.1f}..{100 * high:.1f}" if is_share else f"{_number(low)}..{_number(high)}"
 
 
 def interval_text(measure: Measure, is_share: bool) -> str:
-    """The interval within a run, such as "[60.0..66.0]"; empty when there is none."""
-    return f"[{range_text(*measure.interval, is_share)}]" if measure.interval else ""
+    """The interval within a run, such as "[60.0..66.0]"; empty when there is none, or the value is exact."""
+    if measure.interval is None or measure.interval[0] == measure.interval[1]:
+        return ""
+    return f"[{range_text(*measure.interval, is_share)}]"
 
 
 def settings_text(settings: dict[str, Any]) -> str:
