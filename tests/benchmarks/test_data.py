@@ -18,7 +18,7 @@ def test_rows() -> None:
 def test_biographies() -> None:
     rows = bench_biographies(["capo"], threads=(1,), runs=1, seconds=0.02)
     assert [(row["task"], row["threads"]) for row in rows] == [("capo", 1)]
-    assert 80 < rows[0]["tokens_per_second"] / rows[0]["biographies_per_second"] < 200
+    assert 50 < rows[0]["tokens_per_second"] / rows[0]["biographies_per_second"] < 200
     assert rows[0]["biographies_per_second"] > rows[0]["published_biographies"] == 0.15e6
     with pytest.raises(InputError, match="task 'copy': must be a preset of capo"):
         bench_biographies(["copy"])
