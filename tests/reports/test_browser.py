@@ -167,3 +167,13 @@ def test_a_run_without_records_says_so(fabricate: Callable[..., Path], document:
     (folder / "metrics.jsonl").unlink()
     text = document(write_page(load_runs([folder]), folder / "report.html"))
     assert 'data-errors="0"' in text and 'data-charts="0"' in text and "Nothing recorded yet." in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "charts", "maps"), [("skills", 6, 8), ("capo", 4, 4)])
+def test_the_pages_of_real_sweeps_open_without_an_error(
+    name: str, charts: int, maps: int, document: Callable[..., str]
+) -> None:
+    text = document(Path(__file__).parents[2] / "docs" / "results" / f"{name}.html")
+    assert 'data-errors="0"' in text and f'data-charts="{charts}"' in text
+    assert text.count('class="map"') == maps
