@@ -1,22 +1,21 @@
 """The command line: parse, call, print. Exit status 0, 2 for bad input, 1 for a failure."""
 
 import dataclasses
-import json
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import tyro
-import yaml
-from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from canonlab import __version__, benchmarks, console, datasets, reports
 from canonlab import claims as published
+from canonlab.arguments import Json, Log, Mixer, RunPath, Set, TaskName, as_pairs, parse_answer, parse_settings
 from canonlab.errors import InputError, require_integer, unknown
 from canonlab.models import table
 from canonlab.models.check import check_mixer
@@ -33,13 +32,6 @@ from canonlab.training.config import BackendConfig, RunConfig, TaskConfig, Train
 from canonlab.training.loop import Diverged, Interrupted, Listener, evaluate_checkpoint, train
 from canonlab.training.run import Run, create_run, load_task, open_run
 from canonlab.training.trackers import Tracking, require_tracker
-
-Set = Annotated[tuple[str, ...], arg(name="set", metavar="NAME=VALUE ...", help="Task parameters, e.g. N=225 K=4.")]
-Mixer = Annotated[tuple[str, ...], arg(name="mixer", metavar="NAME=VALUE ...", help="Arguments of the mixer.")]
-Log = Annotated[str | None, arg(help="Also log to tensorboard, wandb or trackio.")]
-Json = Annotated[FlagCreatePairsOff[bool], arg(name="json", help="Machine-readable output.")]
-TaskName = Annotated[Positional[str], arg(metavar="TASK", help="A preset (see `canonlab tasks`), or path.py:Class.")]
-RunPath = Annotated[Positional[Path], arg(metavar="RUN", help="A run folder.")]
 
 
 def main() -> NoReturn:
@@ -121,7 +113,7 @@ def models(
             raise InputError(f"--mixer {' '.join(mixer)}: name the model that it is for")
         rows = table.overview(size or table.SIZES[0], canon, vocabulary, context)
     else:
-        model = ModelConfig(name, canon=canon, mixer=_settings(mixer))
+        model = ModelConfig(name, canon=canon, mixer=parse_settings(mixer))
         rows = table.model_rows(model, [size] if size else table.SIZES, vocabulary, context)
     if as_json:
         console.print_json(rows)
@@ -172,7 +164,7 @@ def show(
 def score(task: TaskName, settings: Set = (), as_json: Json = False) -> None:
     """Judge answers, one JSON object a line on standard input: {"prompt": [ids], "answer": [ids]}."""
     built = _task(task, settings)
-    pairs = [_answer(number, line) for number, line in enumerate(sys.stdin, start=1) if line.strip()]
+    pairs = [parse_answer(number, line) for number, line in enumerate(sys.stdin, start=1) if line.strip()]
     if not pairs:
         raise InputError("standard input holds no answers")
     right = 0
@@ -197,7 +189,7 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Whether a mixer keeps its promises, from causality to decoding, and what it costs. Status 1 if not."""
-    findings = check_mixer(ModelConfig(model, size, mixer=_settings(mixer)))
+    findings = check_mixer(ModelConfig(model, size, mixer=parse_settings(mixer)))
     if as_json:
         checks = [found._asdict() for found in findings.checks]
         console.print_json({"passed": not findings.failed, "checks": checks, "costs": findings.costs})
@@ -253,7 +245,7 @@ def _train_command(argv: Sequence[str]) -> Any:
     defaults = _train_defaults(argv)
     named = argv[1:2] and not argv[1].startswith("-")
     default_task = defaults.task.name if defaults.task.name and not named else tyro.MISSING
-    sets, mixers = (_pairs(mapping) for mapping in (defaults.task.set, defaults.model.mixer))
+    sets, mixers = (as_pairs(mapping) for mapping in (defaults.task.set, defaults.model.mixer))
 
     def train_one(
         task: TaskName = default_task,
@@ -274,8 +266,8 @@ def _train_command(argv: Sequence[str]) -> Any:
         """Train one model on one task. A run that exists already is resumed, or shown when it is done."""
         if log:
             require_tracker(log)  # before there is a folder
-        with_mixer = dataclasses.replace(model, mixer=_settings(mixer))
-        asked = RunConfig(TaskConfig(task, _settings(settings)), with_mixer, training, backend)
+        with_mixer = dataclasses.replace(model, mixer=parse_settings(mixer))
+        asked = RunConfig(TaskConfig(task, parse_settings(settings)), with_mixer, training, backend)
         _work(create_run(asked, out), log, as_json)
 
     return train_one
@@ -438,36 +430,7 @@ def _report(paths: Sequence[Path], page: Path, as_json: bool) -> list[reports.Ru
 
 
 def _task(name: str, settings: Sequence[str]) -> Task:
-    task, _ = load_task(TaskConfig(name, _settings(settings)))
+    task, _ = load_task(TaskConfig(name, parse_settings(settings)))
     for warning in task.warnings():
         print(f"canonlab: warning: {warning}", file=sys.stderr)
     return task
-
-
-def _pairs(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(f"{name}={json.dumps(value)}" for name, value in settings.items())
-
-
-def _settings(pairs: Sequence[str]) -> dict[str, Any]:
-    """NAME=VALUE pairs as a mapping, each value read as YAML: N=225, lengths=[1,2], query=last."""
-    settings = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not (name and equals and value):
-            raise InputError(f"{pair!r}: must be NAME=VALUE, such as N=225")
-        try:
-            settings[name] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise InputError(f"{pair!r}: the value is not valid YAML") from None
-    return settings
-
-
-def _answer(number: int, line: str) -> tuple[int, list[Any], list[Any]]:
-    try:
-        pair = json.loads(line)
-        prompt, answer = pair["prompt"], pair["answer"]
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f'line {number} is not {{"prompt": [ids], "answer": [ids]}}: {line.strip()[:60]!r}') from None
-    if not isinstance(prompt, list) or not isinstance(answer, list):
-        raise InputError(f"line {number}: prompt and answer must be lists of token ids")
-    return number, prompt, answer

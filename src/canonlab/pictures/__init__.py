@@ -7,15 +7,14 @@ from typing import Any, NamedTuple
 from canonlab.errors import InputError, require_integer
 from canonlab.pictures import brevo, capo, copy, depo, lano, mano
 from canonlab.pictures.svg import BLUE, GREEN, INK, ORANGE, SOFT, Canvas, Piece, document
-from canonlab.pictures.window import Question
-from canonlab.tasks.base import Role, Split, Task, require_split
+from canonlab.tasks.base import Example, Role, Split, Task, require_split
 from canonlab.tasks.brevo import Brevo
 from canonlab.tasks.capo import Capo
 from canonlab.tasks.copy import Copy
 from canonlab.tasks.depo import Depo
 from canonlab.tasks.lano import Lano
 from canonlab.tasks.mano import Mano
-from canonlab.training.files import replacing
+from canonlab.training.files import write_text
 
 LARGEST = 20_000
 """An instance of more tokens is not drawn: nobody would see anything."""
@@ -27,8 +26,8 @@ class Painter(NamedTuple):
     `judged`: the caption says why the task's scorer finds the answer right. Capo's biographies are not judged as such.
     """
 
-    questions: Callable[[Any, list[int]], list[Question]]
-    draw: Callable[[Any, Question], Canvas]
+    questions: Callable[[Any, list[int]], list[Example]]
+    draw: Callable[[Any, Example], Canvas]
     judged: bool = True
 
 
@@ -86,15 +85,10 @@ def write_picture(svg: str, path: Path) -> None:
     """Write a picture to `path`, which must end in .svg, whole or not at all. InputError when that can't be."""
     if path.suffix != ".svg":
         raise InputError(f"out = {str(path)!r}: must end in .svg, the only format (any browser makes a PNG of it)")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            temporary.write_text(svg, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"out = {str(path)!r}: cannot be written: {error.strerror}") from None
+    write_text(path, svg, "out =")
 
 
-def _tokens(task: Task, question: Question) -> list[Piece]:
+def _tokens(task: Task, question: Example) -> list[Piece]:
     """What a model reads and has to write, the answer in green."""
     asked = [
         Piece(token.name, COLOURS.get(token.role, INK)) for token in map(task.vocabulary.__getitem__, question.prompt)

@@ -5,22 +5,23 @@ from itertools import pairwise
 
 from canonlab.pictures.layers import Layered
 from canonlab.pictures.svg import BLUE, FAINT, GREEN, INK, ORANGE, PAPER, SOFT, WHITE, Canvas, number, text_width
-from canonlab.pictures.window import Question, instances
+from canonlab.tasks.base import Example
 from canonlab.tasks.brevo import Brevo
 from canonlab.tasks.brevo.kernels import BOS, EOS
 from canonlab.tasks.brevo.score import Name, read_prompt
 from canonlab.tasks.brevo.task import first_instance
+from canonlab.tasks.prompts import instances
 
 ROW, HIGH, SIZE = 78, 26, 13
 LIGHT = "#dceefa"
 
 
-def questions(task: Brevo, window: list[int]) -> list[Question]:
+def questions(task: Brevo, window: list[int]) -> list[Example]:
     """The instances of a window that are whole."""
-    return [Question(*found) for instance in instances(window, BOS) if (found := first_instance(instance))]
+    return [Example(*found) for instance in instances(window, BOS) if (found := first_instance(instance))]
 
 
-def draw(task: Brevo, question: Question) -> Canvas:
+def draw(task: Brevo, question: Example) -> Canvas:
     """What the query depends on in blue, with its place in the answer; the query in orange; all else in grey."""
     prompt = read_prompt(task.vocabulary, task.names, task.N, question.prompt)
     place = {vertex: i for i, vertex in enumerate(_listed(task, question.answer), start=1)}

@@ -5,13 +5,14 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from canonlab.pictures.svg import ADVANCE, AMBER, BLUE, FAINT, INK, PINK, SKY, SOFT, WHITE, Canvas
-from canonlab.pictures.window import Question, instances
+from canonlab.tasks.base import Example
 from canonlab.tasks.capo import Capo
 from canonlab.tasks.capo.bits import KINDS
 from canonlab.tasks.capo.pieces import EOS
 from canonlab.tasks.capo.questions import ASKED
 from canonlab.tasks.capo.score import Fact, Reader
 from canonlab.tasks.capo.words import ATTRIBUTES, N0
+from canonlab.tasks.prompts import instances
 
 WIDE, LABEL, BITS, ASKS = 1010.0, 136.0, 188.0, 206.0
 SIZE, HIGH, ROW, GAP = 14, 22, 28, 9
@@ -32,12 +33,12 @@ class Asked(NamedTuple):
     answer: range
 
 
-def questions(task: Capo, window: list[int]) -> list[Question]:
+def questions(task: Capo, window: list[int]) -> list[Example]:
     """The biographies of a window that are whole."""
-    return [Question(one[:1], one[1:]) for one in instances(window, EOS) if _facts(task, one)]
+    return [Example(one[:1], one[1:]) for one in instances(window, EOS) if _facts(task, one)]
 
 
-def draw(task: Capo, question: Question) -> Canvas:
+def draw(task: Capo, question: Example) -> Canvas:
     """A box a token, the name's and the values' in colours; below, in the same colours, prompts and their answers."""
     ids = [*question.prompt, *question.answer]
     facts = _facts(task, ids)

@@ -1,8 +1,9 @@
 """Copy's two rows, one below the other, in bands when they are long."""
 
 from canonlab.pictures.svg import FAINT, GREEN, INK, SOFT, WHITE, Canvas, text_width
-from canonlab.pictures.window import Question, instances
+from canonlab.tasks.base import Example
 from canonlab.tasks.copy import BOS, FIRST_NUMBER, Copy
+from canonlab.tasks.prompts import instances
 
 BAND = 25
 """The most numbers in a band."""
@@ -11,13 +12,13 @@ SIZE, HIGH, BETWEEN = 13, 30, 16
 LIGHT, DARK = (0xE8, 0xF3, 0xFA), (0x00, 0x4C, 0x78)
 
 
-def questions(task: Copy, window: list[int]) -> list[Question]:
+def questions(task: Copy, window: list[int]) -> list[Example]:
     """The instances of a window that are whole."""
     whole = (instance for instance in instances(window, BOS) if len(instance) == task.length)
-    return [Question(instance[: task.N + 2], instance[task.N + 2 :]) for instance in whole]
+    return [Example(instance[: task.N + 2], instance[task.N + 2 :]) for instance in whole]
 
 
-def draw(task: Copy, question: Question) -> Canvas:
+def draw(task: Copy, question: Example) -> Canvas:
     """Above the numbers given, below their copy; the larger a number, the darker its box."""
     given, copied = question.prompt[1:-1], question.answer
     wide = max(32.0, text_width(str(task.N), SIZE) + 12)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from canonlab.pictures.svg import BLUE, FAINT, GREEN, INK, ORANGE, SOFT, WHITE, Canvas, Piece, number, text_width
-from canonlab.pictures.window import Question
+from canonlab.tasks.base import Example
 from canonlab.tasks.depo import Depo
 from canonlab.tasks.depo.answers import find_answers
 from canonlab.tasks.depo.kernels import BOS
@@ -32,17 +32,17 @@ class Layout(NamedTuple):
     named: int
 
 
-def questions(task: Depo, window: list[int]) -> list[Question]:
+def questions(task: Depo, window: list[int]) -> list[Example]:
     """The queries of a window whose answers are whole."""
     answers = find_answers(np.array([window]), task.names)
     found = []
     for start, stop in zip(answers.start.tolist(), answers.stop.tolist(), strict=True):
         begin = start - 1 - window[start - 1 :: -1].index(BOS)
-        found.append(Question(window[begin:start], window[start:stop]))
+        found.append(Example(window[begin:start], window[start:stop]))
     return found
 
 
-def draw(task: Depo, question: Question) -> Canvas:
+def draw(task: Depo, question: Example) -> Canvas:
     """The queried node in orange, the steps in blue, the answer in green; nodes on the way are numbered by steps."""
     successor, node, hops = Reader(task.vocabulary, task.names, task.N, question.prompt).read_prompt()
     cycle = list(_cycle(successor, node))

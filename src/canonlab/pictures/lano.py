@@ -1,10 +1,11 @@
 """Lano's parse tree, a row a level: nodes and lines for a short sentence, boxes over the tokens for a long one."""
 
 from canonlab.pictures.svg import AMBER, INK, PINK, SKY, SOFT, WHITE, Canvas, text_width
-from canonlab.pictures.window import Question, instances
+from canonlab.tasks.base import Example
 from canonlab.tasks.lano import Lano
 from canonlab.tasks.lano.kernels import BOS
 from canonlab.tasks.lano.trees import Tree
+from canonlab.tasks.prompts import instances
 
 SHORT = 40
 """So many tokens make a tree with lines."""
@@ -14,12 +15,12 @@ TINTS = (SKY, AMBER, PINK, "#5fc9a8", "#f0a878", "#b9c4cc")
 """Okabe and Ito's colours again, light enough for dark text."""
 
 
-def questions(task: Lano, window: list[int]) -> list[Question]:
+def questions(task: Lano, window: list[int]) -> list[Example]:
     """The sentences of a window that a <bos> ends."""
-    return [Question(sentence[:1], sentence[1:]) for sentence in instances(window, BOS)[:-1]]
+    return [Example(sentence[:1], sentence[1:]) for sentence in instances(window, BOS)[:-1]]
 
 
-def draw(task: Lano, question: Question) -> Canvas:
+def draw(task: Lano, question: Example) -> Canvas:
     """The most likely parse tree; the symbols of a level have colours of their own."""
     tree = task.parser.best_parse(question.answer)
     assert tree is not None, "the sentences of a window parse"

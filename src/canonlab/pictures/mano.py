@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from canonlab.pictures.svg import BLUE, FAINT, GREEN, INK, PAPER, SOFT, WHITE, Canvas, text_width
-from canonlab.pictures.window import Question, instances
-from canonlab.tasks.base import Token
+from canonlab.tasks.base import Example, Token
 from canonlab.tasks.mano import Mano
 from canonlab.tasks.mano.kernels import ANSWER, BOS, MODULUS
 from canonlab.tasks.mano.score import OPERATIONS, read_expression
+from canonlab.tasks.prompts import instances
 
 COLUMN, ROW, DOT, SIZE = 54, 72, 17, 15
 SYMBOLS = {"+": "+", "-": "\N{MINUS SIGN}", "*": "\N{MULTIPLICATION SIGN}"}
@@ -23,13 +23,13 @@ class Part(NamedTuple):
     operands: tuple["Part", ...] = ()
 
 
-def questions(task: Mano, window: list[int]) -> list[Question]:
+def questions(task: Mano, window: list[int]) -> list[Example]:
     """The instances of a window that are whole."""
     whole = (instance for instance in instances(window, BOS) if ANSWER in instance[:-1])
-    return [Question(instance[:-1], instance[-1:]) for instance in whole]
+    return [Example(instance[:-1], instance[-1:]) for instance in whole]
 
 
-def draw(task: Mano, question: Question) -> Canvas:
+def draw(task: Mano, question: Example) -> Canvas:
     """Operators as circles with the value of their part beside them, numbers as boxes, the answer on top."""
     expression = read_expression(task.vocabulary, question.prompt)
     levels = [[tree(expression)]]

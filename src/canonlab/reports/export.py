@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from canonlab.errors import InputError
 from canonlab.reports.cells import Cell, by_width, cells, families, grid, grid_metric
 from canonlab.reports.groups import SIZE, Section, natural, sections
 from canonlab.reports.load import Run
 from canonlab.reports.published import DIFFICULTY
 from canonlab.reports.words import metric_label, setting_text, settings_text, title, value_text
-from canonlab.training.files import replacing
+from canonlab.training.files import write_text
 
 COLUMNS = (
     "task", "parameters", "context", "model", "canon", "size", "learning_rate", "seed", "steps", "step", "finished",
@@ -41,7 +40,7 @@ def write_csv(runs: Sequence[Run], path: Path) -> None:
                     )
                     if line := _line(section, row.settings, run, name, published):
                         writer.writerow(line)
-    _write(path, text.getvalue())
+    write_text(path, text.getvalue(), "csv")
 
 
 def _line(section: Section, settings: dict[str, Any], run: Run, name: str, published: float | None) -> dict[str, Any]:
@@ -90,7 +89,7 @@ def write_latex(runs: Sequence[Run], path: Path) -> None:
     note = (
         "% Mean over seeds at the best learning rate, least and greatest seed below it. Needs \\usepackage{booktabs}.\n"
     )
-    _write(path, note + "\n".join(tables))
+    write_text(path, note + "\n".join(tables), "latex")
 
 
 def _table(group: Sequence[Section]) -> str:
@@ -144,12 +143,3 @@ def _escape(text: str) -> str:
         ">": r"$>$",
     }
     return re.sub(r"[\\~^<>&%$#_{}]", lambda match: special.get(match[0], "\\" + match[0]), text)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{str(path)!r}: cannot be written: {error.strerror}") from None

@@ -10,7 +10,17 @@ from canonlab.reports.cells import Cell, Grid, by_width, families, grid, grid_me
 from canonlab.reports.groups import Section, natural
 from canonlab.reports.markup import Markup, join, tag
 from canonlab.reports.published import DIFFICULTY, Published, difficulty, published, published_task, tables
-from canonlab.reports.words import metric_label, plural, range_text, setting_text, settings_text, si, title, value_text
+from canonlab.reports.words import (
+    enumeration,
+    metric_label,
+    plural,
+    range_text,
+    setting_text,
+    settings_text,
+    si,
+    title,
+    value_text,
+)
 
 SHADES = 10
 """How many shades page.css has for values from 0 to 100%."""
@@ -125,5 +135,8 @@ def _cell_html(cell: Cell | None, paper: Published | None, size: str) -> Markup:
             same = cell.trained[0] == paper.steps
             difference = f"{100 * (cell.best_run - paper.values[0]):+.1f}"
             parts.append(tag("small", difference if same else f"after {si(paper.steps)} steps"))
+    if paper:
+        printed = f"paper: figure {enumeration(map(str, paper.figures))}"
+        hint = f"{hint}; {printed}" if hint else printed
     kind = "empty" if shade is None else f"shade-{shade}"
     return tag("td", *parts, class_=kind, title=hint, data_size=size)

@@ -10,7 +10,6 @@ from string import Template
 from typing import Any
 
 from canonlab import __version__
-from canonlab.errors import InputError
 from canonlab.reports.capacity import capacity_data, capacity_html
 from canonlab.reports.findings import BETTER, findings, overview
 from canonlab.reports.fragments import LineStyle, filtered, section_html
@@ -20,7 +19,7 @@ from canonlab.reports.load import Run
 from canonlab.reports.markup import Markup, join, script_json, tag
 from canonlab.reports.speed import Reached, reached
 from canonlab.reports.words import INTERVALS, enumeration, metric_label, percent, plural, settings_text, title
-from canonlab.training.files import replacing
+from canonlab.training.files import write_text
 
 COLOURS = 6
 """How many series colours page.css has."""
@@ -38,13 +37,7 @@ def write_page(runs: Sequence[Run], path: str | os.PathLike[str]) -> Path:
     The same runs give the same bytes. InputError when the file cannot be written.
     """
     path = Path(path)
-    text = page_html(runs)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"page {str(path)!r}: cannot be written: {error.strerror}") from None
+    write_text(path, page_html(runs), "page")
     return path
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from canonlab.training.config import RunConfig
 from canonlab.training.loop import Diverged, Listener, train
-from canonlab.training.run import Run, create_run, plan_run
+from canonlab.training.run import Run, make_run, plan_run
 
 
 def run_all(configs: Sequence[RunConfig], parent: Path, listener: Listener, command: str) -> list[Run]:
@@ -14,11 +14,10 @@ def run_all(configs: Sequence[RunConfig], parent: Path, listener: Listener, comm
     A run that diverges stops no other; from the same checkpoint it would do so again, so only `train` tries it anew.
     All of them are planned, and so checked, before the first one works; a run's folder is made when its turn comes.
     """
-    for config in configs:
-        plan_run(config)
+    plans = [plan_run(config) for config in configs]
     runs = []
-    for number, config in enumerate(configs, start=1):
-        run = create_run(config, parent=parent)
+    for number, plan in enumerate(plans, start=1):
+        run = make_run(plan, parent=parent)
         runs.append(run)
         if run.done:
             continue
@@ -28,7 +27,7 @@ def run_all(configs: Sequence[RunConfig], parent: Path, listener: Listener, comm
                 f"to try it again: canonlab resume {run.folder}"
             )
             continue
-        listener.message(f"run {number} of {len(configs)}")
+        listener.message(f"run {number} of {len(plans)}")
         try:
             train(run, listener, command)
         except Diverged as error:

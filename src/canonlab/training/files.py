@@ -36,6 +36,16 @@ def remove_leftovers(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str, what: str) -> None:
+    """Write `text` atomically, making folders as needed. InputError naming `what` when that can't be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{what} {str(path)!r}: cannot be written: {error.strerror}") from None
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write `content` atomically, with the format version first."""
     with replacing(path) as temporary:

@@ -191,7 +191,11 @@ def create_run(config: RunConfig, out: Path | None = None, parent: Path = Path("
 
     An existing folder of the same identity is taken up as it is; one of another identity is an InputError.
     """
-    plan = plan_run(config)
+    return make_run(plan_run(config), out, parent)
+
+
+def make_run(plan: Plan, out: Path | None = None, parent: Path = Path("runs")) -> Run:
+    """`create_run` for what is planned already."""
     folder = out if out is not None else parent / plan.name
     if (folder / "config.json").exists():
         identity = read_json(folder / "config.json")["identity"]
