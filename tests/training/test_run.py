@@ -12,6 +12,7 @@ import pytest
 
 import canonlab.tasks
 from canonlab.errors import InputError
+from canonlab.models.cost import cost
 from canonlab.models.presets import ModelConfig
 from canonlab.training.config import RunConfig, TaskConfig
 from canonlab.training.lock import locked
@@ -367,6 +368,27 @@ def test_a_mixer_that_fails_is_an_error_before_there_is_a_folder(tmp_path: Path,
     with pytest.raises(InputError, match=f"fails on its first tokens \\({error}.*canonlab check"):
         create_run(dataclasses.replace(tiny_config(), model=model), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("hybrid", ["", "llama-rope,"])
+def test_a_mixer_that_sees_later_tokens_is_an_error_before_there_is_a_folder(tmp_path: Path, hybrid: str) -> None:
+    leak = MIXER.replace("x.cumsum(1) / torch.arange(1, x.shape[1] + 1)[:, None]", "x.cumsum(1) + 0.01 * x.roll(-1, 1)")
+    (tmp_path / "leak.py").write_text(leak)
+    model = ModelConfig(model=f"{hybrid}{tmp_path / 'leak.py'}:Mean", size="2L16D2H")
+    with pytest.raises(InputError, match="depend on later tokens.*canonlab check"):
+        create_run(dataclasses.replace(tiny_config(), model=model), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_mixer_whose_kernel_needs_memory_is_planned_and_counted(tmp_path: Path) -> None:
+    (tmp_path / "plain.py").write_text(MIXER)
+    kernel = "torch.from_numpy(x.detach().numpy().cumsum(1)).to(x.dtype)"
+    (tmp_path / "kernel.py").write_text(MIXER.replace("x.cumsum(1)", kernel))
+    plain, own = (
+        plan_run(dataclasses.replace(tiny_config(), model=ModelConfig(model=f"{tmp_path / name}:Mean", size="1L16D2H")))
+        for name in ("plain.py", "kernel.py")
+    )
+    assert cost(own.decoder, 8) == cost(plain.decoder, 8)
 
 
 def test_a_warm_up_longer_than_the_run_is_told() -> None:

@@ -97,7 +97,8 @@ class _Trainer:
         self.folder, self.task, self.backend = run.folder, plan.task, plan.backend
         self.identity, self.listener = plan.identity, listener
         self.config = plan.config.training
-        self.cost = cost(plan.decoder, self.task.context)  # now, as what fails there should not fail after training
+        # now, as what fails there should not fail after training
+        self.cost = cost(plan.decoder, self.task.context, plan.backend.device)
         self.model: Decoder = plan.backend.place(plan.decoder.build(self.config.seed))
         self.optimizer = build_optimizer(self.model, self.config)
         torch.manual_seed(self.config.seed)

@@ -19,6 +19,8 @@ from typing import Any
 
 from canonlab.checks import first_line
 from canonlab.errors import InputError
+from canonlab.models.check.sequence import looks_ahead
+from canonlab.models.check.subject import Subject
 from canonlab.models.cost import cost
 from canonlab.models.decoder import DecoderConfig
 from canonlab.models.presets import ModelConfig, pattern_names
@@ -96,26 +98,34 @@ def plan_run(config: RunConfig, backend: Backend | None = None) -> Plan:
         backend, notes = resolve_backend(config.backend, decoder.width)
     references = [config.task.name, *pattern_names(config.model.model)]
     plugins = {reference: load_plugin(reference) for reference in references if is_plugin(reference)}
-    _try_mixers(config.model.model, decoder)
+    _try_mixers(config.model, decoder, backend)
     copies = _copies(plugins.values(), task.files.values())
     notes = [*task.warnings(), *_unused_exposures(config), *_endless_warmup(resolved.training), *notes]
     return Plan(config, resolved, task, decoder, backend, plugins, copies, notes)
 
 
-def _try_mixers(model: str, decoder: DecoderConfig) -> None:
-    """InputError when a user's own mixer fails on a pass over a few tokens, before there is anything to lose."""
-    own = [name for name in pattern_names(model) if is_plugin(name)]
-    if not own:
-        return
-    try:
-        cost(decoder, 8)
-    except InputError:
-        raise
-    except Exception as error:  # whatever a user's code does
-        what = first_line(error)
-        raise InputError(
-            f"model = {model!r}: fails on its first tokens ({what}); see canonlab check {own[0]}"
-        ) from None
+def _try_mixers(model: ModelConfig, decoder: DecoderConfig, backend: Backend) -> None:
+    """InputError when a user's own mixer fails on a few tokens, or sees later ones, before there is anything to lose.
+
+    A mixer that sees the token it is to predict would win every comparison.
+    """
+    for name in filter(is_plugin, pattern_names(model.model)):
+        try:
+            with backend.autocast():
+                cost(decoder, 8, backend.device)
+                ahead = looks_ahead(Subject.of(dataclasses.replace(model, model=name)), backend.device)
+        except InputError:
+            raise
+        except Exception as error:  # whatever a user's code does
+            what = first_line(error)
+            raise InputError(
+                f"model = {model.model!r}: fails on its first tokens ({what}); see canonlab check {name}"
+            ) from None
+        if ahead:
+            raise InputError(
+                f"model = {model.model!r}: outputs of {name} depend on later tokens, those that are to be predicted; "
+                f"see canonlab check {name}"
+            )
 
 
 def _endless_warmup(training: TrainingConfig) -> list[str]:

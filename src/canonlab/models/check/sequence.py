@@ -67,6 +67,18 @@ def causality(subject: Subject) -> str:
     return seen(gaps, f"{len(CUTS)} futures changed")
 
 
+def looks_ahead(subject: Subject, device: str) -> bool:
+    """Whether outputs of the first half change with the tokens of the second half: `causality` in two calls a form."""
+    half = TIME // 2
+    x, other = (subject.tokens(1, seed=seed).to(device) for seed in (0, 1))
+    other[:, :half] = x[:, :half]
+    for _, mixer in subject.variants():
+        before, after = (outputs(mixer.to(device), tokens)[:, :half] for tokens in (x, other))
+        if not difference(before, after) <= subject.tolerance:
+            return True
+    return False
+
+
 def _modes(subject: Subject, x: Tensor) -> Iterator[tuple[str, Mixer]]:
     """Every form of the mixer in evaluation and, unless it is random there, in training."""
     for label, mixer in subject.variants():
