@@ -493,9 +493,14 @@ def test_costs_beside_built_in_mixers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_costs_that_cannot_be_counted(check: Callable[..., Findings]) -> None:
-    body = "def spoil(self, y, x):\n    return y * x.abs().max().item()"
+    body = "def spoil(self, y, x):\n    raise RuntimeError('on no device')"
     findings = check(body, COSTS)
-    assert findings.failed and findings.costs == [] and "meta" in findings.checks[0].seen
+    assert findings.failed and findings.costs == [] and "on no device" in findings.checks[0].seen
+
+
+def test_costs_of_a_mixer_whose_kernel_needs_memory(check: Callable[..., Findings]) -> None:
+    findings = check("def spoil(self, y, x):\n    return y * float(x[0, 0, 0] < 99)", COSTS)
+    assert not findings.failed and findings.costs[0]["flops_per_token"] > 0
 
 
 def test_bad_input() -> None:

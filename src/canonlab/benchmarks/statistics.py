@@ -14,8 +14,8 @@ from canonlab.claims.claim import FAILS, HOLDS, Claim, Judgement
 from canonlab.claims.contrast import Contrast
 from canonlab.claims.evidence import Evidence, Place
 from canonlab.reports.compare import LEVEL, Comparison, Value, compare
-from canonlab.reports.student import quantile
 from canonlab.tasks.metrics import share
+from canonlab.tasks.student import quantile
 
 RATES = np.linspace(0.02, 0.98, 25)
 """True shares of right answers."""

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from canonlab.reports.student import quantile
+from canonlab.tasks.student import quantile
 
 LEVEL = 0.05
 """How often an interval may miss the truth."""

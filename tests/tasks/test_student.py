@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from canonlab.reports.student import quantile, within
+from canonlab.tasks.student import quantile, within
 
 T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
 """The 97.5% quantiles for 1, 2, ..., 15 degrees of freedom, as printed tables have them."""
