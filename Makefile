@@ -1,4 +1,4 @@
-# The two commands of the README are `make demo` and `make test`; both make the environment first.
+# Every target makes the environment that it needs first; the README has `demo`, `test` and `test-references`.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin

@@ -23,6 +23,7 @@ METRICS = {
         {"accuracy_k1": 0.35, "accuracy_k2": 0.6, "accuracy_k4": 0.85, "token_accuracy": 0.5},
     ),
     "copy": (["token_accuracy"], {"token_accuracy": 0.4, "first_1": 0.3, "all": 0.6}),
+    "lano": (["accuracy"], {"accuracy": 0.5}),
 }
 """By task: the headline, and each metric with the part of the training after which a good model has learnt it."""
 
@@ -42,8 +43,14 @@ def write_run(
     seed: int = 0,
     steps: int = 1000,
     stop: int | None = None,
+    data: str = "",
+    training: dict[str, Any] | None = None,
+    backend: dict[str, Any] | None = None,
 ) -> Path:
-    """A run folder below `root`; killed at step `stop` when that is given. With Canon it learns, without hardly."""
+    """A run folder below `root`; killed at step `stop` when that is given. With Canon it learns, without hardly.
+
+    `training` and `backend` are further settings of these parts; runs of other `data` saw other windows.
+    """
     width = int(size.split("L")[1].split("D")[0])
     config = {
         "task": task,
@@ -55,8 +62,10 @@ def write_run(
             "canon": {"points": canon, "kernel": 4, "residual": True},
             "source": {"class": "Mixer", "sha256": sha256(model)} if ".py:" in model else None,
         },
-        "training": {"steps": steps, "batch": 32, "lr": lr, "warmup": 100, "seed": seed, "clip": 1.0},
-        "backend": {"device": "cpu", "precision": "fp32", "compile": False, "threads": 2, "canon": "numba"},
+        "training": {"steps": steps, "batch": 32, "lr": lr, "warmup": 100, "seed": seed, "clip": 1.0}
+        | (training or {}),
+        "backend": {"device": "cpu", "precision": "fp32", "compile": False, "threads": 2, "canon": "numba"}
+        | (backend or {}),
     }
     asked = {"model": {"model": model, "size": size, "canon": canon or "none", "mixer": {}}}
     identity = sha256(json.dumps(config, sort_keys=True))
@@ -109,7 +118,7 @@ def write_run(
                 "device": "CPU, 2 threads",
             },
             "coincidence": 1e-9,
-            "data_sha256": sha256(task, seed, steps),
+            "data_sha256": sha256(task, seed, steps, data),
             "weights_sha256": sha256(identity),
             "versions": {"canonlab": "0.1.0", "torch": "2.13.0", "python": "3.11.2"},
             "command": f"canonlab train {task['name']} --model {model} --canon '{canon}' --lr {lr} --seed {seed}",

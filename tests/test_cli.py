@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shlex
 import signal
 import subprocess
@@ -13,6 +14,9 @@ from typing import Any
 import pytest
 
 from canonlab import cli
+from canonlab.errors import InputError
+from canonlab.training.config import WORDS, RunConfig
+from tiny_runs import MIXER
 
 TINY = "--set N=6 context=28 --size 1L16D2H --canon ABCD --steps 12 --batch 4 --lr 0.01 --warmup 2 --eval-every 6 "
 TINY += "--eval-windows 4 --final-windows 8 --checkpoint-every 4 --precision fp32 --compile off --threads 1"
@@ -144,6 +148,67 @@ def test_published_hyper_parameters_are_the_defaults(run: Cli) -> None:
     assert "(default: 128)" in help_
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "depo1 --seed 1",
+        "--seed 1 depo1",
+        "--json depo1 --seed=1",
+        "--json --no-canon-residual --tied --seed 1 depo1",
+        "--set N=9 K=2 --seed 1 depo1",
+        "--seed 1 --set N=9 K=2 depo1",
+        "--config run.yaml --seed 1 --mixer heads=8 depo1",
+        "--seed 1 --set=N=9 depo1",
+        "--final_windows 3 depo1 --set N=9 --seed 1",
+        "--config run.yaml --seed 1 depo1",
+        "--config=run.yaml --seed 1",
+    ],
+)
+def test_the_task_may_stand_anywhere_among_the_flags(
+    run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    asked: list[RunConfig] = []
+
+    def create(config: RunConfig, out: Path | None) -> None:
+        asked.append(config)
+        raise InputError("seen")
+
+    (tmp_path / "run.yaml").write_text(f"task: {'mano' if words.endswith('depo1') else 'depo1'}\n")
+    monkeypatch.setattr(cli, "create_run", create)
+    assert run(f"train {words}")[2] == "canonlab: error: seen\n"
+    (config,) = asked
+    assert config.task.name == "depo1"
+    assert (config.training.steps, config.training.batch, config.training.seed) == (87_500, 128, 1)
+
+
+def test_a_tasks_exposures_are_known_before_steps_are_checked(run: Cli, tmp_path: Path) -> None:
+    assert run("train --steps 0 capo --device gpu")[2].startswith("canonlab: error: unknown device 'gpu'")
+
+
+def test_help_of_a_task_named_late_has_its_defaults(run: Cli) -> None:
+    assert "(default: 87500)" in " ".join(run("train --seed 1 depo1 --help")[1].replace("│", " ").split())
+
+
+def test_defaults_of_another_task_are_never_silent(run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "_look", lambda words: ("mano", {}))
+    assert "task = 'copy': name it first" in run("train copy")[2]
+
+
+def test_help_says_what_is_required_and_which_words_there_are(run: Cli) -> None:
+    assert "that hold some. (required)" in " ".join(run("report --help")[1].replace("│", " ").split())
+    assert "--version" in run("--help")[1]
+    out = run("train copy --help")[1]
+    for words in WORDS.values():
+        assert all(re.search(rf"\b{word}\b", out) for word in words), words
+
+
+@pytest.mark.parametrize("words", ["own.py:Mean,gla --mixer feature_map=elu", "own.py:Mean,gdn --canon AbCD"])
+def test_a_hybrid_trains_with_what_one_member_has(run: Cli, tmp_path: Path, words: str) -> None:
+    (tmp_path / "own.py").write_text(MIXER)
+    tiny = TINY.replace("--size 1L16D2H --canon ABCD", "--size 2L64D4H")
+    assert run.json(f"train copy {tiny} --model {words}")["weights_sha256"]
+
+
 def test_sweep_skips_what_is_done(run: Cli, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(
         "task: {name: copy, set: {N: 6, context: 28}}\n"
@@ -170,8 +235,18 @@ BAD = [
     ("train copy --canon abcd", "did you mean 'A'"),
     ("train copy --lr 0", "lr = 0.0: must be a number above 0"),
     ("train copy --lr -1", "lr = -1.0: must be a number above 0"),
+    ("train copy --lr inf", "lr = inf: must be a number above 0 and finite"),
     ("train copy --steps 0", "steps = 0: must be an integer of at least 1"),
-    ("train copy --schedule linaer", "linear"),
+    ("train copy --schedule linaer", "unknown schedule 'linaer'; did you mean 'linear'"),
+    ("train copy --schedule cos", "unknown schedule 'cos'"),
+    ("train copy --precision fp16", "unknown precision 'fp16'; did you mean 'bf16'"),
+    ("train copy --linear x", "unknown linear 'x' (allowed: auto, fla, torch)"),
+    ("train copy --compile maybe", "unknown compile 'maybe' (allowed: auto, off, on)"),
+    ("train copy --device gpu", "unknown device 'gpu'"),
+    ("train copy --device meta", "unknown device 'meta'"),
+    ("check gla --device gpu", "unknown device 'gpu'"),
+    ("check gla --device cuda:99", "device = 'cuda:99': not usable here"),
+    ("models gla --mixer head=3", "did you mean 'heads'? (allowed: feature_map, gate_rank, heads, key_share"),
     ("train copy --device cuda:99", "device = 'cuda:99': not usable here"),
     ("train copy --mixer head=2", "did you mean 'heads'"),
     ("models lama-rope", "did you mean 'llama-rope'"),
@@ -179,7 +254,8 @@ BAD = [
     ("models --mixer heads=2", "name the model"),
     ("train copy --mixer heads=two", "heads = 'two': must be of type int"),
     ("train copy --model mixer.py", "name the class too"),
-    ("train copy --config nothing.yaml", "no such file"),
+    ("train copy --config nothing.yaml", "cannot read nothing.yaml: No such file or directory"),
+    ("train copy --config laptop/copy", "cannot read laptop/copy: No such file or directory"),
     ("train mine.py:Task", "cannot read 'mine.py'"),
     ("train copy --model mine.py:Mixer", "cannot read 'mine.py'"),
     ("tasks depo --set N=2", "N = 2: must be an integer from 3"),
@@ -238,7 +314,9 @@ def test_malformed_answers(run: Cli, stdin: str, message: str) -> None:
         ("\x00", "not valid YAML"),
         ("task: copy\ntraining: {step: 10}\n", "did you mean 'steps'"),
         ("task: copy\ntraining: {steps: many}\n", "training.steps = 'many'"),
-        ("task: copy\ngrid: {training.lr: 0.1}\n", "non-empty lists"),
+        ("task: copy\ngrid: {training.lr: 3}\n", "grid: training.lr = 3: must be a list of values, such as [3]"),
+        ("task: copy\nfoo: 3\n", "unknown recipe field 'foo'"),
+        ("training: {lr: 0.1}\n", "task: missing"),
         ("task: copy\ngrid: {lr: [0.1]}\n", "must be a field inside a part"),
     ],
 )

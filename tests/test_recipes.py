@@ -22,7 +22,7 @@ from canonlab.sweeps.recipe import load_recipe, shipped_recipes
 from canonlab.tasks.base import Task
 from canonlab.tasks.catalog import build_task
 from canonlab.training.config import BackendConfig, RunConfig, TrainingConfig
-from canonlab.training.run import plan_run
+from canonlab.training.plan import plan_run
 
 RECIPES = shipped_recipes()
 PAPER = [name for name in RECIPES if name.startswith("paper/")]

@@ -1,5 +1,6 @@
-"""A tiny run on tiny data, for tests of what surrounds it."""
+"""A tiny run on tiny data, for tests of what surrounds it; a user's own mixer and task."""
 
+import dataclasses
 from typing import Any
 
 from canonlab.models.presets import ModelConfig
@@ -45,3 +46,43 @@ def tiny_config(**training: Any) -> RunConfig:
         TrainingConfig(**{**settings, **training}),
         BackendConfig(device="cpu", precision="fp32", compile="off", threads=1),
     )
+
+
+MIXER = '''
+from dataclasses import dataclass
+import torch
+from canonlab.models.mixers.base import Mixer
+
+
+class Mean(Mixer):
+    """y_t = W mean(x_1 .. x_t)."""
+
+    @dataclass(frozen=True)
+    class Config:
+        width: int
+
+    def __init__(self, config, canon):
+        super().__init__()
+        self.out = torch.nn.Linear(config.width, config.width)
+
+    def forward(self, x, segment_ids, state):
+        return self.out(x.cumsum(1) / torch.arange(1, x.shape[1] + 1)[:, None]), state
+'''
+
+TASK = '''
+import dataclasses
+from canonlab.tasks.copy import Copy
+
+
+@dataclasses.dataclass(frozen=True)
+class ShortCopy(Copy):
+    """Copy, under a name of its own."""
+
+    name = "short-copy"
+    N: int = 6
+    context: int = 28
+'''
+
+
+def varied(config: RunConfig, part: str, **changes: Any) -> RunConfig:
+    return dataclasses.replace(config, **{part: dataclasses.replace(getattr(config, part), **changes)})

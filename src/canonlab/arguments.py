@@ -35,15 +35,3 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
         except yaml.YAMLError:
             raise InputError(f"{pair!r}: the value is not valid YAML") from None
     return settings
-
-
-def parse_answer(number: int, line: str) -> tuple[int, list[Any], list[Any]]:
-    """The number of a line with the prompt and the answer that it holds as JSON. InputError for anything else."""
-    try:
-        pair = json.loads(line)
-        prompt, answer = pair["prompt"], pair["answer"]
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f'line {number} is not {{"prompt": [ids], "answer": [ids]}}: {line.strip()[:60]!r}') from None
-    if not isinstance(prompt, list) or not isinstance(answer, list):
-        raise InputError(f"line {number}: prompt and answer must be lists of token ids")
-    return number, prompt, answer

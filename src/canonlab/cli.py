@@ -1,12 +1,13 @@
 """The command line: parse, call, print. Exit status 0, 2 for bad input, 1 for a failure."""
 
 import dataclasses
+import json
 import os
 import shlex
 import sys
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -15,7 +16,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from canonlab import __version__, benchmarks, console, datasets, reports
 from canonlab import claims as published
-from canonlab.arguments import Json, Log, Mixer, RunPath, Set, TaskName, as_pairs, parse_answer, parse_settings
+from canonlab.arguments import Json, Log, Mixer, RunPath, Set, TaskName, as_pairs, parse_settings
 from canonlab.errors import InputError, require_integer, unknown
 from canonlab.models import table
 from canonlab.models.check import check_mixer
@@ -27,10 +28,11 @@ from canonlab.sweeps.serial import run_all
 from canonlab.tasks.base import Task, require_split
 from canonlab.tasks.catalog import TASKS
 from canonlab.tasks.check import check_task
-from canonlab.training.backend import environment
+from canonlab.training.backend import environment, find_device
 from canonlab.training.config import BackendConfig, RunConfig, TaskConfig, TrainingConfig
 from canonlab.training.loop import Diverged, Interrupted, Listener, evaluate_checkpoint, train
-from canonlab.training.run import Run, create_run, load_task, open_run
+from canonlab.training.plan import load_task
+from canonlab.training.run import Run, create_run, open_run
 from canonlab.training.trackers import Tracking, require_tracker
 
 
@@ -58,7 +60,7 @@ def main() -> NoReturn:
             "demo": demo,
             "bench": bench,
         }
-        about = "Which sequence architecture is better, and at what?"
+        about = "Which sequence architecture is better, and at what? (canonlab --version says which canonlab this is)"
         tyro.extras.subcommand_cli_from_dict(commands, prog="canonlab", description=about)
     except InputError as error:
         _stop(2, error)
@@ -164,7 +166,7 @@ def show(
 def score(task: TaskName, settings: Set = (), as_json: Json = False) -> None:
     """Judge answers, one JSON object a line on standard input: {"prompt": [ids], "answer": [ids]}."""
     built = _task(task, settings)
-    pairs = [parse_answer(number, line) for number, line in enumerate(sys.stdin, start=1) if line.strip()]
+    pairs = [_answer(number, line) for number, line in enumerate(sys.stdin, start=1) if line.strip()]
     if not pairs:
         raise InputError("standard input holds no answers")
     right = 0
@@ -182,14 +184,28 @@ def score(task: TaskName, settings: Set = (), as_json: Json = False) -> None:
     console.print_json(summary) if as_json else print(f"{right} of {len(pairs)} right")
 
 
+def _answer(number: int, line: str) -> tuple[int, list[Any], list[Any]]:
+    """The number of a line with the prompt and the answer that it holds as JSON. InputError for anything else."""
+    try:
+        pair = json.loads(line)
+        prompt, answer = pair["prompt"], pair["answer"]
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f'line {number} is not {{"prompt": [ids], "answer": [ids]}}: {line.strip()[:60]!r}') from None
+    if not isinstance(prompt, list) or not isinstance(answer, list):
+        raise InputError(f"line {number}: prompt and answer must be lists of token ids")
+    return number, prompt, answer
+
+
 def check(
     model: Annotated[Positional[str], arg(metavar="MIXER", help="path.py:Class, or a preset.")],
     size: Annotated[str, arg(help="The model whose width the mixer has, and whose costs are shown.")] = "2L64D",
     mixer: Mixer = (),
+    device: Annotated[str, arg(help="Where: auto, cpu, cuda, cuda:N or mps.")] = "cpu",
     as_json: Json = False,
 ) -> None:
     """Whether a mixer keeps its promises, from causality to decoding, and what it costs. Status 1 if not."""
-    findings = check_mixer(ModelConfig(model, size, mixer=parse_settings(mixer)))
+    config = ModelConfig(model, size, mixer=parse_settings(mixer))
+    findings = check_mixer(config, device=str(find_device(device)))
     if as_json:
         checks = [found._asdict() for found in findings.checks]
         console.print_json({"passed": not findings.failed, "checks": checks, "costs": findings.costs})
@@ -242,9 +258,9 @@ def export_data(
 
 def _train_command(argv: Sequence[str]) -> Any:
     """The `train` command, whose flags default to what its task publishes and its --config file says."""
-    defaults = _train_defaults(argv)
-    named = argv[1:2] and not argv[1].startswith("-")
-    default_task = defaults.task.name if defaults.task.name and not named else tyro.MISSING
+    named, flags = _look(argv[1:]) if argv[:1] == ["train"] else (None, {})
+    defaults = _train_defaults(named, flags.get("--config"))
+    default_task = defaults.task.name if defaults.task.name and named is None else tyro.MISSING
     sets, mixers = (as_pairs(mapping) for mapping in (defaults.task.set, defaults.model.mixer))
 
     def train_one(
@@ -264,6 +280,8 @@ def _train_command(argv: Sequence[str]) -> Any:
         as_json: Json = False,
     ) -> None:
         """Train one model on one task. A run that exists already is resumed, or shown when it is done."""
+        if task != defaults.task.name:  # silent defaults of another task would be worse
+            raise InputError(f"task = {task!r}: name it first, before all flags")
         if log:
             require_tracker(log)  # before there is a folder
         with_mixer = dataclasses.replace(model, mixer=parse_settings(mixer))
@@ -273,15 +291,30 @@ def _train_command(argv: Sequence[str]) -> Any:
     return train_one
 
 
-def _train_defaults(argv: Sequence[str]) -> RunConfig:
-    """What `train`'s flags default to, from a first look at the arguments for the task's name and --config."""
-    rest = list(argv[1:]) if argv[:1] == ["train"] else []
-    file = next((b for a, b in pairwise(rest) if a == "--config"), None)
-    file = file or next((a.removeprefix("--config=") for a in rest if a.startswith("--config=")), None)
-    content = read_run_config(file) if file else {}
-    if rest and not rest[0].startswith("-"):
-        content = {**content, "task": {**content.get("task", {}), "name": rest[0]}}
+def _train_defaults(task: str | None, file: str | None) -> RunConfig:
+    """What `train`'s flags default to, for a TASK and a --config file that are named, or not."""
+    content = read_run_config(Path(file)) if file else {}
+    if task is not None:
+        content = {**content, "task": {**content.get("task", {}), "name": task}}
     return run_config(content)
+
+
+def _look(words: Sequence[str]) -> tuple[str | None, dict[str, str]]:
+    """A first look at `train`'s words: TASK, wherever it stands among the flags, and the flags that have one value."""
+    settings = [field for part in (ModelConfig, TrainingConfig, BackendConfig) for field in dataclasses.fields(part)]
+    switches = {field.name for field in settings if isinstance(field.default, bool)}
+    switches |= {f"no_{name}" for name in switches} | {"json", "help"}
+    task, flags, rest = None, {}, deque(words)
+    while rest:
+        name, equals, value = rest.popleft().partition("=")
+        if not name.startswith("-"):
+            task = task or name + equals + value
+        elif name in ("--set", "--mixer"):
+            while rest and "=" in rest[0] and not rest[0].startswith("-"):
+                rest.popleft()
+        elif name != "-h" and name[2:].replace("-", "_") not in switches:
+            flags[name] = value if equals or not rest else rest.popleft()
+    return task, flags
 
 
 def resume(run: RunPath, log: Log = None, as_json: Json = False) -> None:
@@ -322,7 +355,8 @@ def sweep(
 
 def report(
     runs: Annotated[
-        Positional[tuple[Path, ...]], arg(metavar="RUNS...", help="Run folders, or folders that hold some.")
+        Positional[tuple[Path, ...]],
+        arg(metavar="RUNS...", help="Run folders, or folders that hold some.", help_behavior_hint="(required)"),
     ],
     out: Annotated[Path | None, arg(help="The page; by default report.html in the first folder named.")] = None,
     csv: Annotated[Path | None, arg(help="Also a CSV file, a line for each metric of each run.")] = None,
@@ -430,7 +464,7 @@ def _report(paths: Sequence[Path], page: Path, as_json: bool) -> list[reports.Ru
 
 
 def _task(name: str, settings: Sequence[str]) -> Task:
-    task, _ = load_task(TaskConfig(name, parse_settings(settings)))
+    task = load_task(TaskConfig(name, parse_settings(settings)))
     for warning in task.warnings():
         print(f"canonlab: warning: {warning}", file=sys.stderr)
     return task

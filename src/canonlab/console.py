@@ -1,4 +1,4 @@
-"""What a person at a terminal sees: progress of a run, coloured windows, errors of one line."""
+"""What commands print: progress of a run, coloured windows and tables for people, JSON for programs."""
 
 import json
 import os

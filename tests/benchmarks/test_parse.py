@@ -10,4 +10,4 @@ def test_rows() -> None:
     ]
     assert rows[0]["published_milliseconds"] is None and rows[2]["published_milliseconds"] == 5800
     assert 150 < rows[0]["tokens"] == rows[1]["tokens"] < 450
-    assert all(0 < row["milliseconds"] < 1000 for row in rows)
+    assert all(row["milliseconds"] > 0 for row in rows)

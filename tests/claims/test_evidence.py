@@ -1,5 +1,6 @@
 """Places, averages over them, and what is left out of a comparison."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -59,7 +60,7 @@ def test_what_is_no_place(run: Make) -> None:
         ),
         ({"steps": 500}, "runs of llama-rope + Canon-ABCD and llama-rope of one size and length of training on mano"),
         ({"batch": 8}, "runs of llama-rope + Canon-ABCD and llama-rope of one size and length of training on mano"),
-        ({"seed": 7}, "a common seed of llama-rope + Canon-ABCD and llama-rope on mano"),
+        ({"seed": 7}, "a common seed of llama-rope + Canon-ABCD and llama-rope, of equal data on mano"),
     ):
         runs = [run("mano", CANON, {"accuracy_l10": 0.9}), run("mano", PLAIN, {"accuracy_l10": 0.1}, **second)]
         found = evidence(ON_MANO, runs)
@@ -168,14 +169,65 @@ def test_as_good_is_within_the_margin(run: Make, worse: float, verdict: str) -> 
     assert evidence(contrast, runs).verdict == verdict
 
 
-def test_a_place_with_few_seeds_takes_none_from_the_others() -> None:
+def test_an_average_is_over_common_seeds() -> None:
     def side(*seeds: int) -> dict[int, Value]:
         return {seed: Value(0.1 * seed, 0.02) for seed in seeds}
 
-    first, second = average([(side(0, 1, 2, 3), side(0, 1, 2, 3)), (side(1, 2, 3), side(1, 2, 3)), (side(9), side(9))])
+    first, second = average([(side(0, 1, 2, 3), side(0, 1, 2, 3)), (side(1, 2, 3), side(1, 2, 3))])
     assert set(first) == set(second) == {1, 2, 3}
     assert first[2].value == pytest.approx(0.2) and first[2].error == pytest.approx(0.02 / math.sqrt(2))
     assert average([(side(9), side(9)), (side(8), side(8))]) == ({}, {})
+
+
+def test_a_place_with_few_seeds_takes_none_from_the_others(run: Make) -> None:
+    runs = [r for seed in range(3) for r in pair(run, 0.6, 0.5, seed=seed)]
+    found = evidence(ON_MANO, runs + pair(run, 0.1, 0.9, seed=0, size="12L512D"))
+    assert len(found.places) == 2 and [place.where for place in found.used] == [
+        "mano N = 10, context = 64, 8L512D, 10,000 steps"
+    ]
+    assert found.verdict == SUPPORTED
+
+
+def test_a_task_with_few_seeds_is_not_left_out_of_an_average(run: Make) -> None:
+    contrast = on_average(CANON, PLAIN, "mano", "lano")
+    runs = [r for seed in range(3) for r in pair(run, 0.6, 0.5, seed=seed)]
+    runs += [run("lano", side, {"accuracy": value}) for side, value in ((CANON, 0.6), (PLAIN, 0.5))]
+    found = evidence(contrast, runs)
+    assert found.verdict == OPEN and found.missing == ("3 seeds of llama-rope + Canon-ABCD and llama-rope on lano",)
+
+
+def test_places_without_common_seeds_say_what_is_missing(run: Make) -> None:
+    runs = [r for seed in range(3) for r in pair(run, 0.6, 0.5, seed=seed)]
+    runs += [r for seed in range(3, 6) for r in pair(run, 0.6, 0.5, seed=seed, size="12L512D")]
+    found = evidence(ON_MANO, runs)
+    assert found.verdict == OPEN
+    assert found.missing == ("3 seeds common to the 2 places of llama-rope + Canon-ABCD and llama-rope",)
+
+
+def test_other_data_is_no_evidence(run: Make) -> None:
+    def saw(data: str, found: Run) -> Run:
+        assert found.result
+        return dataclasses.replace(found, result=dataclasses.replace(found.result, provenance={"data_sha256": data}))
+
+    pairs = [pair(run, 0.6, 0.5, seed=seed) for seed in range(3)]
+    equal = [saw("a", r) for both in pairs for r in both]
+    other = [saw(data, r) for both in pairs for data, r in zip("ab", both, strict=True)]
+    assert evidence(ON_MANO, equal).verdict == SUPPORTED
+    assert evidence(ON_MANO, other).verdict == OPEN and not evidence(ON_MANO, other).places
+
+
+def test_survivors_are_no_evidence(run: Make) -> None:
+    runs = [r for seed in range(4) for r in pair(run, 0.6, 0.5, seed=seed)]
+    lost = dataclasses.replace(runs[0], result=None, diverged=40)
+    found = evidence(ON_MANO, [lost, *runs[1:]])
+    assert found.verdict == OPEN and "of which neither diverged (seed 0 did)" in found.missing[0]
+
+
+def test_a_users_class_named_like_a_preset_is_no_evidence(run: Make) -> None:
+    mine = Architecture("mine.py:gla", "ABCD")
+    runs = [run("mano", mine, {"accuracy_l10": 0.9}, seed=seed) for seed in range(3)]
+    assert not evidence(better(Architecture("gla", "ABCD"), PLAIN, "mano")[0], runs).places
+    assert not Architecture("gla", "ABCD").matches(sections(runs)[0].rows[0].settings)
 
 
 def test_places_with_other_seeds_each_decide_nothing(run: Make) -> None:

@@ -5,11 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from canonlab.checks import Broken, run_check
 from canonlab.errors import InputError
 from canonlab.models.check import CHECKS, COSTS, Findings, check_mixer
 from canonlab.models.check.costs import PEERS
+from canonlab.models.check.subject import Subject
+from canonlab.models.decoder import tensors_of
 from canonlab.models.presets import ModelConfig
 
 SIZE = "2L32D2H"
@@ -155,6 +158,17 @@ BROKEN = {
         """
         def forward(self, x, segment_ids, state):
             return super().forward(x, None if segment_ids is None else segment_ids.clamp(min=0), state)
+        """,
+    ),
+    "large numbers in one row's padding that are seen": (
+        "padding",
+        """
+        def forward(self, x, segment_ids, state):
+            y, _ = super().forward(x, segment_ids, state)
+            if segment_ids is not None:
+                leaks = ((segment_ids < 0).sum(1) == 5)[:, None, None]
+                y = y + leaks * F.relu(x[:, :5].abs() - 6).sum(1, keepdim=True)
+            return y, state
         """,
     ),
     "NaN at padding": (
@@ -529,3 +543,24 @@ def test_what_a_check_makes_of_errors() -> None:
     assert run_check("a", broken(False), "task") == ("a", False, "this", "do that")
     assert run_check("a", broken(None), "task").passed is None
     assert run_check("a", empty, "task") == ("a", False, "KeyError", "find out why the task raised this")
+
+
+def test_the_device_reaches_all_that_a_mixer_gets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights, hidden states, segments and the state; on a device without memory, where nothing can be compared."""
+    seen = []
+    monkeypatch.setattr(Subject, "dtype", torch.float32)
+    subject = Subject.of(ModelConfig("gla", SIZE), "meta")
+    for point in subject.points:
+        mixer = subject.build(point)
+        seen += [*mixer.parameters(), *tensors_of(subject.state(mixer, 2, 9))]
+    seen += [subject.tokens(), subject.packed_segments(), subject.padded_segments((1, 2))]
+    assert {tensor.device.type for tensor in seen} == {"meta"}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("model", ["llama-rope", "gla", "mamba2", "gdn"])
+def test_presets_pass_on_a_gpu(model: str) -> None:
+    findings = check_mixer(ModelConfig(model, "2L64D2H"), [*CHECKS, COSTS], "cuda")
+    assert [found for found in findings.checks if not found.passed and found.name != "point b"] == []
+    assert findings.costs[0]["training_tokens_per_second"] > 0

@@ -1,7 +1,11 @@
 """Batched cached generation against the plain loop that recomputes everything."""
 
+import math
+
+import pytest
 import torch
 
+from canonlab.errors import InputError
 from canonlab.models.decoder import Decoder
 from canonlab.models.generate import generate
 from canonlab.models.presets import ModelConfig
@@ -38,3 +42,15 @@ def test_draws_follow_the_logits_and_repeat_with_the_seed() -> None:
     shares = torch.bincount(torch.tensor(rows).flatten(), minlength=5) / draws
     expected = torch.softmax(model(torch.tensor([prompt])).logits[0, -1] / 0.5, dim=-1)
     torch.testing.assert_close(shares.double(), expected, atol=0.03, rtol=0)
+
+
+def test_what_cannot_be_continued_is_refused() -> None:
+    model = ModelConfig(size="1L32D2H").decoder(5).build()
+    for prompts, temperature, complaint in (
+        ([], 0.0, r"^prompts = \[\]: must hold at least one$"),
+        ([[1], []], 0.0, r"^prompts\[1\]: must have at least one token$"),
+        ([[1]], -1.0, "^temperature = -1.0: must be 0 or more$"),
+        ([[1]], math.nan, "^temperature = nan"),
+    ):
+        with pytest.raises(InputError, match=complaint):
+            generate(model, prompts, 3, temperature=temperature)

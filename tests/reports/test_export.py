@@ -2,7 +2,9 @@
 
 import csv
 import json
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,13 +40,58 @@ def test_published_values_stand_beside(fabricate: Callable[..., Path], tmp_path:
     assert published["accuracy_k4"] == "0.97" and published["accuracy_k2"] == "1.0" and published["accuracy_k1"] == ""
 
 
+def test_what_is_not_known_is_empty(fabricate: Callable[..., Path], tmp_path: Path) -> None:
+    folder = fabricate()
+    result = json.loads((folder / "result.json").read_text())
+    result["evaluation"]["metrics"]["accuracy_k1"].update(value=None, low=None)
+    result["cost"]["seconds"] = None
+    (folder / "result.json").write_text(json.dumps(result))
+    (run,) = load_runs([folder])
+    assert run.evaluation is not None
+    run.evaluation.metrics["accuracy_k1"] = replace(run.evaluation.metrics["accuracy_k1"], high=math.nan)
+    write_csv([run], tmp_path / "a.csv")
+    with (tmp_path / "a.csv").open() as file:
+        (line,) = (line for line in csv.DictReader(file) if line["metric"] == "accuracy_k1")
+    assert [line[key] for key in ("value", "low", "high", "seconds")] == [""] * 4
+
+
 def test_latex_has_a_table_a_task_and_no_raw_special_character(fabricate: Callable[..., Path], tmp_path: Path) -> None:
     for seed in range(2):
         folder = fabricate(model="my_mixer & 50%", canon="ABCD", seed=seed)
     write_latex(load_runs([folder.parent]), tmp_path / "table.tex")
     text = (tmp_path / "table.tex").read_text()
     assert text.count(r"\begin{tabular}{lr}") == 1 and r"my\_mixer \& 50\% + Canon-ABCD & " in text
-    assert "N = 10, 2L64D" in text and r"\%--" in text
+    assert "N = 10, 2L64D" in text and r"\% to " in text
+
+
+def latex(folder: Path, path: Path) -> str:
+    write_latex(load_runs([folder]), path)
+    return path.read_text()
+
+
+def test_latex_sets_minus_signs_and_powers(fabricate: Callable[..., Path], tmp_path: Path) -> None:
+    for seed, value in enumerate((-0.198, -2e-05, -1234.0)):
+        folder = fabricate(seed=seed)
+        result = json.loads((folder / "result.json").read_text())
+        result["evaluation"]["metrics"]["accuracy_k4"].update(value=value, right=None)
+        (folder / "result.json").write_text(json.dumps(result))
+        found = latex(folder, tmp_path / "one.tex")
+        assert (r"& $-0.198$ \\", r"& $-2 \times 10^{-5}$ \\", r"& $-1{,}234$ \\")[seed] in found
+    text = latex(folder.parent, tmp_path / "all.tex")
+    assert r"& $-411.4$ {\scriptsize $-1{,}234$ to $-2 \times 10^{-5}$} \\" in text
+    assert "--" not in text
+
+
+def test_latex_names_the_rate_where_several_were_tried(fabricate: Callable[..., Path], tmp_path: Path) -> None:
+    tried = ((0.002, 400, ""), (0.00001, 900, r" {\scriptsize lr $1 \times 10^{-5}$ $\leftrightarrow$}"))
+    for rate, right, named in (*tried, (0.000001, 300, r" {\scriptsize lr $1 \times 10^{-5}$}")):
+        folder = fabricate(lr=rate)
+        result = json.loads((folder / "result.json").read_text())
+        result["evaluation"]["metrics"]["accuracy_k4"].update(value=right / 1000, right=right)
+        (folder / "result.json").write_text(json.dumps(result))
+        text = latex(folder.parent, tmp_path / "a.tex")
+        assert rf"& {max(40.0, 90.0 * (named != ''))}\%{named} \\" in text
+    assert text.startswith("%") and "lr:" in text.splitlines()[0]
 
 
 def test_what_cannot_be_written_is_said(campaign: Path, tmp_path: Path) -> None:

@@ -1,13 +1,21 @@
 """Figures: one for everything on the page, as PDF and PNG, the same bytes for the same runs."""
 
+import contextlib
+import json
 import sys
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from canonlab.errors import InputError
 from canonlab.reports.figures import write_figures
 from canonlab.reports.load import load_runs
+
+Fabricate = Callable[..., Path]
+Draw = Callable[[Path], dict[str, Any]]
 
 
 @pytest.mark.slow
@@ -28,5 +36,80 @@ def test_without_matplotlib_it_says_what_to_install(
     campaign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(InputError, match="pip install matplotlib"):
+    with pytest.raises(InputError, match=r"pip install 'canonlab\[figures\]'"):
         write_figures(load_runs([campaign]), tmp_path)
+
+
+@pytest.fixture
+def draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Draw:
+    """The figures of the runs in a folder, by the end of their names, laid out but not saved."""
+    pytest.importorskip("matplotlib")
+    drawn: dict[str, Any] = {}
+
+    def save(figure: Any, path: Path, **_: Any) -> None:
+        figure.draw_without_rendering()
+        drawn[path.stem.partition("context96-")[2] or path.stem] = figure
+
+    monkeypatch.setattr("canonlab.reports.figures.writing", lambda path, _: contextlib.nullcontext(path))
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", save)
+    return lambda folder: drawn if write_figures(load_runs([folder]), tmp_path / "figures") else {}
+
+
+def legend(figure: Any) -> list[str]:
+    return [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+
+
+def test_names_are_drawn_as_they_are(fabricate: Fabricate, draw: Draw) -> None:
+    """Dollars are no mathematics, and a name that begins with "_" has its place in the legend."""
+    folder = fabricate(model="mine.py:_Mixer", lr=0.001)
+    for path in (folder / "result.json", folder / "metrics.jsonl"):
+        path.write_text(path.read_text().replace("accuracy_k4", "cost $\\\\x$"))
+    found = draw(folder)
+    assert found["cost_x"].axes[0].get_ylabel() == "cost $\\x$ (%)"
+    assert legend(found["cost_x"]) == legend(found["speed"]) == ["_Mixer + Canon-ABCD"]
+
+
+def test_a_size_has_its_own_curves_of_the_best_rates(fabricate: Fabricate, draw: Draw) -> None:
+    for size in ("2L64D", "8L512D"):
+        for lr, steps in ((0.001, 1000), (0.003, 1000)):
+            folder = fabricate(size=size, lr=lr, steps=steps)
+            result = json.loads((folder / "result.json").read_text())
+            value = 0.9 if (size, lr) in (("2L64D", 0.003), ("8L512D", 0.001)) else 0.1
+            result["evaluation"]["metrics"]["accuracy_k4"].update(value=value, right=int(1000 * value))
+            (folder / "result.json").write_text(json.dumps(result))
+    fabricate(size="8L512D", canon="", stop=200)
+    found = draw(folder.parent)
+    assert "accuracy_k4" not in found
+    best = "llama-rope + Canon-ABCD, size"
+    assert legend(found["2L64D-accuracy_k4"]) == [f"{best} 2L64D, learning rate 0.003"]
+    begun = "llama-rope, size 8L512D, learning rate 0.003"
+    assert legend(found["8L512D-accuracy_k4"]) == [begun, f"{best} 8L512D, learning rate 0.001"]
+
+
+def test_no_two_of_many_curves_look_alike(fabricate: Fabricate, draw: Draw) -> None:
+    for number in range(20):
+        folder = fabricate(model=f"own{number}", stop=200)
+    lines = draw(folder.parent)["accuracy_k4"].axes[0].get_lines()
+    assert len({(line.get_color(), str(line._dash_pattern)) for line in lines}) == 20
+
+
+def test_names_of_heat_maps_do_not_overlap(fabricate: Fabricate, draw: Draw) -> None:
+    for number in range(4):
+        folder = fabricate(model=f"hybrid-of-attention-and-something-new-{number}")
+    figure = draw(folder.parent)["heatmaps"]
+    boxes = [axis.title.get_window_extent() for axis in figure.axes]
+    assert len(boxes) == 4 and all(left.x1 < right.x0 for left, right in pairwise(boxes))
+
+
+@pytest.mark.parametrize(("greatest", "labels"), [(6e5, ["200K", "500K"]), (2e8, ["1M", "10M", "100M"])])
+def test_parameters_are_written_out(fabricate: Fabricate, draw: Draw, greatest: float, labels: list[str]) -> None:
+    for seed, parameters in enumerate((2e5, greatest)):
+        folder = fabricate(seed=seed)
+        result = json.loads((folder / "result.json").read_text())
+        result["evaluation"]["metrics"]["bits"] = {"value": parameters, "low": parameters, "high": parameters}
+        result["evaluation"]["notes"] = {"N": 50_000, "parameters": parameters, "r_max": 2.5}
+        (folder / "result.json").write_text(json.dumps(result))
+    axis = draw(folder.parent)["capacity"].axes[0]
+    low, high = axis.get_xlim()
+    places = zip(axis.get_xticks(), axis.get_xticklabels(), strict=True)
+    assert [label.get_text() for place, label in places if low <= place <= high] == labels

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from canonlab.reports.cells import cells, families, pairs
+from canonlab.reports.cells import by_width, cells, families, pairs
 from canonlab.reports.findings import BETTER, UNDECIDED, findings, overview
 from canonlab.reports.groups import Section, sections
 from canonlab.reports.load import load_runs
@@ -92,6 +92,100 @@ def test_the_best_of_more_rates_decides_nothing(fabricate: Fabricate) -> None:
     (found,) = findings(section(root))
     assert found.verdict == UNDECIDED
     assert "was tried at 2 learning rates and llama-rope was tried at 1" in found.sentence
+
+
+def test_a_rate_with_too_few_seeds_to_be_chosen_is_none_tried(fabricate: Fabricate) -> None:
+    root = make(fabricate, "ABCD", {0.001: [0.5] * 3, 0.003: [0.9, 0.92, 0.88], 0.01: [0.5] * 3})
+    make(fabricate, "", {0.001: [0.95], 0.003: [0.5, 0.49, 0.51], 0.01: [0.94]})
+    (found,) = findings(section(root))
+    assert found.verdict == UNDECIDED and "llama-rope was tried at 1 learning rate" in found.sentence
+
+
+def diverge(folder: Path) -> None:
+    (folder / "result.json").unlink()
+    (folder / "diverged.json").write_text(json.dumps({"format": 1, "step": 40, "reason": "loss is nan"}))
+
+
+def test_a_rate_that_diverged_was_tried(fabricate: Fabricate) -> None:
+    root = make(fabricate, "ABCD", {0.001: [0.5] * 3, 0.003: [0.9, 0.92, 0.88]})
+    for seed in range(3):
+        diverge(fabricate(canon="ABCD", lr=0.01, seed=seed))
+    make(fabricate, "", {0.001: [0.5] * 3, 0.003: [0.51, 0.52, 0.5], 0.01: [0.4] * 3})
+    (found,) = findings(section(root))
+    assert found.verdict == BETTER and not found.first.at_edge and found.first.rates == [0.001, 0.003, 0.01]
+
+
+def test_survivors_do_not_win(fabricate: Fabricate) -> None:
+    root = make(fabricate, "ABCD", {0.003: [0.9, 0.92, 0.88]})
+    make(fabricate, "", {0.003: [0.5, 0.49, 0.51, 0.5]})
+    diverge(fabricate(canon="ABCD", seed=3))
+    (found,) = findings(section(root))
+    assert found.comparison.decided and found.verdict == UNDECIDED
+    assert "1 run of llama-rope + Canon-ABCD diverged" in found.sentence
+
+
+def test_survivors_may_lose(fabricate: Fabricate) -> None:
+    root = make(fabricate, "ABCD", {0.003: [0.9, 0.92, 0.88, 0.9]})
+    make(fabricate, "", {0.003: [0.5, 0.49, 0.51]})
+    diverge(fabricate(canon="", seed=3))
+    (found,) = findings(section(root))
+    assert found.verdict == BETTER and "1 run of llama-rope diverged" in found.sentence
+
+
+def test_runs_of_other_data_are_not_compared(fabricate: Fabricate) -> None:
+    root = make(fabricate, "ABCD", {0.003: [0.9, 0.92, 0.88]})
+    make(fabricate, "", {0.003: [0.5, 0.49, 0.51]}, data="other windows")
+    assert findings(section(root)) == []
+    set_main(fabricate(canon="", seed=3), 0.5)
+    set_main(fabricate(canon="ABCD", seed=3), 0.9)
+    (found,) = findings(section(root))
+    assert found.comparison.seeds == 1 and found.verdict == UNDECIDED
+
+
+def test_seeds_of_other_data_are_left_out_and_told(fabricate: Fabricate) -> None:
+    root = make(fabricate, "ABCD", {0.003: [0.9, 0.92, 0.88]})
+    make(fabricate, "", {0.003: [0.5, 0.49, 0.51]})
+    set_main(fabricate(canon="ABCD", seed=3), 0.1)
+    set_main(fabricate(canon="", seed=3, data="other windows"), 0.9)
+    (found,) = findings(section(root))
+    assert found.verdict == BETTER and "1 seed saw different data and is left out" in found.sentence
+
+
+@pytest.mark.parametrize("other", [{"training": {"weight_decay": 0.3}}, {"backend": {"precision": "bf16"}}])
+def test_runs_trained_in_other_ways_are_not_compared(fabricate: Fabricate, other: dict[str, Any]) -> None:
+    root = make(fabricate, "ABCD", {0.003: [0.9, 0.92, 0.88]}, **other)
+    make(fabricate, "", {0.003: [0.5, 0.49, 0.51]})
+    assert findings(section(root)) == []
+
+
+def test_sentences_name_the_best_rate_and_what_tells_cells_apart(fabricate: Fabricate) -> None:
+    for batch in (16, 32):
+        root = make(fabricate, "ABCD", {0.001: [0.1], 0.003: [0.9]}, training={"batch": batch})
+        make(fabricate, "", {0.001: [0.1], 0.003: [0.3]}, training={"batch": batch})
+    sentences = [found.sentence for found in findings(section(root))]
+    for batch, sentence in zip((16, 32), sentences, strict=True):
+        sides = (f"llama-rope{canon}, batch {batch} (learning rate 0.003)" for canon in (" + Canon-ABCD", ""))
+        assert sentence.startswith(" against ".join(sides))
+
+
+def test_classes_of_one_name_from_two_files_are_told_apart(fabricate: Fabricate) -> None:
+    for folder in ("one", "two"):
+        root = make(fabricate, "", {0.003: [0.5]}, model=f"{folder}/mix.py:Mix")
+    (found,) = findings(section(root))
+    assert found.names[0] != found.names[1]
+
+
+def test_all_pairs_of_a_size_share_the_level(fabricate: Fabricate) -> None:
+    for model in ("llama-rope", "llama-nope", "gla", "gdn"):
+        root = make(fabricate, "", {0.003: [0.5, 0.6, 0.7]}, model=model)
+    found = findings(section(root))
+    assert len(found) == 3 and all(each.together == 6 for each in found)
+    assert "95% interval for all 6 pairs together" in found[0].sentence
+
+
+def test_sizes_are_in_the_papers_order() -> None:
+    sizes = ["12L768D", "8L768D", "12L512D", "8L512D", "4-1", "2-12", "2-2"]
+    assert sorted(sizes, key=by_width) == ["4-1", "2-2", "8L512D", "12L512D", "2-12", "8L768D", "12L768D"]
 
 
 def test_runs_of_other_lengths_are_not_compared(fabricate: Fabricate) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from canonlab.reports.cells import families, grid
 from canonlab.reports.export import write_latex
 from canonlab.reports.groups import sections
 from canonlab.reports.heatmaps import heatmaps_html
@@ -32,12 +33,14 @@ def test_the_published_grid_stands_beside_what_was_measured(fabricate: Callable[
         task = {**build_task("depo1", {"N": n}).identity, "source": None}
         folder = fabricate(task, canon="ABCD", size="8L512D", lr=lr, seed=seed)
     html = heatmaps_html(sections(load_runs([folder.parent])))
-    grid = grids(html)["llama-rope + Canon-ABCD"]
-    assert grid[0] == ["", "8L512D", "12L512D", "8L768D", "12L768D"]
-    assert [row[0] for row in grid[1:]] == ["N = 225", "N = 300", "N = 375"]
-    measured = grid[1][1]
-    assert re.fullmatch(r"\S+% ↔ \d+\.\d\.\.\d+\.\d 97\.0% after 87\.5K steps", measured), measured
-    assert grid[3][1] == "76.0%" and grid[1][4] == "94.0%"  # nothing measured there
+    table = grids(html)["llama-rope + Canon-ABCD"]
+    assert table[0] == ["", "8L512D", "12L512D", "8L768D", "12L768D"]
+    assert [row[0] for row in table[1:]] == ["N = 225", "N = 300", "N = 375"]
+    measured = table[1][1]
+    assert re.fullmatch(r"\S+% \d+\.\d\.\.\d+\.\d lr 0\.00\d ↔ 97\.0% with 87\.5K steps and batch 128", measured), (
+        measured
+    )
+    assert table[3][1] == "76.0%" and table[1][4] == "94.0%"  # nothing measured there
     assert "learning rate 0.001 of 0.001, 0.003; 2 seeds" in html or "learning rate 0.003 of" in html
 
 
@@ -48,15 +51,43 @@ def test_a_task_that_is_not_the_papers_has_only_its_own_cells(
         fabricate({**depo, "parameters": {**depo["parameters"], "N": n}}, size=size, canon="")
         for n, size in ((20, "2L64D"), (100, "10L64D"))
     ]
-    (grid,) = grids(heatmaps_html(sections(load_runs([folders[0].parent])))).values()
-    assert grid[0][1:] == ["2L64D", "10L64D"] and [row[0] for row in grid[1:]] == ["N = 20", "N = 100"]
-    assert grid[1][2] == "" and grid[2][1] == "" and grid[1][1].endswith("%")
+    (table,) = grids(heatmaps_html(sections(load_runs([folders[0].parent])))).values()
+    assert table[0][1:] == ["2L64D", "10L64D"] and [row[0] for row in table[1:]] == ["N = 20", "N = 100"]
+    assert table[1][2] == "" and table[2][1] == "" and table[1][1].endswith("%")
 
 
 def test_a_run_as_long_as_the_papers_is_compared_with_it(fabricate: Callable[..., Path]) -> None:
     task = {**build_task("depo1", {"N": 225}).identity, "source": None}
-    grid = grids(heatmaps_html(sections(load_runs([fabricate(task, size="8L512D", steps=87_500)]))))
-    assert re.fullmatch(r"\S+% 97\.0% [+-]\d+\.\d", grid["llama-rope + Canon-ABCD"][1][1])
+    run = fabricate(task, size="8L512D", steps=87_500, training={"batch": 128})
+    table = grids(heatmaps_html(sections(load_runs([run]))))
+    assert re.fullmatch(r"\S+% 97\.0% [+-]\d+\.\d", table["llama-rope + Canon-ABCD"][1][1])
+
+
+def test_other_windows_than_the_papers_are_no_reproduction(fabricate: Callable[..., Path]) -> None:
+    task = {**build_task("depo1", {"N": 225}).identity, "source": None, "context": 300}
+    run = fabricate(task, size="8L512D", steps=87_500, training={"batch": 128})
+    table = grids(heatmaps_html(sections(load_runs([run]))))
+    assert table["llama-rope + Canon-ABCD"][1][1].endswith("97.0% with context 2,048")
+
+
+def test_a_users_mixer_with_a_presets_name_has_no_published_cell(fabricate: Callable[..., Path]) -> None:
+    task = {**build_task("depo1", {"N": 225}).identity, "source": None}
+    run = fabricate(task, model="mine.py:llama-rope", size="8L512D")
+    assert "97.0%" not in heatmaps_html(sections(load_runs([run])))
+
+
+def test_no_cell_hides_another_one(fabricate: Callable[..., Path]) -> None:
+    grammar = build_task("lano-cfg3f").identity
+    for context, batch in ((512, 32), (1024, 32), (512, 64)):
+        folder = fabricate({**grammar, "source": None, "context": context}, training={"batch": batch})
+    (family,) = families(sections(load_runs([folder.parent])))
+    found = grid(family)
+    assert set(found) == {
+        "llama-rope + Canon-ABCD, batch 32, context 512",
+        "llama-rope + Canon-ABCD, batch 64, context 512",
+        "llama-rope + Canon-ABCD, batch 32, context 1,024",
+    }
+    assert [len(row) for row in found.values()] == [1, 1, 1]
 
 
 def test_an_easy_task_without_any_evaluation_does_not_hide_a_harder_one(
@@ -74,7 +105,7 @@ def test_two_lengths_of_training_are_two_maps(fabricate: Callable[..., Path]) ->
     for steps in (500, 1000):
         folder = fabricate(steps=steps)
     names = grids(heatmaps_html(sections(load_runs([folder.parent]))))
-    assert set(names) == {"llama-rope + Canon-ABCD, 500 steps", "llama-rope + Canon-ABCD, 1,000 steps"}
+    assert set(names) == {"llama-rope + Canon-ABCD, steps 500", "llama-rope + Canon-ABCD, steps 1,000"}
 
 
 def test_nothing_finished_nothing_drawn(fabricate: Callable[..., Path]) -> None:

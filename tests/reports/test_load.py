@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,28 @@ def test_missing_fields_are_named(fabricate: Fabricate) -> None:
         load_runs([folder])
 
 
+@pytest.mark.parametrize("rate", [None, math.nan, "fast"])
+def test_a_learning_rate_is_a_number(fabricate: Fabricate, rate: object) -> None:
+    folder = fabricate()
+    edit(folder / "config.json", lambda content: content["config"]["training"].update(lr=rate))
+    with pytest.raises(InputError, match=r"config\.json: config\.training\.lr = .*: must be a (finite )?number"):
+        load_runs([folder])
+    edit(folder / "config.json", lambda content: content["config"]["training"].pop("lr"))
+    with pytest.raises(InputError, match=r"config\.json: config\.training\.lr is missing"):
+        load_runs([folder])
+
+
+def test_a_diverged_run_knows_at_which_step(fabricate: Fabricate) -> None:
+    folder = fabricate(stop=100)
+    for content, said in (({"step": 80}, None), ({}, "step is missing"), ({"step": "80"}, "step = '80': must be an")):
+        (folder / "diverged.json").write_text(json.dumps({"format": 1, **content}))
+        if said is None:
+            assert load_runs([folder])[0].diverged == 80
+        else:
+            with pytest.raises(InputError, match=rf"diverged\.json: {said}"):
+                load_runs([folder])
+
+
 def test_a_result_of_another_run_is_refused(fabricate: Fabricate) -> None:
     folder = fabricate()
     edit(folder / "result.json", lambda content: content.update(identity="0" * 64))
@@ -140,12 +163,22 @@ def test_a_result_of_another_run_is_refused(fabricate: Fabricate) -> None:
         load_runs([folder])
 
 
-def test_one_run_in_two_folders_is_refused(fabricate: Fabricate, tmp_path: Path) -> None:
+def test_of_folders_of_one_run_the_finished_one_counts(fabricate: Fabricate, tmp_path: Path) -> None:
+    done, other = fabricate(), fabricate(seed=1)
+    first, last = (Path(shutil.copytree(done, tmp_path / "runs" / name)) for name in ("a", "z"))
+    assert [run.folder for run in load_runs([tmp_path])] == [first, other], "the first of several"
+    (first / "result.json").unlink()
+    (done / "result.json").unlink()
+    assert [run.folder for run in load_runs([tmp_path])] == [other, last]
+    (last / "result.json").unlink()
+    assert [run.folder for run in load_runs([tmp_path])] == [first, other], "the first where none is finished"
+
+
+def test_two_results_of_one_run_are_refused(fabricate: Fabricate, tmp_path: Path) -> None:
     folder = fabricate()
-    folder.parent.joinpath("backup").mkdir()
-    for file in folder.iterdir():
-        folder.parent.joinpath("backup", file.name).write_bytes(file.read_bytes())
-    with pytest.raises(InputError, match="are the same run"):
+    shutil.copytree(folder, tmp_path / "runs" / "a")
+    edit(folder / "result.json", lambda result: result.update(weights_sha256="0" * 64))
+    with pytest.raises(InputError, match=rf"runs/a and .*{folder.name} are the same run .* weights_sha256 differ"):
         load_runs([tmp_path])
 
 

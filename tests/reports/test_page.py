@@ -85,7 +85,7 @@ def test_is_well_formed_and_accessible(campaign: Path) -> None:
     assert document.count("html", lang="en") == 1
     assert document.count("meta", name="viewport") == 1
     assert document.count("th") == sum(document.count("th", scope=scope) for scope in ("col", "row", "rowgroup"))
-    assert document.count("table") == document.count("caption") == document.count("div", role="region") == 6 + 4
+    assert document.count("table") == document.count("caption") == document.count("div", role="region") == 8 + 4
     charts = [attributes for _, attributes in document.elements if attributes.get("class") == "chart"]
     assert [(chart["data-section"], chart.get("data-metric")) for chart in charts] == [
         ("0", "token_accuracy"),
@@ -101,6 +101,15 @@ def test_is_well_formed_and_accessible(campaign: Path) -> None:
     assert len(ids) == len(set(ids))
     links = document.attributes("href")
     assert {link.removeprefix("#") for link in links} < set(ids) and len(links) == 10
+
+
+def test_summary_has_a_line_for_each_task_that_filters_can_find(campaign: Path) -> None:
+    page = page_of(campaign)
+    summary = page[page.index('class="short"') :]
+    assert re.findall(r'<li data-task="(\w+)"><a href="(#task-\d)">', summary) == [
+        ("copy", "#task-0"),
+        ("depo", "#task-1"),
+    ]
 
 
 def test_loads_nothing(campaign: Path) -> None:
@@ -185,7 +194,7 @@ def test_is_replaced_whole_or_left_alone(fabricate: Fabricate, tmp_path: Path, m
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", full)
-        with pytest.raises(InputError, match=r"page '.*report\.html': cannot be written: No space left on device"):
+        with pytest.raises(OSError, match=r"page '.*report\.html': cannot be written: No space left on device"):
             write_page(runs, page)
     assert page.read_text() == "before"
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["report.html"]

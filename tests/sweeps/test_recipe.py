@@ -70,9 +70,18 @@ def test_a_variant_brings_its_tasks_published_settings() -> None:
     [
         ({"variant": []}, "did you mean 'variants'"),
         ({"variants": {"training.lr": [0.1]}}, "variants: must be a list of grids"),
-        ({"variants": [{"training.lr": 0.1}]}, "variants: must map fields"),
-        ({"variants": ["training.lr"]}, "variants: must map fields"),
-        ({"grid": {"training.lr": []}}, "grid: must map fields"),
+        ({"variants": [{"training.lr": 0.1}]}, "variants: training.lr = 0.1: must be a list of values, such as [0.1]"),
+        ({"variants": ["training.lr"]}, "variants = 'training.lr': must map fields"),
+        ({"grid": {"training.lr": []}}, "grid: training.lr = []: must be a list of values"),
+        ({"grid": 3}, "grid = 3: must map fields"),
+        ({"task": None}, "task: missing"),
+        ({"task": {"set": {"N": 3}}}, "task: missing"),
+        ({"training": False}, "training = False: must be a mapping"),
+        ({"traning": 3}, "did you mean 'training'"),
+        ({"backend": {"compile": "of"}}, "unknown compile 'of'; did you mean 'off'"),
+        ({"backend": {"precision": "fp16"}}, "unknown precision 'fp16'"),
+        ({"backend": {"linear": "x"}}, "unknown linear 'x'"),
+        ({"training": {"schedule": "cos"}}, "unknown schedule 'cos'"),
         ({"grid": {"training.lr, training.seed": [[0.1, 0], [0.2]]}}, "takes rows of 2 values, not [0.2]"),
         ({"grid": {"training.lr, training.seed": [0.1]}}, "takes rows of 2 values, not 0.1"),
         ({"grid": {"training.lr, training.stpes": [[0.1, 9]]}}, "did you mean 'steps'"),
@@ -95,7 +104,35 @@ def test_what_is_wrong_is_said_in_one_line(content: dict[str, Any], message: str
 def test_one_run_has_no_grid(tmp_path: Path, key: str) -> None:
     (tmp_path / "many.yaml").write_text(f"task: mano\n{key}: " + "{training.lr: [0.1]}\n")
     with pytest.raises(InputError, match=key):
-        read_run_config(str(tmp_path / "many.yaml"))
+        read_run_config(tmp_path / "many.yaml")
+
+
+def test_on_and_off_are_words_and_true_and_yes_are_not(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("backend: {compile: off}\nmodel: {tied: true, canon_frozen: yes}\n")
+    assert read_run_config(tmp_path / "run.yaml") == {
+        "backend": {"compile": "off"},
+        "model": {"tied": True, "canon_frozen": True},
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("foo: 3", "unknown field 'foo'"),
+        ("traning: {lr: 1}", "did you mean 'training'"),
+        ("training: 3", "training = 3: must be a mapping"),
+        ("training: {step: 3}", "did you mean 'steps'"),
+    ],
+)
+def test_what_is_wrong_with_one_run_is_said(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "run.yaml").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_run_config(tmp_path / "run.yaml")
+
+
+def test_a_run_is_not_looked_for_among_the_shipped_recipes() -> None:
+    with pytest.raises(InputError, match="cannot read laptop/copy: No such file or directory$"):
+        read_run_config(Path("laptop/copy"))
 
 
 def test_a_shipped_recipe_by_name() -> None:

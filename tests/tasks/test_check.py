@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from canonlab.errors import InputError
 from canonlab.plugins import load_plugin
 from canonlab.tasks.base import Task
 from canonlab.tasks.catalog import TASKS, build_task
@@ -231,3 +232,8 @@ def test_a_mutable_class_is_caught() -> None:
 def test_without_examples_the_scorer_is_not_checked(make: Callable[[str], Task]) -> None:
     check = by_name(make("def examples(self, tokens):\n    return []"))["scorer"]
     assert check.passed is None and "examples" in check.advice
+
+
+def test_a_check_that_does_not_exist() -> None:
+    with pytest.raises(InputError, match="unknown check 'maks'; did you mean 'mask'?"):
+        check_task(build_task("copy"), names=["identity", "maks"])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from canonlab.tasks.metrics import Z95, count_for_half_width, mean, share, union_bound
+from canonlab.tasks.student import quantile
 
 
 def test_interval_covers_the_truth_as_often_as_it_says() -> None:
@@ -27,18 +28,26 @@ def test_interval_ends_solve_the_score_equation(right: int, count: int) -> None:
             assert distance == pytest.approx(Z95)
 
 
-def test_mean_of_groups() -> None:
-    """Groups of other sizes have other means, and their members are all alike: the interval covers the truth."""
+@pytest.mark.parametrize("groups", [4, 8, 16, 200])
+def test_the_interval_of_a_mean_covers_the_truth(groups: int) -> None:
+    """Groups of other sizes have other means, and their members are all alike."""
     rng, covered = np.random.default_rng(0), 0
-    for _ in range(2000):
-        counts = rng.integers(1, 6, 100)
-        found = mean(counts * (counts + rng.normal(size=100)), counts)
+    for _ in range(6000):
+        counts = rng.integers(1, 6, groups)
+        found = mean(counts * (counts + rng.normal(size=groups)), counts)
         covered += found.low <= 55 / 15 <= found.high
-    assert 0.92 < covered / 2000 < 0.965
+    assert 0.93 <= covered / 6000 < 0.965
+
+
+def test_mean_of_groups() -> None:
     equal = mean(np.array([1.0, 2.0, 6.0]), np.array([1, 1, 1]))
     assert (equal.value, equal.right, equal.count) == (3.0, None, 3)
-    half = Z95 * np.std([1, 2, 6], ddof=1) / math.sqrt(3)
+    half = quantile(2, 0.05) * np.std([1, 2, 6], ddof=1) / math.sqrt(3)
     assert (equal.low, equal.high) == pytest.approx((3.0 - half, 3.0 + half))
+
+
+def test_groups_without_members_tell_nothing_of_a_mean() -> None:
+    assert mean(np.array([1.0, 0.0, 5.0, 0.0]), np.array([1, 0, 2, 0])) == mean(np.array([1.0, 5.0]), np.array([1, 2]))
 
 
 def test_a_mean_of_one_group_has_no_interval_and_of_none_no_value() -> None:

@@ -51,6 +51,21 @@ def test_no_compiler_on_the_path_is_noticed(monkeypatch: pytest.MonkeyPatch) -> 
     assert not backend._can_compile(torch.device("cpu"))
 
 
+@pytest.mark.parametrize("device", ["abacus", "gpu", "meta", "xpu", "cuda:", "cuda:x", "cpu:0", ""])
+def test_an_unknown_device_is_named_with_those_that_there_are(device: str) -> None:
+    with pytest.raises(InputError, match=rf"unknown device '{device}'.*\(allowed: auto, cpu, cuda, cuda:N, mps\)$"):
+        resolve_backend(BackendConfig(device=device), 512)
+
+
 def test_an_unusable_device_is_named() -> None:
-    with pytest.raises(InputError, match="device = 'abacus'"):
-        resolve_backend(BackendConfig(device="abacus"), 512)
+    with pytest.raises(InputError, match="device = 'cuda:99': not usable here"):
+        resolve_backend(BackendConfig(device="cuda:99"), 512)
+
+
+def test_threads_are_those_of_the_run_while_it_works_and_the_others_afterwards() -> None:
+    before = torch.get_num_threads()
+    found, _ = resolve_backend(BackendConfig(device="cpu", threads=before + 1), 32)
+    with pytest.raises(KeyError), found.working():
+        assert torch.get_num_threads() == before + 1
+        raise KeyError
+    assert torch.get_num_threads() == before

@@ -1,88 +1,24 @@
-"""Identity, run folders, and what is refused."""
+"""Run folders, and what is refused."""
 
 import dataclasses
 import json
-import math
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import canonlab.tasks
 from canonlab.errors import InputError
-from canonlab.models.cost import cost
 from canonlab.models.presets import ModelConfig
 from canonlab.training.config import RunConfig, TaskConfig
 from canonlab.training.lock import locked
-from canonlab.training.loop import Interrupted, train
-from canonlab.training.run import create_run, open_run, plan_run
-from tiny_runs import Recorder, tiny_config
-
-MIXER = '''
-from dataclasses import dataclass
-import torch
-from canonlab.models.mixers.base import Mixer
-
-
-class Mean(Mixer):
-    """y_t = W mean(x_1 .. x_t)."""
-
-    @dataclass(frozen=True)
-    class Config:
-        width: int
-
-    def __init__(self, config, canon):
-        super().__init__()
-        self.out = torch.nn.Linear(config.width, config.width)
-
-    def forward(self, x, segment_ids, state):
-        return self.out(x.cumsum(1) / torch.arange(1, x.shape[1] + 1)[:, None]), state
-'''
-
-TASK = '''
-import dataclasses
-from canonlab.tasks.copy import Copy
-
-
-@dataclasses.dataclass(frozen=True)
-class ShortCopy(Copy):
-    """Copy, under a name of its own."""
-
-    name = "short-copy"
-    N: int = 6
-    context: int = 28
-'''
-
-
-def varied(config: RunConfig, part: str, **changes: Any) -> RunConfig:
-    return dataclasses.replace(config, **{part: dataclasses.replace(getattr(config, part), **changes)})
-
-
-def test_identity_is_a_function_of_the_configuration() -> None:
-    assert plan_run(tiny_config()).identity == plan_run(tiny_config()).identity
-
-
-@pytest.mark.parametrize(
-    ("part", "changes"),
-    [
-        ("training", {"lr": 0.02}),
-        ("training", {"seed": 1}),
-        ("training", {"steps": 13}),
-        ("model", {"canon": "ABC"}),
-        ("model", {"canon_residual": False}),
-        ("model", {"model": "llama-nope"}),
-        ("task", {"set": {"N": 7, "context": 28}}),
-        ("backend", {"threads": 2}),
-    ],
-)
-def test_whatever_determines_the_result_is_in_the_identity(part: str, changes: dict[str, Any]) -> None:
-    assert plan_run(varied(tiny_config(), part, **changes)).identity != plan_run(tiny_config()).identity
-
-
-def test_words_for_the_same_thing_are_the_same_run() -> None:
-    assert plan_run(varied(tiny_config(), "model", canon="DCBA")).identity == plan_run(tiny_config()).identity
+from canonlab.training.loop import Interrupted, evaluate_checkpoint, train
+from canonlab.training.plan import plan_run
+from canonlab.training.run import create_run, open_run
+from tiny_runs import MIXER, TASK, Recorder, tiny_config, varied
 
 
 def test_the_backend_is_resolved_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,6 +26,15 @@ def test_the_backend_is_resolved_once(folder: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("torch.get_num_threads", lambda: 77)
     assert open_run(folder).plan.backend == run.plan.backend
     assert open_run(folder).plan.backend.threads != 77
+
+
+def test_threads_of_one_run_are_not_those_of_the_next(folder: Path, recorder: Recorder) -> None:
+    before = torch.get_num_threads()
+    run = create_run(varied(tiny_config(), "backend", threads=before + 1), folder)
+    train(run, recorder)
+    assert torch.get_num_threads() == before
+    evaluate_checkpoint(run, "last", 4, None)
+    assert torch.get_num_threads() == before
 
 
 def test_another_configurations_folder_is_refused(folder: Path) -> None:
@@ -310,87 +255,3 @@ def test_configs_are_plain_json(folder: Path) -> None:
     content = json.loads((folder / "config.json").read_text())
     assert content["config"] == run.plan.content
     assert content["name"].startswith("copy-llama-rope-ABCD-1L16D2H-lr0.01-s0-")
-
-
-def test_steps_follow_from_exposures_where_a_task_has_an_end(tmp_path: Path) -> None:
-    config = tiny_config(steps=0, exposures=3)
-    with pytest.raises(InputError, match="exposures = 3: the task copy never ends, so set steps"):
-        plan_run(config)
-    capo = dataclasses.replace(config, task=TaskConfig("capo", {"N": 20}))
-    run = create_run(capo, tmp_path / "run")
-    windows = run.plan.task.windows_per_exposure
-    assert windows and run.plan.config.training.steps == math.ceil(3 * windows / 4)
-    assert open_run(run.folder).plan.identity == run.plan.identity
-    given = plan_run(dataclasses.replace(capo, training=dataclasses.replace(config.training, steps=7)))
-    assert (given.config.training.steps, given.config.training.exposures) == (7, 0)
-
-
-@pytest.mark.parametrize(
-    ("task", "steps", "exposures", "said"),
-    [
-        ("capo", 100, 50, True),
-        ("capo", 100, 100, False),  # what the task publishes, so nobody may have asked for it
-        ("capo", 0, 50, False),
-        ("copy", 100, 5, True),
-        ("copy", 100, 0, False),
-    ],
-)
-def test_exposures_that_are_not_used_are_said(task: str, steps: int, exposures: int, said: bool) -> None:
-    settings = {"N": 8} if task == "capo" else {"N": 6, "context": 28}
-    config = dataclasses.replace(tiny_config(steps=steps, exposures=exposures), task=TaskConfig(task, settings))
-    line = f"steps = {steps} are set, so exposures = {exposures} are not used"
-    assert (line in plan_run(config).notes) is said
-
-
-def test_isolation_needs_a_token_that_opens_an_instance(tmp_path: Path, folder: Path) -> None:
-    (tmp_path / "tasks.py").write_text(TASK + "    separator = None\n")
-    task = TaskConfig(f"{tmp_path / 'tasks.py'}:ShortCopy")
-    plan_run(dataclasses.replace(tiny_config(), task=task))
-    with pytest.raises(InputError, match="isolate = true: the task short-copy has no token that opens an instance"):
-        create_run(dataclasses.replace(tiny_config(isolate=True), task=task), folder)
-    assert not folder.exists()
-
-
-def test_a_whole_number_and_the_float_of_that_value_are_the_same_run() -> None:
-    plans = [
-        plan_run(varied(tiny_config(), "model", model="gla", canon="none", mixer={"key_share": share}))
-        for share in (1, 1.0)
-    ]
-    assert plans[0].identity == plans[1].identity and plans[0].name == plans[1].name
-
-
-@pytest.mark.parametrize(
-    ("body", "error"), [("return x", "ValueError"), ("return self.nothing, None", "AttributeError")]
-)
-def test_a_mixer_that_fails_is_an_error_before_there_is_a_folder(tmp_path: Path, body: str, error: str) -> None:
-    (tmp_path / "broken.py").write_text(MIXER[: MIXER.index("        return self.out")] + f"        {body}\n")
-    model = ModelConfig(model=f"{tmp_path / 'broken.py'}:Mean", size="1L16D2H")
-    with pytest.raises(InputError, match=f"fails on its first tokens \\({error}.*canonlab check"):
-        create_run(dataclasses.replace(tiny_config(), model=model), tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize("hybrid", ["", "llama-rope,"])
-def test_a_mixer_that_sees_later_tokens_is_an_error_before_there_is_a_folder(tmp_path: Path, hybrid: str) -> None:
-    leak = MIXER.replace("x.cumsum(1) / torch.arange(1, x.shape[1] + 1)[:, None]", "x.cumsum(1) + 0.01 * x.roll(-1, 1)")
-    (tmp_path / "leak.py").write_text(leak)
-    model = ModelConfig(model=f"{hybrid}{tmp_path / 'leak.py'}:Mean", size="2L16D2H")
-    with pytest.raises(InputError, match="depend on later tokens.*canonlab check"):
-        create_run(dataclasses.replace(tiny_config(), model=model), tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_mixer_whose_kernel_needs_memory_is_planned_and_counted(tmp_path: Path) -> None:
-    (tmp_path / "plain.py").write_text(MIXER)
-    kernel = "torch.from_numpy(x.detach().numpy().cumsum(1)).to(x.dtype)"
-    (tmp_path / "kernel.py").write_text(MIXER.replace("x.cumsum(1)", kernel))
-    plain, own = (
-        plan_run(dataclasses.replace(tiny_config(), model=ModelConfig(model=f"{tmp_path / name}:Mean", size="1L16D2H")))
-        for name in ("plain.py", "kernel.py")
-    )
-    assert cost(own.decoder, 8) == cost(plain.decoder, 8)
-
-
-def test_a_warm_up_longer_than_the_run_is_told() -> None:
-    assert any("the rate never reaches lr" in note for note in plan_run(tiny_config(warmup=12)).notes)
-    assert not any("warm-up" in note for note in plan_run(tiny_config(warmup=11)).notes)

@@ -13,7 +13,6 @@ from canonlab.tasks.catalog import build_task
 PUBLISHED = {
     "brevo1": (0.64e6, 0.73e6),
     "brevo2": (1.6e6, 1.6e6),
-    "depo": (0.45e6, 0.65e6),
     "depo1": (0.45e6, 0.65e6),
     "depo2": (2.6e6, 3.2e6),
     "lano-cfg3f": (0.85e6, 0.85e6),
@@ -24,12 +23,14 @@ PUBLISHED = {
 PUBLISHED_BIOGRAPHIES = 0.15e6
 """Biographies/s of the published generator, which makes text, not tokens, there."""
 
+TASKS = ("copy", "depo1", "depo2", "brevo1", "brevo2", "mano", "lano-cfg3f")
+
 BLOCK_TOKENS = 1 << 21
 """Tokens per call of `fill`: 10 MB with the mask, so that neither the call nor the page faults count."""
 
 
 def bench_data(
-    names: Sequence[str], threads: Sequence[int] = (1, 2), runs: int = 5, seconds: float = 1.0
+    names: Sequence[str] = TASKS, threads: Sequence[int] = (1, 2), runs: int = 5, seconds: float = 1.0
 ) -> list[dict[str, Any]]:
     """Time the presets `names` with each number of `threads` that call `fill` on parts of one stream.
 

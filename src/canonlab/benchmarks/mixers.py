@@ -5,15 +5,15 @@ from typing import Any
 
 import torch
 
-from canonlab.benchmarks.train import VOCABULARY, Step, best_times
+from canonlab.benchmarks.train import Step, best_times
 from canonlab.models.cost import cost
 from canonlab.models.presets import ModelConfig
+from canonlab.models.table import REFERENCE, VOCABULARY
 from canonlab.training.backend import resolve_backend
 from canonlab.training.config import BackendConfig
 
 Row = dict[str, Any]
 
-REFERENCE = "llama-rope"
 LINEAR = ("gla", "gla5", "mamba2-mlp", "mamba2", "gdn", "gdn2")
 OTHERS = ("llama-alibi", "llama-halibi", "gpt2-rope", "llama-moe")
 LENGTHS = (512, 1024, 2048, 4096, 8192)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from canonlab.models.presets import ModelConfig
+from canonlab.models.table import SIZES
 from canonlab.reports import load_runs, write_page
 from canonlab.tasks.catalog import build_task
 from canonlab.training.config import BackendConfig, RunConfig, TaskConfig, TrainingConfig
@@ -18,7 +19,6 @@ from canonlab.training.run import create_run
 
 MODELS = ("llama-rope", "llama-nope", "gla", "mamba2-mlp", "gdn")
 CANONS = ("", "ABCD")
-SIZES = ("8L512D", "12L512D", "8L768D", "12L768D")
 RATES = (3e-4, 5e-4, 1e-3, 2e-3)
 LEVELS = (10, 13, 16)
 """Of Mano: its L."""
@@ -34,7 +34,7 @@ class _Silent:
     def message(self, *_: Any) -> None: ...
 
 
-def bench_report(counts: Sequence[int] = (100, 1000, 10_000), steps: int = 500) -> dict[str, list[dict[str, Any]]]:
+def bench_report(counts: Sequence[int] = (500, 1000, 10_000), steps: int = 500) -> dict[str, list[dict[str, Any]]]:
     """A table: for so many runs of `steps` log lines each, seconds to read and to write, and megabytes of the page."""
     training = TrainingConfig(
         steps=steps,

@@ -4,6 +4,7 @@ A run's value is the truth, plus what its seed's data make of it (which both sid
 initial weights make of it, plus the error of a finite evaluation. All are normal, and in percentage points.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -89,6 +90,8 @@ def bench_statistics(experiments: int = 4000, seed: int = 0) -> dict[str, list[d
 def several(architectures: int, seeds: int, experiments: int, seed: int = 0) -> tuple[float, float]:
     """How often equal architectures, of spread SPREADS[1], are told apart as the page does it.
 
+    Each is compared with the best, at a level for all pairs, since the best is chosen by the numbers.
+
     Shares of the comparisons with the best one that are decided, and of experiments in which any is.
     """
     draw = np.random.default_rng([seed, architectures, seeds])
@@ -98,7 +101,7 @@ def several(architectures: int, seeds: int, experiments: int, seed: int = 0) -> 
     best = values.mean(axis=2).argmax(axis=1)
     differences = values[rows, best][:, None] - values
     error = np.maximum(differences.std(axis=2, ddof=1), np.sqrt(2) * EVALUATION) / np.sqrt(seeds)
-    low = differences.mean(axis=2) - quantile(seeds - 1, LEVEL / (architectures - 1)) * error
+    low = differences.mean(axis=2) - quantile(seeds - 1, LEVEL / math.comb(architectures, 2)) * error
     told = low > 0
     told[rows, best] = False
     return float(told.sum() / (experiments * (architectures - 1))), float(told.any(axis=1).mean())

@@ -13,12 +13,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from canonlab.models.decoder import Decoder
 from canonlab.models.presets import ModelConfig
 from canonlab.models.sizes import Size
+from canonlab.models.table import REFERENCE, VOCABULARY
 from canonlab.training.backend import Backend, resolve_backend
 from canonlab.training.config import BackendConfig, TrainingConfig
 from canonlab.training.optimizer import build_optimizer
-
-VOCABULARY = 109
-"""Depo1's."""
 
 Row = dict[str, Any]
 Product = tuple[str, tuple[int, ...], tuple[int, ...]]
@@ -27,9 +25,7 @@ Product = tuple[str, tuple[int, ...], tuple[int, ...]]
 class Step:
     """A training step of `batch` x `time` tokens with every position marked, on one backend."""
 
-    def __init__(
-        self, size: str, canon: str, backend: Backend, batch: int, time: int, model: str = "llama-rope"
-    ) -> None:
+    def __init__(self, size: str, canon: str, backend: Backend, batch: int, time: int, model: str = REFERENCE) -> None:
         self.backend = backend
         decoder = ModelConfig(model, size, canon).decoder(VOCABULARY)
         self.model: Decoder = backend.place(decoder.build())

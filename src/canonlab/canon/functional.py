@@ -87,6 +87,7 @@ def require_backend(backend: str, device: torch.device | str, dtype: torch.dtype
 
 
 def require_known(backend: str) -> None:
+    """ValueError, with the nearest word, for a backend that is none of `BACKENDS`."""
     if backend not in BACKENDS:
         close = get_close_matches(str(backend), BACKENDS, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
@@ -94,6 +95,7 @@ def require_known(backend: str) -> None:
 
 
 def require_kernel(kernel: int) -> None:
+    """ValueError for a number of taps that is none of `KERNELS`."""
     if kernel not in KERNELS:
         raise ValueError(f"Canon kernel = {kernel}: must be from {KERNELS[0]} to {KERNELS[-1]}")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from canonlab.reports.cells import WORDS
-from canonlab.reports.groups import SIZE
+from canonlab.reports.groups import OWN, SIZE
 from canonlab.reports.published import USUAL
 
 EXPECTED = {key: value for key, value in USUAL.items() if key != "tied"}
@@ -36,7 +36,7 @@ class Architecture:
     def matches(self, settings: Mapping[str, Any]) -> bool:
         """Whether a row with these settings, by dotted key, is of the architecture."""
         model, canon = settings["model.model"], settings["model.canon"]
-        if (model.replace(" ", ""), canon) != (self.model, self.canon):
+        if settings.get(OWN) or (model.replace(" ", ""), canon) != (self.model, self.canon):
             return False
         if self.layers is not None and not str(settings[SIZE]).startswith(f"{self.layers}L"):
             return False

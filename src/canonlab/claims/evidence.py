@@ -5,6 +5,7 @@ so that each seed gives one number and the interval is Student's over these numb
 other. Both sides of a place must have been tried at as many learning rates: the best of more is better by chance.
 """
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,9 +16,9 @@ from canonlab.claims.architecture import Architecture
 from canonlab.claims.contrast import Contrast
 from canonlab.claims.measure import learnt, values
 from canonlab.reports.cells import Cell, as_many_rates, cells
-from canonlab.reports.compare import DECIDING, LEVEL, Comparison, Value, compare
+from canonlab.reports.compare import DECIDING, LEVEL, Comparison, Value, common_seeds, compare
 from canonlab.reports.groups import Section
-from canonlab.reports.words import metric_label, plural, settings_text
+from canonlab.reports.words import enumeration, metric_label, plural, settings_text
 
 SUPPORTED, REFUTED, OPEN = "supported", "refuted", "open"
 
@@ -49,15 +50,25 @@ class Evidence:
     level: float
 
     @cached_property
+    def used(self) -> tuple[Place, ...]:
+        """The places that the difference is taken over: of each task those with as many seeds as a decision takes,
+        since the others would take seeds from these; all where none has so many."""
+        found: list[Place] = []
+        for task in self.contrast.tasks:
+            of_task = [place for place in self.places if place.task == task]
+            found += [place for place in of_task if place.comparison.seeds >= DECIDING] or of_task
+        return tuple(found)
+
+    @cached_property
     def comparison(self) -> Comparison | None:
-        """The difference over all places with its 95% interval; None while a task has no place."""
-        pairs = [[p.pair for p in self.places if p.task == task] for task in self.contrast.tasks]
+        """The difference over all places used with its 95% interval; None while a task has no place."""
+        pairs = [[place.pair for place in self.used if place.task == task] for task in self.contrast.tasks]
         if not all(pairs):
             return None
         first, second = average([average(of_task) for of_task in pairs])
         found = compare(first, second)
         if found is None:  # places have no seed in common
-            mean = math.fsum(place.comparison.difference for place in self.places) / len(self.places)
+            mean = math.fsum(place.comparison.difference for place in self.used) / len(self.used)
             return Comparison(mean, math.nan, math.nan, 1)
         return found
 
@@ -75,17 +86,11 @@ class Evidence:
 
 
 def average(pairs: Sequence[Pair]) -> Pair:
-    """The mean of both sides over pairs, for the seeds that all of them have on both sides.
-
-    Pairs with fewer seeds than a decision takes are left out where others have enough: they would take them from these.
-    """
-    common = [first.keys() & second.keys() for first, second in pairs]
-    enough = [(pair, seeds) for pair, seeds in zip(pairs, common, strict=True) if len(seeds) >= DECIDING]
-    chosen = enough or list(zip(pairs, common, strict=True))
-    seeds = sorted(set.intersection(*(set(seeds) for _, seeds in chosen)))
+    """The mean of both sides over pairs, for the seeds that all of them have on both sides."""
+    seeds = sorted(set.intersection(*(first.keys() & second.keys() for first, second in pairs)))
 
     def mean(side: int) -> Side:
-        return {seed: _mean([pair[side][seed] for pair, _ in chosen]) for seed in seeds}
+        return {seed: _mean([pair[side][seed] for pair in pairs]) for seed in seeds}
 
     return mean(0), mean(1)
 
@@ -120,7 +125,12 @@ def gather(contrast: Contrast, found: Sequence[Cell], level: float = LEVEL) -> E
             missing += [f"{reason} on {task}" for reason in tried if isinstance(reason, str)]
         elif all(place.comparison.seeds < DECIDING for place in of_task):
             missing.append(f"{DECIDING} seeds of {_sides(contrast)} on {task}")
-    return Evidence(contrast, tuple(places), tuple(dict.fromkeys(missing)), level)
+    evidence = Evidence(contrast, tuple(places), tuple(dict.fromkeys(missing)), level)
+    together = evidence.comparison
+    if not missing and together and together.seeds < DECIDING:
+        few = f"{DECIDING} seeds common to the {len(evidence.used)} places of {_sides(contrast)}"
+        return dataclasses.replace(evidence, missing=(few,))
+    return evidence
 
 
 def _matched(contrast: Contrast, found: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
@@ -133,7 +143,7 @@ def _matched(contrast: Contrast, found: Sequence[Cell]) -> list[tuple[Cell, Cell
 def _place(contrast: Contrast, first: Cell, second: Cell) -> Place | str:
     """The comparison of two cells, or what is missing for one."""
     if not as_many_rates(first, second):
-        rates = " against ".join(plural(len(cell.rates), "learning rate") for cell in (first, second))
+        rates = " against ".join(plural(len(cell.tried), "learning rate") for cell in (first, second))
         return f"as many learning rates of both ({rates})"
     if not learnt(first, contrast.measure) and not learnt(second, contrast.against):
         return f"a run that learns {metric_label(contrast.measure.metric)}"
@@ -141,12 +151,16 @@ def _place(contrast: Contrast, first: Cell, second: Cell) -> Place | str:
     other = dict.fromkeys(one, Value(bound)) if isinstance(bound, float) else values(second, contrast.against)
     if not one or not other:
         return f"{str(contrast.measure) or 'the main metric'} of {_sides(contrast)}"
+    if lost := first.lost(second) or second.lost(first):
+        return f"seeds of {_sides(contrast)} of which neither diverged (seed {enumeration(map(str, lost))} did)"
+    seeds = common_seeds(one, other)
     comparison = compare(one, other)
     if comparison is None:
-        return f"a common seed of {_sides(contrast)}"
+        return f"a common seed of {_sides(contrast)}, of equal data"
+    pair = {seed: one[seed] for seed in seeds}, {seed: other[seed] for seed in seeds}
     task = first.section.task["name"]
-    where = f"{task} {settings_text(first.section.parameters)}, {first.size}"
-    return Place(task, where, comparison, first.at_edge or second.at_edge, (one, other))
+    where = f"{task} {settings_text(first.section.parameters)}, {first.size}, {first.steps:,} steps"
+    return Place(task, where, comparison, first.at_edge or second.at_edge, pair)
 
 
 def _by_place(architecture: Architecture, found: Sequence[Cell]) -> dict[tuple[Any, ...], Cell]:
@@ -155,7 +169,7 @@ def _by_place(architecture: Architecture, found: Sequence[Cell]) -> dict[tuple[A
     Of cells that differ in none of this (a preset that meant another model in an earlier version), the last.
     """
     return {
-        (id(cell.section), architecture.place(cell.rows[0].settings), cell.trained): cell
+        (id(cell.section), architecture.place(cell.rows[0].settings), cell.training): cell
         for cell in found
         if architecture.matches(cell.rows[0].settings)
     }

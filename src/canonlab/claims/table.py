@@ -15,6 +15,9 @@ from canonlab.claims.published import published_difference
 from canonlab.reports.plain import finite
 from canonlab.reports.words import NOTHING, enumeration, plural
 
+NAMED = 6
+"""How many places a claim names."""
+
 COLUMNS = ("diff.", "95% interval", "seeds", "places", "paper", "verdict")
 
 
@@ -35,7 +38,7 @@ def _block(judgement: Judgement, ran: bool) -> Group:
     parts: list[Text | Table] = [head, Text(claim.statement), Text(f"Paper: {claim.published}", style="dim")]
     if ran:
         seen = [part for part in judgement.evidence if part.places]
-        parts += [_table(seen)] if seen else []
+        parts += [_table(seen), Text(_where(seen), style="dim")] if seen else []
         parts.append(Text(judgement.sentence, style="bold"))
     else:
         parts += [Text(f"- {contrast}") for contrast in claim.contrasts]
@@ -59,17 +62,24 @@ def _table(evidence: Sequence[Evidence]) -> Table:
     for part in evidence:
         found, contrast = part.comparison, part.contrast
         interval = _interval(part) or NOTHING
-        edge = " ↔" if any(place.at_edge for place in part.places) else ""
+        edge = " ↔" if any(place.at_edge for place in part.used) else ""
         table.add_row(
             Text(f"{contrast}{edge}"),
             NOTHING if found is None else _amount(found.difference, contrast.factor),
             interval,
             NOTHING if found is None else str(found.seeds),
-            str(len(part.places)),
+            str(len(part.used)),
             _published(contrast),
             part.verdict,
         )
     return table
+
+
+def _where(evidence: Sequence[Evidence]) -> str:
+    """The tasks, sizes and lengths of training that the comparisons rest on, so that nobody takes a toy for more."""
+    places = list(dict.fromkeys(place.where for part in evidence for place in part.used))
+    named, more = places[:NAMED], len(places) - NAMED
+    return f"Measured at: {'; '.join(named)}{f'; and {more:,} more' if more > 0 else ''}."
 
 
 def _interval(part: Evidence) -> str:
@@ -137,5 +147,8 @@ def _plain_part(part: Evidence) -> dict[str, Any]:
         "published": published_difference(contrast),
         **({} if found is None else dataclasses.asdict(found)),
         "missing": list(part.missing),
-        "places": [{"where": place.where, **dataclasses.asdict(place.comparison)} for place in part.places],
+        "places": [
+            {"where": place.where, "used": place in part.used, **dataclasses.asdict(place.comparison)}
+            for place in part.places
+        ],
     }

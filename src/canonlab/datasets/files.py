@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from canonlab import __version__
-from canonlab.datasets.extras import optional
-from canonlab.errors import InputError, require_integer, unknown
+from canonlab.errors import require_integer, unknown
+from canonlab.extras import optional
+from canonlab.files import FORMAT, write_json, writing
 from canonlab.tasks.base import MAX_WINDOWS, Split, Task, Windows, require_split
-from canonlab.training.files import FORMAT, replacing, write_json
 
 CHUNK_TOKENS = 1 << 20
 """Tokens that are made, and for Parquet compressed, at a time."""
@@ -44,7 +44,7 @@ def chunks(task: Task, seed: int, split: Split, start: int, count: int) -> Chunk
 def export(
     task: Task, path: Path, format: str, *, count: int, seed: int = 0, split: Split = "train", start: int = 0
 ) -> dict[str, Any]:
-    """Write windows start .. start + count - 1 to `path`; returns what is recorded of them.
+    """Write windows start .. start + count - 1 to `path`, making folders as needed; returns what is recorded of them.
 
     A row a window: `index`, and `tokens` and `mask` as lists of context integers; mask[t] = 1 says that tokens[t] is a
     scored target. What the windows are, vocabulary included, stands as JSON in a Parquet file's schema metadata, under
@@ -58,8 +58,6 @@ def export(
     require_integer("seed", seed, 0)
     require_integer("start", start, 0, MAX_WINDOWS)
     require_integer("count", count, 1, MAX_WINDOWS - start)
-    if not path.parent.is_dir():
-        raise InputError(f"out = {str(path)!r}: must be in a folder that exists")
     described = describe(task, seed, require_split(split), start, count)
     WRITERS[format](path, chunks(task, seed, split, start, count), described)
     return described
@@ -75,14 +73,14 @@ def _write_parquet(path: Path, parts: Chunks, described: dict[str, Any]) -> None
         ends = np.arange(0, array.size + 1, array.shape[1], dtype=np.int32)
         return pyarrow.ListArray.from_arrays(ends, array.ravel())
 
-    with replacing(path) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
+    with writing(path, "out =") as temporary, parquet.ParquetWriter(temporary, schema) as writer:
         for first, (tokens, mask) in parts:
             index = pyarrow.array(np.arange(first, first + len(tokens)))
             writer.write_table(pyarrow.table([index, column(tokens), column(mask)], schema=schema))
 
 
 def _write_jsonl(path: Path, parts: Chunks, described: dict[str, Any]) -> None:
-    with replacing(path) as temporary:
+    with writing(path, "out =") as temporary:
         with temporary.open("w", encoding="utf-8", newline="\n") as file:
             for first, windows in parts:
                 for index, (tokens, mask) in enumerate(zip(*map(np.ndarray.tolist, windows), strict=True), first):

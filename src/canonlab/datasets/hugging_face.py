@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from canonlab.datasets.extras import optional
 from canonlab.datasets.files import describe
 from canonlab.datasets.windows import IGNORED, WindowDataset
+from canonlab.extras import optional
 from canonlab.tasks.base import Split, Task
 
 SHARDS = 64

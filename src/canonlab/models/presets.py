@@ -30,7 +30,8 @@ class ModelConfig:
         mlp: gated, standard, moe, none, or the preset's.
         mlp_ratio: Inner width of the MLP over the model's width; 0 for the preset's.
         activation: Of the MLP: silu, gelu, relu2, or the preset's.
-        exact_intermediate: MLP of exactly floor(8/3 width), as the released code; else rounded up to a multiple of 32.
+        exact_intermediate: Round the inner width of a gated MLP, 8/3 width (2 width beside a larger mixer), down, as in
+            the released code; else up to a multiple of 32.
         tied: The head is the embedding.
         mixer: Arguments of the mixer's Config, by name.
     """
@@ -82,7 +83,8 @@ class ModelConfig:
                 raise InputError("mixer argument conv1d: canon says it instead (b has it on, B and none off)")
             declared = [field.type for field in fields if field.name == key]
             if not declared:
-                raise unknown(f"mixer argument of {_names(presets)}", key, [field.name for field in fields])
+                allowed = {field.name for field in fields} - {"conv1d"}
+                raise unknown(f"mixer argument of {_names(presets)}", key, allowed)
             for wanted in declared:
                 if not _fits(value, wanted):
                     name = getattr(wanted, "__name__", wanted)

@@ -45,20 +45,24 @@ def overview(
 
 
 def model_rows(
-    model: ModelConfig, sizes: Iterable[str] = SIZES, vocabulary: int = VOCABULARY, context: int = CONTEXT
+    model: ModelConfig,
+    sizes: Iterable[str] = SIZES,
+    vocabulary: int = VOCABULARY,
+    context: int = CONTEXT,
+    device: str = "cpu",
 ) -> list[Row]:
     """What a model costs, one row for each size (a hybrid and a user's own too).
 
     `state_bytes_per_layer` is for one sequence of `context` tokens in single precision, and for one layer of the size.
     `against` is the share of parameters, embedding apart, that it has more than `REFERENCE` with the same Canon points,
-    and `matched` whether that is at most 3%.
+    and `matched` whether that is at most 3%. A mixer that needs memory to be counted is counted on `device`.
     """
     require_integer("context", context, 1)
     rows = []
     for size in sizes:
         sized = dataclasses.replace(model, size=size)
         decoder = sized.decoder(vocabulary)
-        found, reference = cost(decoder, context), _reference(sized, decoder.canon.points, vocabulary)
+        found, reference = cost(decoder, context, device), _reference(sized, decoder.canon.points, vocabulary)
         against = found.parameters_without_embedding / reference - 1
         state = None if found.state_bytes is None else found.state_bytes // Size.parse(size).layers
         rows.append(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from canonlab.errors import InputError, require_integer
+from canonlab.files import write_text
 from canonlab.pictures import brevo, capo, copy, depo, lano, mano
 from canonlab.pictures.svg import BLUE, GREEN, INK, ORANGE, SOFT, Canvas, Piece, document
 from canonlab.tasks.base import Example, Role, Split, Task, require_split
@@ -14,30 +15,28 @@ from canonlab.tasks.copy import Copy
 from canonlab.tasks.depo import Depo
 from canonlab.tasks.lano import Lano
 from canonlab.tasks.mano import Mano
-from canonlab.training.files import write_text
 
 LARGEST = 20_000
 """An instance of more tokens is not drawn: nobody would see anything."""
 
 
 class Painter(NamedTuple):
-    """How a task is drawn: the questions in the tokens of a window, with their answers, and the drawing of one.
+    """How a task is drawn: the drawing of a question with its answer, and the questions in the tokens of a window.
 
-    `judged`: the caption says why the task's scorer finds the answer right. Capo's biographies are not judged as such.
+    `questions` None: those of `Task.examples`, and the caption says why the task's scorer finds the answer right.
     """
 
-    questions: Callable[[Any, list[int]], list[Example]]
     draw: Callable[[Any, Example], Canvas]
-    judged: bool = True
+    questions: Callable[[Any, list[int]], list[Example]] | None = None
 
 
 PAINTERS: dict[type[Task], Painter] = {
-    Brevo: Painter(brevo.questions, brevo.draw),
-    Capo: Painter(capo.questions, capo.draw, judged=False),
-    Copy: Painter(copy.questions, copy.draw),
-    Depo: Painter(depo.questions, depo.draw),
-    Lano: Painter(lano.questions, lano.draw),
-    Mano: Painter(mano.questions, mano.draw),
+    Brevo: Painter(brevo.draw),
+    Capo: Painter(capo.draw, capo.questions),
+    Copy: Painter(copy.draw),
+    Depo: Painter(depo.draw),
+    Lano: Painter(lano.draw),
+    Mano: Painter(mano.draw),
 }
 
 COLOURS: dict[Role, str] = {"special": SOFT, "query": ORANGE, "length": ORANGE, "operator": BLUE}
@@ -62,7 +61,7 @@ def picture(task: Task, seed: int = 0, index: int = 0, split: Split = "train", q
     require_integer("index", index, 0)
     window = task.windows(seed, index, 1, require_split(split)).tokens[0].tolist()
     where = f"{split} window {index} of seed {seed}"
-    found = painter.questions(task, window)
+    found = painter.questions(task, window) if painter.questions else task.examples(window)
     if not found:
         raise InputError(f"context = {task.context}: {where} holds no whole question; take another index or context")
     question = found[require_integer("query", query, 0, len(found) - 1)]
@@ -70,7 +69,7 @@ def picture(task: Task, seed: int = 0, index: int = 0, split: Split = "train", q
         raise InputError(f"an instance of {length} tokens is too large to draw: at most {LARGEST}")
     settings = ", ".join(f"{name} = {value}" for name, value in task.parameters.items())
     drawing = painter.draw(task, question)
-    why = task.score(*question).why if painter.judged else ""
+    why = "" if painter.questions else task.score(*question).why
     caption = "; ".join(filter(None, [why, drawing.note]))
     return document(
         drawing,

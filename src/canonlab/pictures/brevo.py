@@ -7,18 +7,11 @@ from canonlab.pictures.layers import Layered
 from canonlab.pictures.svg import BLUE, FAINT, GREEN, INK, ORANGE, PAPER, SOFT, WHITE, Canvas, number, text_width
 from canonlab.tasks.base import Example
 from canonlab.tasks.brevo import Brevo
-from canonlab.tasks.brevo.kernels import BOS, EOS
+from canonlab.tasks.brevo.kernels import EOS
 from canonlab.tasks.brevo.score import Name, read_prompt
-from canonlab.tasks.brevo.task import first_instance
-from canonlab.tasks.prompts import instances
 
 ROW, HIGH, SIZE = 78, 26, 13
 LIGHT = "#dceefa"
-
-
-def questions(task: Brevo, window: list[int]) -> list[Example]:
-    """The instances of a window that are whole."""
-    return [Example(*found) for instance in instances(window, BOS) if (found := first_instance(instance))]
 
 
 def draw(task: Brevo, question: Example) -> Canvas:

@@ -2,20 +2,13 @@
 
 from canonlab.pictures.svg import FAINT, GREEN, INK, SOFT, WHITE, Canvas, text_width
 from canonlab.tasks.base import Example
-from canonlab.tasks.copy import BOS, FIRST_NUMBER, Copy
-from canonlab.tasks.prompts import instances
+from canonlab.tasks.copy import FIRST_NUMBER, Copy
 
 BAND = 25
 """The most numbers in a band."""
 
 SIZE, HIGH, BETWEEN = 13, 30, 16
 LIGHT, DARK = (0xE8, 0xF3, 0xFA), (0x00, 0x4C, 0x78)
-
-
-def questions(task: Copy, window: list[int]) -> list[Example]:
-    """The instances of a window that are whole."""
-    whole = (instance for instance in instances(window, BOS) if len(instance) == task.length)
-    return [Example(instance[: task.N + 2], instance[task.N + 2 :]) for instance in whole]
 
 
 def draw(task: Copy, question: Example) -> Canvas:

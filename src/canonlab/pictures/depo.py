@@ -4,13 +4,9 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
-
 from canonlab.pictures.svg import BLUE, FAINT, GREEN, INK, ORANGE, SOFT, WHITE, Canvas, Piece, number, text_width
 from canonlab.tasks.base import Example
 from canonlab.tasks.depo import Depo
-from canonlab.tasks.depo.answers import find_answers
-from canonlab.tasks.depo.kernels import BOS
 from canonlab.tasks.depo.score import Name, Reader
 
 FEW = 24
@@ -30,16 +26,6 @@ class Layout(NamedTuple):
     angles: list[float]
     dots: list[float]
     named: int
-
-
-def questions(task: Depo, window: list[int]) -> list[Example]:
-    """The queries of a window whose answers are whole."""
-    answers = find_answers(np.array([window]), task.names)
-    found = []
-    for start, stop in zip(answers.start.tolist(), answers.stop.tolist(), strict=True):
-        begin = start - 1 - window[start - 1 :: -1].index(BOS)
-        found.append(Example(window[begin:start], window[start:stop]))
-    return found
 
 
 def draw(task: Depo, question: Example) -> Canvas:

@@ -3,9 +3,7 @@
 from canonlab.pictures.svg import AMBER, INK, PINK, SKY, SOFT, WHITE, Canvas, text_width
 from canonlab.tasks.base import Example
 from canonlab.tasks.lano import Lano
-from canonlab.tasks.lano.kernels import BOS
 from canonlab.tasks.lano.trees import Tree
-from canonlab.tasks.prompts import instances
 
 SHORT = 40
 """So many tokens make a tree with lines."""
@@ -13,11 +11,6 @@ SHORT = 40
 WIDEST, COLUMN, ROW, HIGH, SIZE = 1560, 40, 64, 34, 14
 TINTS = (SKY, AMBER, PINK, "#5fc9a8", "#f0a878", "#b9c4cc")
 """Okabe and Ito's colours again, light enough for dark text."""
-
-
-def questions(task: Lano, window: list[int]) -> list[Example]:
-    """The sentences of a window that a <bos> ends."""
-    return [Example(sentence[:1], sentence[1:]) for sentence in instances(window, BOS)[:-1]]
 
 
 def draw(task: Lano, question: Example) -> Canvas:

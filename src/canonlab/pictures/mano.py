@@ -6,9 +6,8 @@ from typing import NamedTuple
 from canonlab.pictures.svg import BLUE, FAINT, GREEN, INK, PAPER, SOFT, WHITE, Canvas, text_width
 from canonlab.tasks.base import Example, Token
 from canonlab.tasks.mano import Mano
-from canonlab.tasks.mano.kernels import ANSWER, BOS, MODULUS
+from canonlab.tasks.mano.kernels import MODULUS
 from canonlab.tasks.mano.score import OPERATIONS, read_expression
-from canonlab.tasks.prompts import instances
 
 COLUMN, ROW, DOT, SIZE = 54, 72, 17, 15
 SYMBOLS = {"+": "+", "-": "\N{MINUS SIGN}", "*": "\N{MULTIPLICATION SIGN}"}
@@ -21,12 +20,6 @@ class Part(NamedTuple):
     value: int
     column: float
     operands: tuple["Part", ...] = ()
-
-
-def questions(task: Mano, window: list[int]) -> list[Example]:
-    """The instances of a window that are whole."""
-    whole = (instance for instance in instances(window, BOS) if ANSWER in instance[:-1])
-    return [Example(instance[:-1], instance[-1:]) for instance in whole]
 
 
 def draw(task: Mano, question: Example) -> Canvas:

@@ -16,6 +16,9 @@ from canonlab.reports.words import plural, si
 BITS = "bits"
 """The metric that makes a section one of capacity."""
 
+NOTES = ("parameters", "N", "r_max")
+"""What the notes of an evaluation must tell, as numbers, for a place on the chart."""
+
 LINES = (0.25, 0.5, 1, 2)
 """Bits per parameter of the guiding lines."""
 
@@ -34,17 +37,22 @@ class Point(NamedTuple):
 
 
 def points(section: Section) -> Iterator[Point]:
-    """The runs of a section that know something. Zero bits or fewer are no knowledge, and no place on the scales."""
+    """The runs of a section that know something, and whose notes tell how much of what.
+
+    Zero bits or fewer are no knowledge, and no place on the scales.
+    """
     for row in section.rows:
         for run in row.finished:
             found = run.evaluation
             measure = found.metrics.get(BITS) if found else None
-            if found is None or measure is None or not measure.value > 0 or "parameters" not in found.notes:
+            if found is None or measure is None or not measure.value > 0:
                 continue
-            low, high = measure.interval or (math.nan, math.nan)
-            parameters = float(found.notes["parameters"])
-            most = parameters * float(found.notes["r_max"])
-            yield Point(row, run, float(found.notes["N"]), parameters, measure.value, low, high, most)
+            told = [found.notes.get(key) for key in NOTES]
+            numbers = [float(value) for value in told if isinstance(value, int | float)]
+            if len(numbers) == len(NOTES):
+                parameters, people, each = numbers
+                low, high = measure.interval or (math.nan, math.nan)
+                yield Point(row, run, people, parameters, measure.value, low, high, parameters * each)
 
 
 def capacity_html(found: Sequence[Section]) -> Markup:
@@ -95,8 +103,8 @@ def capacity_data(found: Sequence[Section], colours: Sequence[Sequence[int]]) ->
 
 
 def _unknowing(found: Sequence[Section]) -> Markup:
-    """How many finished runs are left out of the chart since they know nothing."""
+    """How many finished runs are left out of the chart."""
     finished = [run for section in found if BITS in section.metrics for row in section.rows for run in row.finished]
     absent = len(finished) - sum(1 for section in found for _ in points(section))
-    text = f"Not drawn: {plural(absent, 'run')} without any knowledge (0 bits or fewer)."
+    text = f"Not drawn: {plural(absent, 'run')} without any knowledge (0 bits or fewer) or of an unknown size."
     return tag("p", text, class_="hint") if absent else join("")

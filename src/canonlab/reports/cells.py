@@ -1,27 +1,28 @@
 """Rows -> cells: one architecture at one size on one task, the best of its learning rates, all of its seeds."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from canonlab.models.sizes import Size
 from canonlab.reports.compare import DECIDING, Comparison, Value, compare
-from canonlab.reports.groups import RESOLVED, SIZE, Row, Section, Spread, natural
+from canonlab.reports.groups import MINOR, RESOLVED, SIZE, Row, Section, Spread, natural
 from canonlab.reports.published import DIFFICULTY, USUAL, Published, difficulty, published
+from canonlab.reports.words import setting_label, setting_text
 from canonlab.tasks.metrics import Z95
 
-RATE = "training.lr"
+RATE, PRECISION = "training.lr", "backend.precision"
 WORDS = {"canon_frozen": "frozen", "canon_residual": "no residual", "canon_activation": "SiLU"}
 """What a setting that is not the usual one makes of an architecture, for people."""
 
-TRAINED = ("training.steps", "training.batch", "training.exposures")
-"""What cells that are compared must have in common."""
+SCHEDULE = ("training.exposures", "training.steps", "training.batch")
+"""How long a model is trained: the first of the settings that cells must share to be compared."""
 
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """The rows of one model (all its settings) in one section that are trained equally long, at other rates mostly.
+    """The rows of one model (all its settings) in one section that are trained in the same way but for the rate.
 
     `best` is the row with the highest mean of the section's main metric over its finished seeds, of those with seeds
     enough for a decision if there are any. The paper quotes the best run; `best_run` is its value.
@@ -62,9 +63,20 @@ class Cell:
         return max(ranked, key=lambda entry: entry[:2])[2] if ranked else None
 
     @property
-    def trained(self) -> tuple[Any, ...]:
-        """How long: steps, batch, exposures."""
-        return tuple(self.rows[0].settings.get(key) for key in TRAINED)
+    def steps(self) -> int:
+        """How many training steps its runs take."""
+        return self.rows[0].runs[0].steps
+
+    @cached_property
+    def training(self) -> tuple[tuple[str, str], ...]:
+        """What cells that are compared must have in common: all settings of training but the rate and minor ones, and
+        the precision. As sorted pairs of dotted key and value, as text."""
+        return tuple(sorted((key, repr(value)) for key, value in _training(self.rows[0]).items()))
+
+    @property
+    def opponents(self) -> tuple[str, Any]:
+        """What cells of a section that are compared have in common: size and training."""
+        return self.size, self.training
 
     @property
     def spread(self) -> Spread | None:
@@ -77,10 +89,20 @@ class Cell:
         values = [value for row in self.rows for value in row.values(self.metric)]
         return max(values, default=None)
 
+    @cached_property
+    def tried(self) -> list[Row]:
+        """The rows that `best` was chosen from: those with as many seeds (or enough), of which diverged ones count, as
+        the worst that a rate can be."""
+        least = min(self.spread.seeds, DECIDING) if self.spread else 1
+        seeds = (
+            (sum(run.result is not None or run.diverged is not None for run in row.runs), row) for row in self.rows
+        )
+        return [row for count, row in seeds if count >= least]
+
     @property
     def rates(self) -> list[float]:
-        """All learning rates with a finished run, ascending."""
-        return sorted({row.settings[RATE] for row in self.rows if row.finished and RATE in row.settings})
+        """The learning rates tried, ascending."""
+        return sorted({row.settings[RATE] for row in self.tried if RATE in row.settings})
 
     @property
     def rate(self) -> float | None:
@@ -108,25 +130,43 @@ class Cell:
             measure = run.result.evaluation.metrics.get(metric) if run.result else None
             if measure is not None and measure.value == measure.value:
                 low, high = measure.interval or (measure.value, measure.value)
-                found[run.seed] = Value(measure.value, (high - low) / (2 * Z95))
+                data = run.result.provenance.get("data_sha256") if run.result else None
+                found[run.seed] = Value(measure.value, (high - low) / (2 * Z95), data)
         return found
+
+    def lost(self, other: "Cell") -> list[int]:
+        """The seeds at which its best row diverged and that of the other cell did not. What is left of it may be the
+        easy part."""
+        done = {run.seed for run in other.best.finished} if other.best else set()
+        return (
+            [run.seed for run in self.best.runs if run.diverged is not None and run.seed in done] if self.best else []
+        )
 
 
 def cells(section: Section) -> list[Cell]:
     """The cells of a section, in the order of its rows."""
     found: dict[str, list[Row]] = {}
     for row in section.rows:
-        model = {k: v for k, v in row.settings.items() if k.startswith(("model.", RESOLVED)) or k in TRAINED}
-        found.setdefault(repr(sorted(model.items(), key=lambda item: item[0])), []).append(row)
+        model = {key: value for key, value in row.settings.items() if key.startswith(("model.", RESOLVED))}
+        found.setdefault(repr(sorted((model | _training(row)).items())), []).append(row)
     return [Cell(section, tuple(rows)) for rows in found.values()]
 
 
+def _training(row: Row) -> dict[str, Any]:
+    """The settings of a row's training in which those of a cell agree."""
+    return {
+        key: value
+        for key, value in row.settings.items()
+        if key == PRECISION or (key.startswith("training.") and key != RATE and key not in MINOR)
+    }
+
+
 def compare_cells(first: Cell, second: Cell) -> Comparison | None:
-    """Their best rows, seed by seed, on the main metric; None without a common seed, or of other training lengths.
+    """Their best rows, seed by seed, on the main metric; None when trained in other ways, or without a common seed.
 
     The best rates may differ: each architecture is given its own, as in the paper.
     """
-    if first.trained != second.trained:
+    if first.training != second.training:
         return None
     return compare(first.values(first.metric), second.values(second.metric))
 
@@ -134,17 +174,17 @@ def compare_cells(first: Cell, second: Cell) -> Comparison | None:
 def as_many_rates(first: Cell, second: Cell) -> bool:
     """Whether both were tried at as many learning rates. Else the one with more is likelier to come out better by
     chance: the best of three equal rates against one is "decided" in 6% of comparisons of 5 seeds."""
-    return len(first.rates) == len(second.rates)
+    return len(first.tried) == len(second.tried)
 
 
 def pairs(found: Sequence[Cell]) -> Iterator[tuple[Cell, Cell]]:
-    """The pairs worth a sentence, the likely better first: at each size and length of training every architecture with
+    """The pairs worth a sentence, the likely better first: at each size and way of training every architecture with
     the best one, and each Canon set of a model with the smallest of its sets."""
-    places: dict[tuple[Any, ...], list[Cell]] = {}
+    places: dict[tuple[str, Any], list[Cell]] = {}
     for cell in found:
         if cell.spread:
-            places.setdefault((cell.size, *cell.trained), []).append(cell)
-    for place in sorted(places, key=lambda place: [natural(part) for part in place]):
+            places.setdefault(cell.opponents, []).append(cell)
+    for place in sorted(places, key=lambda place: (natural(place[0]), natural(repr(place[1])))):
         group = sorted(places[place], key=lambda cell: -cell.spread.mean if cell.spread else 0.0)
         chosen = [(group[0], other) for other in group[1:]]
         models: dict[str, list[Cell]] = {}
@@ -178,13 +218,51 @@ Grid = dict[str, dict[tuple[str, str], Cell]]
 def grid(group: Sequence[Section]) -> Grid:
     """The cells with a finished run of sections that differ only in difficulty."""
     finished = [cell for section in group for cell in cells(section) if cell.spread]
-    places = Counter((cell.architecture, cell.place) for cell in finished)
-    several = {architecture for (architecture, _), count in places.items() if count > 1}
     found: Grid = {}
-    for cell in finished:
-        steps = f", {cell.trained[0]:,} steps" if cell.architecture in several else ""
-        found.setdefault(cell.architecture + steps, {})[cell.place] = cell
+    for cell, more in zip(finished, more_words(finished), strict=True):
+        row = found.setdefault(", ".join([cell.architecture, *more]), {})
+        assert cell.place not in row, "no two cells have everything in common"
+        row[cell.place] = cell
     return found
+
+
+def more_words(found: Sequence[Cell]) -> list[list[str]]:
+    """For each cell what its name must say besides its architecture, such as "steps 300", where another one has the
+    same architecture and place."""
+    alike: dict[tuple[str, tuple[str, str]], list[Cell]] = {}
+    for cell in found:
+        alike.setdefault((cell.architecture, cell.place), []).append(cell)
+    keys: dict[str, list[str]] = {}
+    for (architecture, _), rivals in alike.items():
+        chosen = keys.setdefault(architecture, [])
+        chosen += [key for key in _telling(rivals) if key not in chosen]
+    return [
+        [f"{setting_label(key)} {setting_text(_traits(cell).get(key))}" for key in keys[cell.architecture]]
+        for cell in found
+    ]
+
+
+def _telling(rivals: Sequence[Cell]) -> list[str]:
+    """The first keys of `_traits` that are enough to tell cells apart."""
+    traits = [_traits(cell) for cell in rivals]
+    chosen: list[str] = []
+    classes = 1
+    for key in dict.fromkeys(key for each in traits for key in each):
+        if classes == len(rivals):
+            break
+        told = len({repr([each.get(name) for name in (*chosen, key)]) for each in traits})
+        if told > classes:
+            chosen, classes = [*chosen, key], told
+    return chosen
+
+
+def _traits(cell: Cell) -> dict[str, Any]:
+    """All that can tell cells of one architecture and place apart, what readers know best first."""
+    training = _training(cell.rows[0])
+    first = {key: training[key] for key in SCHEDULE if key in training}
+    last = {key: value for key, value in cell.rows[0].settings.items() if key.startswith(RESOLVED)}
+    task = {"context": cell.section.task["context"]}
+    return {**first, **training, **task, **cell.model, **last, "task": cell.section.task}
 
 
 def grid_metric(found: Grid) -> str:
@@ -194,7 +272,8 @@ def grid_metric(found: Grid) -> str:
 
 def by_width(size: str) -> Any:
     """A key that puts sizes into the paper's order: by width, and within a width by layers."""
-    return natural("D".join(reversed(size.split("L"))))
+    parsed = Size.parse(size)
+    return parsed.width, parsed.layers, size
 
 
 def unusual(model: Mapping[str, Any]) -> list[str]:

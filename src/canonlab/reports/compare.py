@@ -1,8 +1,8 @@
 """Is the difference between two architectures more than what training once more would change?
 
-Two rows are compared on the seeds that both have: equal seeds share their data and its order, so the difference is
-taken seed by seed. Its interval is Student's over those differences. One seed says nothing about the spread over seeds,
-so it decides nothing, however many answers were evaluated. Two say too little: see DECIDING.
+Two rows are compared on the seeds that both have and that saw the same data in the same order, by its hash, so the
+difference is taken seed by seed. Its interval is Student's over those differences. One seed says nothing about the
+spread over seeds, so it decides nothing, however many answers were evaluated. Two say too little: see DECIDING.
 """
 
 import math
@@ -21,10 +21,12 @@ any difference, one in eight comparisons would be decided (`canonlab bench stati
 
 @dataclass(frozen=True)
 class Value:
-    """A metric of one run with its standard error from a finite evaluation (0 where that is not known)."""
+    """A metric of one run with its standard error from a finite evaluation (0 where that is not known), and the SHA-256
+    of the data that the run saw (None where that is not known)."""
 
     value: float
     error: float = 0.0
+    data: str | None = None
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,19 @@ class Comparison:
         return self.seeds >= DECIDING and (self.low > 0 or self.high < 0)
 
 
+def common_seeds(first: Mapping[int, Value], second: Mapping[int, Value]) -> list[int]:
+    """The seeds that both rows have, without those whose runs are known to have seen other data, ascending."""
+    seeds = sorted(first.keys() & second.keys())
+    return [seed for seed in seeds if None in (pair := (first[seed].data, second[seed].data)) or pair[0] == pair[1]]
+
+
 def compare(first: Mapping[int, Value], second: Mapping[int, Value]) -> Comparison | None:
-    """Compare two rows, each a value by seed; None when they have no seed in common.
+    """Compare two rows, each a value by seed; None when they have no seed with equal data in common.
 
     Few differences can agree by chance, above all at 0 or 100%. So the spread of the differences is never taken for
     less than what the finite evaluations of the runs make of it.
     """
-    seeds = sorted(first.keys() & second.keys())
+    seeds = common_seeds(first, second)
     if not seeds:
         return None
     differences = [first[seed].value - second[seed].value for seed in seeds]

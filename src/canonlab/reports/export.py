@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from canonlab.files import write_text
 from canonlab.reports.cells import Cell, by_width, cells, families, grid, grid_metric
 from canonlab.reports.groups import SIZE, Section, natural, sections
 from canonlab.reports.load import Run
 from canonlab.reports.published import DIFFICULTY
 from canonlab.reports.words import metric_label, setting_text, settings_text, title, value_text
-from canonlab.training.files import write_text
 
 COLUMNS = (
     "task", "parameters", "context", "model", "canon", "size", "learning_rate", "seed", "steps", "step", "finished",
@@ -49,7 +49,7 @@ def _line(section: Section, settings: dict[str, Any], run: Run, name: str, publi
         return {}
     cost = run.result.cost if run.result else {}
     provenance = run.result.provenance if run.result else {}
-    return {
+    entries = {
         "task": section.task["name"],
         "parameters": settings_text(section.task["parameters"]),
         "context": section.task["context"],
@@ -81,13 +81,19 @@ def _line(section: Section, settings: dict[str, Any], run: Run, name: str, publi
         "folder": run.folder,
         "command": provenance.get("command"),
     }
+    return {key: None if value != value else value for key, value in entries.items()}  # NaN is not known
 
 
 def write_latex(runs: Sequence[Run], path: Path) -> None:
-    """A table (booktabs) for each task: architectures by difficulty and size, best rate, mean and range over seeds."""
+    """A table (booktabs) for each task: architectures by difficulty and size, best rate, mean and range over seeds.
+
+    The rate is named where several were tried.
+    """
     tables = [table for group in families(sections(runs)) if (table := _table(group))]
     note = (
-        "% Mean over seeds at the best learning rate, least and greatest seed below it. Needs \\usepackage{booktabs}.\n"
+        "% Mean over seeds at the best learning rate, then the least and the greatest seed. lr: that rate, where\n"
+        "% several were tried; $\\leftrightarrow$: the least or the greatest of them, one beyond may be better.\n"
+        "% Needs \\usepackage{booktabs}.\n"
     )
     write_text(path, note + "\n".join(tables), "latex")
 
@@ -127,10 +133,23 @@ def _entry(cell: Cell | None) -> str:
     if not cell or not spread:
         return "--"
     share = cell.metric in cell.section.shares
-    if spread.seeds == 1:
-        return _escape(value_text(spread.mean, share))
-    low, high = (_escape(value_text(value, share)) for value in (spread.low, spread.high))
-    return rf"{_escape(value_text(spread.mean, share))} {{\scriptsize {low}--{high}}}"
+    mean, low, high = (_number(value_text(value, share)) for value in (spread.mean, spread.low, spread.high))
+    parts = [mean]
+    if spread.seeds > 1:
+        parts.append(rf"{{\scriptsize {low} to {high}}}")
+    if len(cell.rates) > 1:
+        edge = r" $\leftrightarrow$" if cell.at_edge else ""
+        parts.append(rf"{{\scriptsize lr {_number(setting_text(cell.rate))}{edge}}}")
+    return " ".join(parts)
+
+
+def _number(text: str) -> str:
+    """A number as LaTeX sets it: a minus and a power of ten, such as that of "1e-05", need its mathematics."""
+    if "-" not in text:
+        return _escape(text)
+    mantissa, _, exponent = _escape(text).replace(",", "{,}").partition("e")
+    power = rf" \times 10^{{{int(exponent)}}}" if exponent else ""
+    return f"${mantissa}{power}$"
 
 
 def _escape(text: str) -> str:

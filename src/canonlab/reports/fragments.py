@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from canonlab.reports.findings import BETTER, findings, overview
+from canonlab.reports.findings import BETTER, Finding, findings, overview
 from canonlab.reports.groups import ARCHITECTURE, SIZE, Row, Section
 from canonlab.reports.instance import instance_html
 from canonlab.reports.load import Run
@@ -12,13 +12,14 @@ from canonlab.reports.markup import Markup, join, tag
 from canonlab.reports.notes import section_notes
 from canonlab.reports.plain import finite
 from canonlab.reports.published import published
-from canonlab.reports.speed import levels
+from canonlab.reports.speed import THRESHOLDS, Reached, levels, reached
 from canonlab.reports.words import (
     NOTHING,
     duration,
     interval_text,
     metric_family,
     metric_label,
+    percent,
     range_text,
     setting_label,
     setting_text,
@@ -70,6 +71,7 @@ def section_html(section: Section, number: int, styles: Sequence[LineStyle]) -> 
             "div",
             tag("h3", "Behind the numbers"),
             tag("details", tag("summary", "All metrics"), _all_metrics(section, labels)),
+            tag("details", tag("summary", "Skill speed"), _speeds(section, labels)) if levels(section) else "",
             tag("details", tag("summary", "Settings that all rows share"), _definitions(shared)),
             tag("details", tag("summary", "Command, hashes and versions of each run"), *map(_provenance, section.runs)),
             class_="behind",
@@ -100,8 +102,22 @@ def _findings(section: Section) -> Markup:
     if not found:
         return join("")
     kinds = {True: "decided", False: "undecided"}
-    entries = (tag("li", finding.sentence, class_=kinds[finding.verdict == BETTER]) for finding in found)
+    entries = (
+        tag("li", finding.sentence, class_=kinds[finding.verdict == BETTER], **_sides(finding)) for finding in found
+    )
     return tag("div", tag("h3", "What this decides"), tag("p", overview(found)), tag("ul", *entries), class_="findings")
+
+
+def _sides(finding: Finding) -> dict[str, str]:
+    """The attributes of a finding's element that the page's filters look at: it is about two rows of one size."""
+    both = {"first": finding.first, "second": finding.second}
+    models = {
+        f"{key.replace('data_', f'data_{side}_')}": value
+        for side, cell in both.items()
+        for key, value in filtered(cell.rows[0]).items()
+        if key != "data_size"
+    }
+    return {**models, "data_size": finding.first.size}
 
 
 def _result_group(section: Section, row: Row, style: LineStyle) -> Markup:
@@ -112,7 +128,8 @@ def _result_group(section: Section, row: Row, style: LineStyle) -> Markup:
         for run in row.runs
     ]
     if averaged:
-        mean = tag("td", f"mean of {len(row.finished)}", class_="seed")
+        spread = row.spread(section.headline[0]) if section.headline else None
+        mean = tag("td", f"mean of {spread.seeds if spread else len(row.finished)}", class_="seed")
         lines.insert(0, [mean, *(_mean_cell(section, row, name, style) for name in section.headline)])
     rows = str(len(lines))
     costs = [si(row.cost("parameters")), si(row.cost("flops_per_token")), duration(row.cost("seconds"))]
@@ -167,6 +184,26 @@ def _all_metrics(section: Section, labels: Sequence[Markup]) -> Markup:
     ]
     caption = f"All metrics on {title(section.task['name'])}: mean and range over finished seeds, published in italics"
     return _table(caption, ["Architecture"], [*map(metric_label, section.metrics)], tag("tbody", *rows))
+
+
+def _speeds(section: Section, labels: Sequence[Markup]) -> Markup:
+    """After how many steps each seed reached each threshold at each difficulty."""
+    columns = [(metric, threshold) for _, metric in levels(section) for threshold in THRESHOLDS]
+
+    def line(row: Row, label: Markup) -> Markup:
+        found = {(each.metric, each.threshold): each for each in reached(section, [row])}
+        entries = (tag("td", _steps(found.get(column)), class_="number") for column in columns)
+        return tag("tr", tag("th", label, scope="row"), *entries, **filtered(row))
+
+    caption = f"Skill speed on {title(section.task['name'])}: training steps to reach a share, seed by seed"
+    names = [f"{metric_label(metric)}: {percent(threshold)}" for metric, threshold in columns]
+    return _table(caption, ["Architecture"], names, tag("tbody", *map(line, section.rows, labels)))
+
+
+def _steps(found: Reached | None) -> str:
+    if found is None:
+        return NOTHING
+    return ", ".join("never" if step is None else f"{step:,}" for step in found.steps)
 
 
 def _published(section: Section, row: Row, metric: str) -> float | None:

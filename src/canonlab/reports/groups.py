@@ -26,6 +26,9 @@ MINOR = tuple(
 RESOLVED = "resolved"
 """Prefix of what a model's words stand for: shown only where the same words stand for different models."""
 
+OWN = f"{RESOLVED}.own"
+"""Whether a mixer is from a user's own file: its class may have a preset's name."""
+
 
 class Spread(NamedTuple):
     """Mean and range of a metric over the finished runs of a row."""
@@ -208,6 +211,7 @@ def _settings(run: Run) -> dict[str, Any]:
 
     visit("model", words)
     visit(RESOLVED, model)
+    flat[OWN] = ".py:" in asked["model"]
     visit("training", {key: value for key, value in run.config["training"].items() if key != "seed"})
     visit("backend", run.config["backend"])
     return flat

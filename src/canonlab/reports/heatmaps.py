@@ -6,8 +6,9 @@ The layout is that of the paper's figures 4 to 14: rows are difficulties, column
 from collections.abc import Sequence
 from typing import Any
 
+from canonlab.models.table import SIZES
 from canonlab.reports.cells import Cell, Grid, by_width, families, grid, grid_metric
-from canonlab.reports.groups import Section, natural
+from canonlab.reports.groups import SIZE, Section, natural
 from canonlab.reports.markup import Markup, join, tag
 from canonlab.reports.published import DIFFICULTY, Published, difficulty, published, published_task, tables
 from canonlab.reports.words import (
@@ -32,11 +33,11 @@ def heatmaps_html(found: Sequence[Section]) -> Markup:
     if not groups:
         return join("")
     text = (
-        "Each cell: the mean over seeds at the best of the learning rates tried, which hovering names, with the range "
-        "over seeds. ↔ marks a best rate at the edge of those tried: a better one may lie beyond. In italics the "
-        "published value, the paper's best run over its learning rates, and the difference of our best run from it, "
-        "or after how many steps it was, where ours was trained for other ones; a question mark: its place in the "
-        "paper is not certain."
+        "Each cell: the mean over seeds at the best of the learning rates tried, with the range over seeds and, where "
+        "there was a choice, the rate. ↔ marks a best rate at the edge of those tried: a better one may lie beyond. In "
+        "italics the published value, the paper's best run over its learning rates, and the difference of our best run "
+        "from it, or how the paper trained, where ours was trained otherwise; a question mark: its place in the paper "
+        "is not certain."
     )
     return tag(
         "section",
@@ -75,7 +76,7 @@ def _axes(group: Sequence[Section], architectures: Grid) -> tuple[list[Any], lis
     name = published_task(group[0].task)
     if name and any(cell.published for cell in runs):
         levels |= set(tables()["difficulty"][name])
-        sizes |= {"8L512D", "12L512D", "8L768D", "12L768D"}
+        sizes |= set(SIZES)
     return sorted(levels, key=natural), sorted(sizes, key=by_width)
 
 
@@ -109,7 +110,7 @@ def _map_html(
 def _elsewhere(example: Cell, tasks: dict[str, Any], level: Any, size: str) -> Published | None:
     """The published cell at a difficulty and size that may have no run here."""
     task = tasks.get(str(level)) or _harder(example.section.task, level)
-    return published(task, {**example.model, "model.size": size})
+    return published(task, {**example.rows[0].settings, SIZE: size})
 
 
 def _harder(task: dict[str, Any], level: Any) -> dict[str, Any]:
@@ -124,19 +125,32 @@ def _cell_html(cell: Cell | None, paper: Published | None, size: str) -> Markup:
     if cell and spread:
         share = cell.metric in cell.section.shares
         shade = round(SHADES * min(1.0, max(0.0, spread.mean))) if share else None
-        parts.append(tag("b", value_text(spread.mean, share), " ↔" if cell.at_edge else ""))
+        parts.append(tag("b", value_text(spread.mean, share)))
         if spread.seeds > 1:
             parts.append(tag("small", range_text(spread.low, spread.high, share)))
+        if cell.rate and len(cell.rates) > 1:
+            parts.append(tag("small", f"lr {cell.rate:g}", " ↔" if cell.at_edge else ""))
         rates = ", ".join(f"{rate:g}" for rate in cell.rates)
         hint = f"learning rate {cell.rate:g} of {rates}; {plural(spread.seeds, 'seed')}" if cell.rate else None
     if paper:
         parts.append(tag("i", value_text(paper.values[0], True), "?" if paper.uncertain else ""))
         if cell and cell.best_run is not None:
-            same = cell.trained[0] == paper.steps
-            difference = f"{100 * (cell.best_run - paper.values[0]):+.1f}"
-            parts.append(tag("small", difference if same else f"after {si(paper.steps)} steps"))
+            parts.append(tag("small", _otherwise(cell, paper) or f"{100 * (cell.best_run - paper.values[0]):+.1f}"))
     if paper:
         printed = f"paper: figure {enumeration(map(str, paper.figures))}"
         hint = f"{hint}; {printed}" if hint else printed
     kind = "empty" if shade is None else f"shade-{shade}"
     return tag("td", *parts, class_=kind, title=hint, data_size=size)
+
+
+def _otherwise(cell: Cell, paper: Published) -> str:
+    """How the paper trained, in what it trained otherwise; empty where runs may be compared with it."""
+    batch, context = cell.rows[0].settings.get("training.batch"), cell.section.task["context"]
+    apart = []
+    if cell.steps != paper.steps:
+        apart.append(f"{si(paper.steps)} steps")
+    if batch != paper.batch:
+        apart.append(f"batch {paper.batch}")
+    if context != paper.context:
+        apart.append(f"context {paper.context:,}")
+    return f"with {enumeration(apart)}" if apart else ""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from canonlab.errors import InputError
-from canonlab.training.files import read_json
+from canonlab.files import read_json
 from canonlab.training.metrics_log import read_metrics
 from canonlab.training.run import DIVERGED
 
@@ -26,6 +26,7 @@ REQUIRED: dict[str, type] = {
     "config.model.canon.points": str,
     "config.training.steps": int,
     "config.training.seed": int,
+    "config.training.lr": float,
     "config.backend": dict,
     "asked.model.model": str,
     "asked.model.size": str,
@@ -145,19 +146,26 @@ class Run:
 def load_runs(paths: Iterable[str | os.PathLike[str]]) -> list[Run]:
     """All runs in `paths`, each a run folder or a folder that holds some at any depth, in order of their folders.
 
-    InputError when a path does not exist, none holds a run, a file is damaged or newer, or one run lies in two folders.
+    Of folders of one run, from two machines for example, the finished one counts; the first if several or none is
+    finished. InputError when a path does not exist, none holds a run, a file is damaged or newer, or two folders have
+    different results of one run.
     """
     given = [Path(path) for path in paths]
     folders = {folder.resolve(): folder for path in given for folder in _run_folders(path)}
     if not folders:
         raise InputError(f"no run found in {', '.join(map(str, given)) or 'an empty list'}: a run has a config.json")
     runs = [load_run(folder) for _, folder in sorted(folders.items())]
-    seen: dict[str, Run] = {}
+    kept: dict[str, Run] = {}
     for run in runs:
-        other = seen.setdefault(run.identity, run)
-        if other is not run:
-            raise InputError(f"{other.folder} and {run.folder} are the same run {run.name}: give only one of them")
-    return runs
+        other = kept.setdefault(run.identity, run)
+        if run.result and other.result and _weights(run.result) != _weights(other.result):
+            raise InputError(
+                f"{other.folder} and {run.folder} are the same run {run.name}, but their weights_sha256 differ: "
+                "give only one of them"
+            )
+        if run.result and not other.result:
+            kept[run.identity] = run
+    return [run for run in runs if kept[run.identity] is run]
 
 
 def load_run(folder: Path) -> Run:
@@ -165,11 +173,13 @@ def load_run(folder: Path) -> Run:
     path = folder / "config.json"
     head = read_json(path)
     for key, kind in REQUIRED.items():
-        _field(head, key, kind, str(path))
+        value = _field(head, key, kind, str(path))
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"{path}: {key} = {value}: must be a finite number")
     identity = head["identity"]
     curves = _read_curves(folder / "metrics.jsonl") if (folder / "metrics.jsonl").exists() else Curves()
     result = _read_result(folder / "result.json", identity) if (folder / "result.json").exists() else None
-    diverged = read_json(folder / DIVERGED)["step"] if (folder / DIVERGED).exists() else None
+    diverged = _read_diverged(folder / DIVERGED) if (folder / DIVERGED).exists() else None
     return Run(folder, head["name"], identity, head["config"], head["asked"], curves, result, diverged)
 
 
@@ -221,6 +231,16 @@ def _read_result(path: Path, identity: str) -> Result:
     apart = ("format", "identity", "name", "evaluation", "cost")
     provenance = {key: value for key, value in record.items() if key not in apart}
     return Result(_evaluation(_field(record, "evaluation", dict, where), where), cost, provenance)
+
+
+def _read_diverged(path: Path) -> int:
+    """The step at which the run diverged."""
+    return _field(read_json(path), "step", int, str(path))
+
+
+def _weights(result: Result) -> Any:
+    """The hash of the weights that training came to."""
+    return result.provenance.get("weights_sha256")
 
 
 def _evaluation(record: dict[str, Any], where: str) -> Evaluation:

@@ -3,12 +3,10 @@
 from collections.abc import Iterable
 from typing import Any
 
+from canonlab.models.table import MATCHED
 from canonlab.reports.groups import SIZE, Row, Section, natural
 from canonlab.reports.load import Run
 from canonlab.reports.words import enumeration, percent, plural
-
-UNEQUAL_PARAMETERS = 0.03
-"""A comparison whose parameter counts differ by more than this share says so."""
 
 
 def section_notes(section: Section) -> list[str]:
@@ -43,5 +41,5 @@ def _parameters(rows: Iterable[Row]) -> Iterable[str]:
             counts.setdefault(row.settings[SIZE], []).append(count)
     for size in sorted(counts, key=natural):
         excess = max(counts[size]) / min(counts[size]) - 1
-        if excess > UNEQUAL_PARAMETERS:
+        if excess > MATCHED:
             yield f"Parameter counts at {size} differ by up to {percent(excess)}."

@@ -42,7 +42,7 @@
     return share < 1 && text === "100.0%" ? "&gt;99.9%" : text;
   }
 
-  /** The lines of a row of the table: one for each seed, and the mean when several are finished. */
+  /** The lines of a row of the table: one for each seed, and the mean when several that have it are finished. */
   function traces(row, kind, metric, colour) {
     const show = (value) => (kind === "share" ? percent(value) : value.toPrecision(4));
     const at = (step) => `step ${step.toLocaleString("en")}`;
@@ -55,8 +55,10 @@
       opacity: thick ? 1 : 0.5,
       line: { color: colour, width: thick ? 2.4 : 1, dash: row.dash },
     });
-    const finished = row.runs.filter((run) => run.finished);
-    const only = finished.length === 1 ? finished[0] : row.runs.length === 1 ? row.runs[0] : null;
+    // A run may lack a metric that others of its row have.
+    const measured = row.runs.filter((run) => curve(run, kind, metric)[1].some((value) => value !== null));
+    const finished = measured.filter((run) => run.finished);
+    const only = finished.length === 1 ? finished[0] : measured.length === 1 ? measured[0] : null;
     const lines = row.runs.map((run) => {
       const [steps, values] = curve(run, kind, metric);
       const text = values.map((value, i) => value === null ? "" : `seed ${run.seed}, ${at(steps[i])}: ${show(value)}`);
@@ -106,11 +108,18 @@
     return form ? Object.fromEntries([...new FormData(form)].filter(([, value]) => value)) : {};
   }
 
+  /** Whether the filters leave an element out: by what it says of itself, or a comparison by both of its sides. */
+  function leftOut({ dataset }, asked) {
+    const differs = (key, value) => value !== undefined && key in dataset && dataset[key] !== value;
+    const unlike = (side) => differs(`${side}Model`, asked.model) || differs(`${side}Canon`, asked.canon);
+    return Object.entries(asked).some(([name, value]) => differs(name, value)) || ["first", "second"].every(unlike);
+  }
+
   /** Hide what the filters leave out, and draw the charts anew without it. */
   function filter(sections, capacity) {
-    const asked = Object.entries(wanted());
+    const asked = wanted();
     for (const part of document.querySelectorAll("[data-task], [data-model], [data-size]")) {
-      part.hidden = asked.some(([name, value]) => name in part.dataset && part.dataset[name] !== value);
+      part.hidden = leftOut(part, asked);
     }
     for (const place of document.querySelectorAll(".chart[data-section]")) draw(place, sections);
     for (const place of document.querySelectorAll(".capacity")) drawCapacity(place, capacity);
@@ -260,7 +269,7 @@
     });
     Plotly.newPlot(place, [...guides, ...tops, ...marks], {
       paper_bgcolor, plot_bgcolor, font, showlegend, hovermode, hoverlabel, dragmode,
-      margin: { ...margin, l: 56 },
+      margin: { ...margin, l: 56, t: 20 }, // a guide's label may stand above the top
       height: 380,
       annotations: [...labels, ...limits],
       xaxis: axis("parameters", left, right),
@@ -281,6 +290,8 @@
     window.addEventListener("hashchange", reveal);
     reveal();
     document.getElementById("filters")?.addEventListener("change", () => filter(sections, capacity));
+    // Charts have the page's colours of when they are drawn.
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => filter(sections, capacity));
     filter(sections, capacity);
   });
 })();

@@ -10,6 +10,7 @@ from string import Template
 from typing import Any
 
 from canonlab import __version__
+from canonlab.files import write_text
 from canonlab.reports.capacity import capacity_data, capacity_html
 from canonlab.reports.findings import BETTER, findings, overview
 from canonlab.reports.fragments import LineStyle, filtered, section_html
@@ -19,7 +20,6 @@ from canonlab.reports.load import Run
 from canonlab.reports.markup import Markup, join, script_json, tag
 from canonlab.reports.speed import Reached, reached
 from canonlab.reports.words import INTERVALS, enumeration, metric_label, percent, plural, settings_text, title
-from canonlab.training.files import write_text
 
 COLOURS = 6
 """How many series colours page.css has."""
@@ -176,7 +176,7 @@ def _summary(found: Sequence[Section]) -> Markup:
             tag("small", settings_text(section.parameters)),
             href=f"#task-{number}",
         )
-        lines.append(tag("li", link, ": ", overview(compared), " ", best))
+        lines.append(tag("li", link, ": ", overview(compared), " ", best, data_task=section.task["name"]))
     return tag("section", tag("h2", "In short", id="short"), tag("ul", *lines), class_="short", aria_labelledby="short")
 
 

@@ -5,17 +5,20 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from canonlab.reports.cells import Cell
 from canonlab.reports.findings import Finding, findings
 from canonlab.reports.groups import Row, Section, sections
 from canonlab.reports.load import Run
 from canonlab.reports.notes import section_notes
+from canonlab.reports.speed import Reached, reached
 
 
 def summary(runs: Sequence[Run]) -> dict[str, Any]:
     """Sections (a task each) of rows (a setting each) of runs (a seed each), ready for strict JSON: no NaN.
 
-    A row's `metrics` have mean, low (least), high (greatest) and number of seeds over its finished runs; a run's have
-    value, low and high (95% interval), right and count, of an unfinished run those of its latest evaluation.
+    A row's `metrics` have mean, low (least), high (greatest) and number of seeds over its finished runs; its `speed` is
+    after how many steps each seed reached a share (null: never). A run's `metrics` have value, low and high (95%
+    interval), right and count, of an unfinished run those of its latest evaluation.
     """
     return finite({"format": 1, "sections": [_section(section) for section in sections(runs)]})
 
@@ -43,14 +46,19 @@ def _section(section: Section) -> dict[str, Any]:
 
 def _finding(finding: Finding) -> dict[str, Any]:
     return {
-        "first": finding.first.architecture,
-        "second": finding.second.architecture,
+        "first": _side(finding.first, finding.names[0]),
+        "second": _side(finding.second, finding.names[1]),
         "size": finding.first.size,
         "metric": finding.first.metric,
         "verdict": finding.verdict,
+        "together": finding.together,
         **dataclasses.asdict(finding.comparison),
         "sentence": finding.sentence,
     }
+
+
+def _side(cell: Cell, name: str) -> dict[str, Any]:
+    return {"name": name, "rate": cell.rate, "rates": cell.rates, "at_edge": cell.at_edge}
 
 
 def _row(section: Section, row: Row) -> dict[str, Any]:
@@ -58,8 +66,13 @@ def _row(section: Section, row: Row) -> dict[str, Any]:
         "architecture": row.architecture,
         "settings": row.settings,
         "metrics": {name: spread._asdict() for name in section.metrics if (spread := row.spread(name))},
+        "speed": [_speed(found) for found in reached(section, [row])],
         "runs": [_run(run) for run in row.runs],
     }
+
+
+def _speed(found: Reached) -> dict[str, Any]:
+    return {"metric": found.metric, "threshold": found.threshold, "steps": found.steps, "median": found.median}
 
 
 def _run(run: Run) -> dict[str, Any]:

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any, NamedTuple
 
+from canonlab.reports.groups import OWN
 from canonlab.tasks.catalog import TASKS, build_task
+from canonlab.training.presets import TRAINING
 
 DIFFICULTY = {"depo": "N", "brevo": "N", "mano": "L", "lano": "grammar"}
 """Task -> the parameter that makes it harder."""
@@ -33,13 +35,18 @@ USUAL = {
 
 
 class Published(NamedTuple):
-    """One cell: shares by quoted metric, main one first, and by depth for Brevo1; `uncertain` is where it stood."""
+    """One cell: shares by quoted metric, main one first, and by depth for Brevo1; `uncertain` is where it stood.
+
+    It was trained for so many `steps` of `batch` windows of `context` tokens.
+    """
 
     values: tuple[float, ...]
     by_depth: tuple[float, ...]
     figures: tuple[int, ...]
     uncertain: bool
     steps: int
+    batch: int
+    context: int
 
 
 @functools.cache
@@ -66,7 +73,7 @@ def published_task(task: Mapping[str, Any]) -> str | None:
 def published(task: Mapping[str, Any], settings: Mapping[str, Any]) -> Published | None:
     """The published cell of a task (name, parameters) and a model's settings by dotted key; None when there is none."""
     name = None if task.get("source") else published_task(task)
-    if name is None or not _usual(settings):
+    if name is None or settings.get(OWN) or not _usual(settings):
         return None
     level, levels = difficulty(task), tables()["difficulty"][name]
     key = (name, task["parameters"].get("K"), settings["model.model"], settings["model.canon"])
@@ -76,12 +83,15 @@ def published(task: Mapping[str, Any], settings: Mapping[str, Any]) -> Published
         return None
     row, column = levels.index(level), entry["sizes"].index(size)
     depths = entry["by_depth"][row][column] if "by_depth" in entry else []
+    preset = f"lano-{level}" if name == "lano" else PRESETS[name]
     return Published(
         tuple(value / 100 for value in entry["percent"][row][column]),
         tuple(value / 100 for value in depths),
         tuple(entry["figures"]),
         entry.get("uncertain", False),
         tables()["steps"][name][row],
+        TRAINING[preset]["batch"],
+        build_task(preset).context,
     )
 
 

@@ -34,7 +34,7 @@ class Reached(NamedTuple):
 
 
 def first_step(curves: Curves, metric: str, threshold: float) -> int | None:
-    """The first evaluation at `threshold` or above whose mean with the next one is so too; None if there is none.
+    """The first evaluation at `threshold` or above that is followed by another one so; None if there is none.
 
     The next one is asked so that one lucky evaluation on few windows doesn't count. The last has no next one.
     """
@@ -45,16 +45,19 @@ def first_step(curves: Curves, metric: str, threshold: float) -> int | None:
     ]
     for position, (step, value) in enumerate(found):
         following = found[min(position + 1, len(found) - 1)][1]
-        if value >= threshold and (value + following) / 2 >= threshold:
+        if value >= threshold and following >= threshold:
             return step
     return None
 
 
 def levels(section: Section) -> list[tuple[int, str]]:
-    """(difficulty, metric) of the section's main family of metrics, easiest first: (1, "accuracy_k1"), ..."""
+    """(difficulty, metric) of the section's main family of metrics, easiest first: (1, "accuracy_k1"), ...
+
+    Where metrics make no family, the main one alone, as of difficulty 0; nothing if that is no share of right answers.
+    """
     families = [family for name in section.metrics if name in section.shares and (family := metric_family(name))]
     if not families:
-        return []
+        return [(0, name) for name in section.headline[:1] if name in section.shares]
     main = next((family for name in section.headline if (family := metric_family(name))), families[0])
     members = {
         family[2]: name for name in section.metrics if (family := metric_family(name)) and family[:2] == main[:2]
@@ -63,10 +66,15 @@ def levels(section: Section) -> list[tuple[int, str]]:
 
 
 def reached(section: Section, rows: Sequence[Row] | None = None) -> Iterator[Reached]:
-    """When each row (of `rows`, or all) reached each threshold at each level, finished runs only."""
+    """When each row (of `rows`, or all) reached each threshold at each level; unfinished runs are left out, and
+    diverged ones reached nothing."""
     for row in section.rows if rows is None else rows:
         for level, metric in levels(section):
             for threshold in THRESHOLDS:
-                steps = tuple(first_step(run.curves, metric, threshold) for run in row.finished)
+                steps = tuple(
+                    first_step(run.curves, metric, threshold) if run.result else None
+                    for run in row.runs
+                    if run.result or run.diverged is not None
+                )
                 if steps:
                     yield Reached(row, metric, level, threshold, steps)

@@ -57,17 +57,20 @@ class Recipe:
 
 def load_recipe(reference: str) -> Recipe:
     """The recipe in a file, or a shipped one by name, such as laptop/copy. InputError for whatever is wrong in it."""
-    return parse_recipe(_load(reference), default_name=Path(reference).stem)
+    path = Path(reference)
+    text = _read(path) if path.is_file() else _read_shipped(reference)
+    return parse_recipe(_parse(text, reference), default_name=path.stem)
 
 
-def read_run_config(reference: str) -> dict[str, Any]:
+def read_run_config(path: Path) -> dict[str, Any]:
     """The mapping that describes one run: a recipe file without a grid, for `run_config`."""
-    content = _load(reference)
+    content = _parse(_read(path), str(path))
     for key in ("grid", "variants"):
         if key in content:
-            raise InputError(f"{reference} has {key}, so many runs; use canonlab sweep, or take it out")
+            raise InputError(f"{path} has {key}, so many runs; use canonlab sweep, or take it out")
     parts = {key: value for key, value in content.items() if key not in ("name", "about")}
-    return {part: _as_mapping(part, value or {}) for part, value in parts.items()}
+    _check_keys(RunConfig, parts, "")
+    return {part: _as_mapping(part, value) for part, value in parts.items()}
 
 
 def shipped_recipes() -> list[str]:
@@ -89,12 +92,14 @@ def parse_recipe(content: Mapping[str, Any], default_name: str = "recipe") -> Re
     for key in content:
         if key not in allowed:
             raise unknown("recipe field", key, allowed)
-    base = {part: content.get(part) or {} for part in parts}
+    base = {part: content.get(part) for part in parts}
     runs = []
     for assignments in _combinations(content):
         merged = {part: _as_mapping(part, value) for part, value in base.items()}
         for path, value in assignments:
             _assign(merged, path, value)
+        if "name" not in merged["task"]:
+            raise InputError("task: missing; name one, such as task: copy")
         runs.append(run_config(merged))
     return Recipe(str(content.get("name", default_name)), str(content.get("about", "")), runs)
 
@@ -115,10 +120,12 @@ def _combinations(content: Mapping[str, Any]) -> Iterator[list[tuple[str, Any]]]
 
 
 def _axes(where: str, grid: Any) -> Axes:
-    if not isinstance(grid, dict) or not all(isinstance(values, list) and values for values in grid.values()):
-        raise InputError(f"{where}: must map fields, such as training.lr, to non-empty lists of values")
+    if not isinstance(grid, dict):
+        raise InputError(f"{where} = {grid!r}: must map fields, such as training.lr, to lists of values")
     axes: Axes = {}
     for key, values in grid.items():
+        if not isinstance(values, list) or not values:
+            raise InputError(f"{where}: {key} = {values!r}: must be a list of values, such as [{values or 1}]")
         fields = tuple(field.strip() for field in str(key).split(","))
         rows = [[value] for value in values] if len(fields) == 1 else values
         for row in rows:
@@ -149,9 +156,17 @@ def _adapter() -> TypeAdapter[RunConfig]:
     return TypeAdapter(RunConfig)
 
 
-def _load(reference: str) -> dict[str, Any]:
+class _Loader(yaml.SafeLoader):
+    """YAML in which on and off are words, as in `compile: off`, not other names of true and false."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: rules for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items() if first not in ("o", "O")
+    }
+
+
+def _parse(text: str, reference: str) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(_read(reference))
+        content = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise InputError(f"{reference} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
@@ -159,20 +174,25 @@ def _load(reference: str) -> dict[str, Any]:
     return content
 
 
-def _read(reference: str) -> str:
-    path = Path(reference)
-    if path.is_file():
-        try:
-            return path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
-            raise InputError(f"{reference} cannot be read as UTF-8 text") from None
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} cannot be read as UTF-8 text") from None
+
+
+def _read_shipped(reference: str) -> str:
     name = reference.removeprefix("recipes/").removesuffix(".yaml")
-    if name in shipped_recipes():
-        return files("canonlab.recipes").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
-    raise unknown("recipe (no such file either)", reference, shipped_recipes())
+    if name not in shipped_recipes():
+        raise unknown("recipe (no such file either)", reference, shipped_recipes())
+    return files("canonlab.recipes").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def _as_mapping(part: str, value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
     if part == "task" and isinstance(value, str):
         return {"name": value}
     if not isinstance(value, dict):

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from canonlab.training.config import RunConfig
 from canonlab.training.loop import Diverged, Listener, train
-from canonlab.training.run import Run, make_run, plan_run
+from canonlab.training.plan import plan_run
+from canonlab.training.run import Run, make_run
 
 
 def run_all(configs: Sequence[RunConfig], parent: Path, listener: Listener, command: str) -> list[Run]:

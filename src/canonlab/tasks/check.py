@@ -19,7 +19,7 @@ import torch
 
 from canonlab.checks import Broken, Check, run_check
 from canonlab.data.plain import Random
-from canonlab.errors import InputError, require_integer
+from canonlab.errors import InputError, require_integer, unknown
 from canonlab.tasks.base import SPLITS, Evaluation, Example, Role, Split, Task, Windows
 from canonlab.tasks.known_windows import KnownWindows
 from canonlab.tasks.parcel import Parcel
@@ -36,12 +36,15 @@ EXAMPLES = 40
 SLOW = 20_000
 """Tokens/s below which even a small model on a laptop would wait for its data."""
 
+SECONDS = 0.3
+"""How long the throughput is measured."""
+
 
 def _sample(task: Task, seed: int) -> dict[Split, Windows]:
     return {split: task.windows(seed, 0, COUNT, split) for split in SPLITS}
 
 
-def _identity(task: Task) -> str:
+def _identity(task: Task, *_: int) -> str:
     parameters = getattr(type(task), "__dataclass_params__", None)
     if parameters is None or not parameters.frozen:
         raise Broken("the class is no frozen dataclass", "decorate it with @dataclasses.dataclass(frozen=True)")
@@ -74,7 +77,7 @@ def _neighbours(task: Task, field: str) -> Iterator[Task]:
                 continue
 
 
-def _vocabulary(task: Task, seed: int) -> str:
+def _vocabulary(task: Task, seed: int, *_: int) -> str:
     tokens = list(task.vocabulary)
     advice = "build it with Vocabulary((name, role, value), ...)"
     if not tokens:
@@ -96,18 +99,19 @@ def _vocabulary(task: Task, seed: int) -> str:
     return f"{len(tokens)} tokens; {len(absent)} of them not in {2 * COUNT} windows{shown}"
 
 
-def _tokens(task: Task, seed: int) -> str:
-    for split, (tokens, _) in _sample(task, seed).items():
-        if (low := int(tokens.min())) < 0 or (high := int(tokens.max())) >= len(task.vocabulary):
+def _tokens(task: Task, seed: int, *_: int) -> str:
+    for split, windows in _sample(task, seed).items():
+        if (low := int(windows.tokens.min())) < 0 or (high := int(windows.tokens.max())) >= len(task.vocabulary):
             wrong = low if low < 0 else high
             seen = f"id {wrong} in the {split} split, the vocabulary has 0..{len(task.vocabulary) - 1}"
             raise Broken(seen, "add the token to the vocabulary, or write another id")
     return f"all ids in 0..{len(task.vocabulary) - 1}"
 
 
-def _mask(task: Task, seed: int) -> str:
+def _mask(task: Task, seed: int, *_: int) -> str:
     shares = []
-    for split, (_, mask) in _sample(task, seed).items():
+    for split, windows in _sample(task, seed).items():
+        mask = windows.mask
         if (high := int(mask.max())) > 1:
             raise Broken(f"a mark of {high} in the {split} split", "write 1 for a scored target and 0 elsewhere")
         if mask[:, 0].any():
@@ -120,7 +124,7 @@ def _mask(task: Task, seed: int) -> str:
     return f"marked: {', '.join(shares)}"
 
 
-def _by_index(task: Task, seed: int) -> str:
+def _by_index(task: Task, seed: int, *_: int) -> str:
     # A generator that is seeded in `fill` leaves the same state each time: only a step away from it shows that.
     random.random(), np.random.random(), torch.rand(())  # noqa: NPY002
     before = _global_randomness()
@@ -159,7 +163,7 @@ def _global_randomness() -> bytes:
     return pickle.dumps((random.getstate(), np.random.get_state(), torch.get_rng_state().numpy()))  # noqa: NPY002
 
 
-def _threads(task: Task, seed: int) -> str:
+def _threads(task: Task, seed: int, *_: int) -> str:
     starts = [4 * COUNT + i for i in range(2 * COUNT)] * 4
     with ThreadPoolExecutor(2) as pool:
         at_once = list(pool.map(lambda start: task.windows(seed, start, 2), starts))
@@ -168,7 +172,7 @@ def _threads(task: Task, seed: int) -> str:
     return f"{len(starts)} calls by two threads gave what one gives"
 
 
-def _fresh_process(task: Task, seed: int) -> str:
+def _fresh_process(task: Task, seed: int, *_: int) -> str:
     try:
         parcel = pickle.dumps((Parcel.pack(task), seed))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
@@ -199,7 +203,7 @@ def print_digest() -> None:
     print(digest(parcel.unpack(), seed))
 
 
-def _streams(task: Task, seed: int) -> str:
+def _streams(task: Task, seed: int, *_: int) -> str:
     tokens = task.windows(seed, 0, COUNT).tokens
     others = {
         "the eval split": task.windows(seed, 0, COUNT, "eval"),
@@ -213,7 +217,7 @@ def _streams(task: Task, seed: int) -> str:
     return "splits, seeds and indices give different windows"
 
 
-def _bad_arguments(task: Task) -> str:
+def _bad_arguments(task: Task, *_: int) -> str:
     for what, arguments in {
         "seed -1": (-1, 0, 1, "train"),
         "start -1": (0, -1, 1, "train"),
@@ -229,7 +233,7 @@ def _bad_arguments(task: Task) -> str:
     return "refused with an InputError"
 
 
-def _scorer(task: Task, seed: int) -> str:
+def _scorer(task: Task, seed: int, *_: int) -> str:
     windows = [row for part in _sample(task, seed).values() for row in part.tokens.tolist()]
     examples = [example for row in windows for example in task.examples(row)]
     if not examples:
@@ -307,10 +311,10 @@ def _require_sound(evaluation: Evaluation) -> str:
     return evaluation.headline[0]
 
 
-def _throughput(task: Task, seed: int, seconds: float = 0.3) -> str:
+def _throughput(task: Task, seed: int, *_: int) -> str:
     out = task.windows(seed, 0, COUNT)  # compiles, if there is something to compile
     begin, blocks = time.perf_counter(), 0
-    while (spent := time.perf_counter() - begin) < seconds:
+    while (spent := time.perf_counter() - begin) < SECONDS:
         task.fill(out, seed, blocks * COUNT)
         blocks += 1
     rate = blocks * COUNT * task.context / spent
@@ -321,23 +325,27 @@ def _throughput(task: Task, seed: int, seconds: float = 0.3) -> str:
 
 
 CHECKS: dict[str, Callable[[Task, int, int], str]] = {
-    "identity": lambda task, seed, windows: _identity(task),
-    "vocabulary": lambda task, seed, windows: _vocabulary(task, seed),
-    "tokens": lambda task, seed, windows: _tokens(task, seed),
-    "mask": lambda task, seed, windows: _mask(task, seed),
-    "by index": lambda task, seed, windows: _by_index(task, seed),
-    "threads": lambda task, seed, windows: _threads(task, seed),
-    "fresh process": lambda task, seed, windows: _fresh_process(task, seed),
-    "streams": lambda task, seed, windows: _streams(task, seed),
-    "bad arguments": lambda task, seed, windows: _bad_arguments(task),
-    "scorer": lambda task, seed, windows: _scorer(task, seed),
+    "identity": _identity,
+    "vocabulary": _vocabulary,
+    "tokens": _tokens,
+    "mask": _mask,
+    "by index": _by_index,
+    "threads": _threads,
+    "fresh process": _fresh_process,
+    "streams": _streams,
+    "bad arguments": _bad_arguments,
+    "scorer": _scorer,
     "evaluation": _evaluation,
-    "throughput": lambda task, seed, windows: _throughput(task, seed),
+    "throughput": _throughput,
 }
+"""What each does with a task, a seed and a number of windows: it returns what was seen, or raises `Broken`."""
 
 
 def check_task(task: Task, seed: int = 0, windows: int = COUNT, names: Iterable[str] = tuple(CHECKS)) -> list[Check]:
     """The checks called `names` of `task`, on a stream of `seed`; models are evaluated on so many windows."""
     require_integer("seed", seed, 0)
     require_integer("windows", windows, 1)
+    for name in (names := tuple(names)):
+        if name not in CHECKS:
+            raise unknown("check", name, CHECKS)
     return [run_check(name, partial(CHECKS[name], task, seed, windows), "task") for name in names]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from canonlab.errors import InputError, require_integer
+from canonlab.sampling import longest, sample
 from canonlab.tasks.base import Generate, Model, Task
 
 Predict = Callable[[np.ndarray], np.ndarray]
@@ -69,29 +70,19 @@ def _recompute(
     seed: int = 0,
 ) -> list[list[int]]:
     """See tasks.base.Generate; `logits_of` takes ids (batch, time) int64 on the CPU."""
-    ends = torch.tensor([len(prompt) for prompt in prompts])
-    longest = int(ends.max())
-    ids = torch.zeros(len(prompts), longest + max_new, dtype=torch.int64)
+    width = longest(prompts)
+    rows, ends = torch.arange(len(prompts)), torch.tensor([len(prompt) for prompt in prompts])
+    ids = torch.zeros(len(prompts), width + max_new, dtype=torch.int64)
     for row, prompt in zip(ids, prompts, strict=True):
         row[: len(prompt)] = torch.as_tensor(prompt)
-    rows, done = torch.arange(len(prompts)), torch.zeros(len(prompts), dtype=torch.bool)
-    draw = torch.Generator().manual_seed(seed)
-    for step in range(max_new):
-        if done.all():
-            break
-        token = _choose(logits_of(ids[:, : longest + step])[rows, ends + step - 1].cpu(), temperature, draw)
-        ids[rows, ends + step] = token
-        if stop is not None:
-            done |= token == stop
-    new = [row[end : end + max_new].tolist() for row, end in zip(ids, ends.tolist(), strict=True)]
-    return [row[: row.index(stop) + 1] if stop in row else row for row in new]
 
+    def logits_after(new: list[Tensor]) -> Tensor:
+        last = ends + len(new) - 1
+        if new:
+            ids[rows, last] = new[-1]
+        return logits_of(ids[:, : width + len(new)])[rows, last]
 
-def _choose(logits: Tensor, temperature: float, draw: torch.Generator) -> Tensor:
-    """One token a row of logits (rows, vocabulary)."""
-    if temperature == 0:
-        return logits.argmax(-1)
-    return torch.multinomial(torch.softmax(logits.double() / temperature, dim=-1), 1, generator=draw)[:, 0]
+    return sample(logits_after, len(prompts), max_new, stop, temperature, seed)
 
 
 @contextmanager

@@ -6,6 +6,8 @@ import sys
 
 import numpy as np
 
+from canonlab.tasks.student import quantile
+
 Z95 = 1.959963984540054
 """The 97.5% quantile of the normal distribution: half of a two-sided 95% interval, in standard deviations."""
 
@@ -64,16 +66,20 @@ def _design_effect(right: np.ndarray, count: np.ndarray) -> float:
 
 
 def mean(sums: np.ndarray, counts: np.ndarray) -> Metric:
-    """The pooled mean of independent groups, sum(sums) / sum(counts), with its normal interval.
+    """The pooled mean of independent groups, sum(sums) / sum(counts), with Student's interval.
 
-    Members of a group, such as a sentence's tokens, may depend on each other: the error is that of a ratio of means
-    (Cochran, Sampling Techniques, 1977, section 6.3). One group has no interval.
+    Members of a group, such as a sentence's tokens, may depend on each other: the error is that of a ratio of means,
+    from the means without each group in turn (the jackknife of Tukey, 1958), so that large groups don't hide their own
+    deviation. Its degrees of freedom are one fewer than the groups with members. One group has no interval.
     """
-    groups, count = len(sums), int(counts.sum())
+    used = counts > 0
+    groups, count = int(used.sum()), int(counts.sum())
     value = float(sums.sum() / count) if count else math.nan
     half = math.nan
     if groups > 1:
-        half = Z95 * math.sqrt(groups / (groups - 1) * float(((sums - value * counts) ** 2).sum())) / count
+        without = (sums.sum() - sums[used]) / (count - counts[used])
+        error = math.sqrt((groups - 1) / groups * float(((without - value) ** 2).sum()))
+        half = quantile(groups - 1, 0.05) * error
     return Metric(value, None, count, value - half, value + half, groups)
 
 

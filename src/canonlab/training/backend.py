@@ -3,7 +3,9 @@
 import contextlib
 import os
 import platform
+import re
 import shutil
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import metadata
@@ -12,7 +14,7 @@ from typing import Any
 import torch
 
 from canonlab.canon import Canon, choose_backend
-from canonlab.errors import InputError
+from canonlab.errors import InputError, unknown
 from canonlab.models.decoder import Decoder
 from canonlab.models.mixers import fla
 from canonlab.models.mixers.base import Mixer
@@ -42,6 +44,16 @@ class Backend:
             return contextlib.nullcontext()
         return torch.autocast(torch.device(self.device).type, torch.bfloat16)
 
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """The context in which a run works: its CPU threads, and afterwards those that there were."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
     def place(self, model: Decoder) -> Decoder:
         """Move a model to the device, fix what computes its layers, and compile its blocks where asked."""
         for module in model.modules():
@@ -58,9 +70,9 @@ class Backend:
 def resolve_backend(config: BackendConfig, width: int) -> tuple[Backend, list[str]]:
     """The backend for a model of that width, and lines that say what was not available."""
     notes: list[str] = []
-    device = _device(config.device)
+    device = find_device(config.device)
     on_cpu = device.type == "cpu"
-    precision: str = config.precision
+    precision = config.precision
     if precision == "auto":
         pays = width >= BF16_FROM_WIDTH or not on_cpu
         precision = "bf16" if pays and _multiplies_bf16(device) else "fp32"
@@ -76,7 +88,7 @@ def resolve_backend(config: BackendConfig, width: int) -> tuple[Backend, list[st
         compile_blocks = False
     threads = config.threads or torch.get_num_threads()
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    linear: str = config.linear
+    linear = config.linear
     if linear == "auto":
         linear = "fla" if fla.available(device) else "torch"
     elif linear == "fla":
@@ -84,7 +96,13 @@ def resolve_backend(config: BackendConfig, width: int) -> tuple[Backend, list[st
     return Backend(str(device), precision, compile_blocks, threads, choose_backend(device, dtype), linear), notes
 
 
-def _device(name: str) -> torch.device:
+DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
+
+
+def find_device(name: str) -> torch.device:
+    """The device that a word of `DEVICES` stands for. InputError for others, and where it can't be used."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
+        raise unknown("device", name, DEVICES)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from canonlab.errors import InputError
-from canonlab.training.files import FORMAT, check_format, replacing
+from canonlab.files import FORMAT, check_format, replacing
 
 MODEL, OPTIMIZER, RANDOM = "model/", "optimizer/", "random/"
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from canonlab.data.batches import DATA_HASH_START, batches, extend_data_hash
 from canonlab.errors import InputError, unknown
+from canonlab.files import read_json, remove_leftovers, write_json
 from canonlab.models.cost import cost
 from canonlab.models.decoder import Decoder
 from canonlab.models.generate import generate
@@ -31,7 +32,6 @@ from canonlab.training.checkpoint import (
     training_tensors,
     weights_hash,
 )
-from canonlab.training.files import read_json, remove_leftovers, write_json
 from canonlab.training.lock import locked
 from canonlab.training.metrics_log import MetricsLog
 from canonlab.training.optimizer import build_optimizer, learning_rate
@@ -72,14 +72,13 @@ def train(run: Run, listener: Listener, command: str = "") -> dict[str, Any]:
     """
     if run.done:
         return run.result()
-    with locked(run.folder):
+    with locked(run.folder), run.plan.backend.working():
         return _train(run, listener, command)
 
 
 def _train(run: Run, listener: Listener, command: str) -> dict[str, Any]:
     for note in run.plan.notes:
         listener.message(note)
-    torch.set_num_threads(run.plan.backend.threads)
     trainer = _Trainer(run, listener)
     try:
         with _stop_on_signal() as stop:
@@ -289,11 +288,11 @@ def evaluate_checkpoint(run: Run, name: str, windows: int | None, seed: int | No
     if checkpoint is None:
         raise InputError(f"{run.folder} has no checkpoint {name!r} yet")
     plan = run.plan
-    torch.set_num_threads(plan.backend.threads)
-    model = plan.backend.place(plan.decoder.build())
-    restore_model(checkpoint.tensors, model)
     seed = plan.config.training.seed if seed is None else seed
-    return evaluate(model, plan.task, seed, windows, plan.backend), checkpoint.facts["step"]
+    with plan.backend.working():
+        model = plan.backend.place(plan.decoder.build())
+        restore_model(checkpoint.tensors, model)
+        return evaluate(model, plan.task, seed, windows, plan.backend), checkpoint.facts["step"]
 
 
 def evaluate(model: Decoder, task: Task, seed: int, windows: int | None, backend: Backend) -> Evaluation:

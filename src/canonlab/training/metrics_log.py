@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from canonlab.errors import InputError
-from canonlab.training.files import FORMAT, check_format, replacing
+from canonlab.files import FORMAT, check_format, replacing
 
 HEADER = {"kind": "log", "step": 0, "format": FORMAT}
 """The first line."""

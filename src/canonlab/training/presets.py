@@ -5,14 +5,17 @@ The learning rate is one of the published grid; the paper reports the best of th
 
 from typing import Any
 
+from canonlab.tasks.catalog import TASKS
+from canonlab.tasks.lano import Lano
+
 DEPO: dict[str, Any] = {"batch": 128, "lr": 1e-3}
+DEPO1 = {"steps": 87_500, **DEPO}
 LANO: dict[str, Any] = {
     "steps": 100_000, "batch": 96, "lr": 5e-4, "warmup": 0, "schedule": "linear", "weight_decay": 0.1
 }  # fmt: skip
 CAPO: dict[str, Any] = {
     "steps": 0, "exposures": 100, "batch": 12, "lr": 1e-3, "weight_decay": 0.01, "beta2": 0.999, "eps": 1e-8
 }  # fmt: skip
-GRAMMARS = ("cfg3b", "cfg3f", "cfg3g", "cfg3h", "cfg3i", "cfg3j", "cfg3k")
 
 TRAINING: dict[str, dict[str, Any]] = {
     "brevo1": {"steps": 100_000, "batch": 256, "lr": 1e-3},
@@ -20,9 +23,10 @@ TRAINING: dict[str, dict[str, Any]] = {
     "capo": CAPO,
     "capo-simple": CAPO,
     "copy": {"steps": 50_000, "batch": 32, "lr": 1e-3},
-    "depo1": {"steps": 87_500, **DEPO},
+    "depo": DEPO1,
+    "depo1": DEPO1,
     "depo2": {"steps": 100_000, **DEPO},
-    **{f"lano-{grammar}": LANO for grammar in GRAMMARS},
+    **{name: LANO for name, preset in TASKS.items() if preset.task is Lano},
     "mano": {"steps": 80_000, "batch": 64, "lr": 3e-4, "weight_decay": 0.1},
 }
 

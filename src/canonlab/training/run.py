@@ -10,167 +10,19 @@ result.json          written last, only when the run is done
 """
 
 import dataclasses
-import hashlib
-import json
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from canonlab.checks import first_line
 from canonlab.errors import InputError
-from canonlab.models.check.sequence import looks_ahead
-from canonlab.models.check.subject import Subject
-from canonlab.models.cost import cost
-from canonlab.models.decoder import DecoderConfig
+from canonlab.files import read_json, write_json
 from canonlab.models.presets import ModelConfig, pattern_names
-from canonlab.plugins import Plugin, is_plugin, load_plugin
-from canonlab.tasks.base import Task, check_settings
-from canonlab.tasks.catalog import build_task
-from canonlab.training.backend import Backend, resolve_backend
+from canonlab.plugins import is_plugin, load_plugin
+from canonlab.training.backend import Backend
 from canonlab.training.config import RunConfig, TaskConfig, TrainingConfig
-from canonlab.training.files import read_json, write_json
-from canonlab.training.presets import TRAINING
+from canonlab.training.plan import Plan, plan_run
 
 DIVERGED = "diverged.json"
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """A configuration with everything resolved and checked, before anything is written.
-
-    `copies` are the user's own files by name, as the run folder keeps them; `notes` are lines for people.
-    """
-
-    asked: RunConfig
-    config: RunConfig
-    task: Task
-    decoder: DecoderConfig
-    backend: Backend
-    plugins: dict[str, Plugin]
-    copies: dict[str, bytes]
-    notes: list[str]
-
-    @property
-    def content(self) -> dict[str, Any]:
-        """All that determines the result, as plain data."""
-        config = self.config
-        return {
-            "task": {**self.task.identity, "source": next(iter(self._sources([config.task.name])), None)},
-            "model": {**self.decoder.plain(), "sources": self._sources(pattern_names(config.model.model))},
-            "training": dataclasses.asdict(config.training),
-            "backend": dataclasses.asdict(self.backend),
-        }
-
-    @property
-    def identity(self) -> str:
-        """SHA-256 of the content as canonical JSON."""
-        text = json.dumps(self.content, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
-
-    @property
-    def name(self) -> str:
-        """For people first: task, model, Canon set, size, learning rate, seed; then the start of the identity."""
-        model, training = self.config.model, self.config.training
-        task = _short(self.config.task.name)
-        mixers = ",".join(map(_short, pattern_names(model.model)))
-        words = [task, mixers, self.decoder.canon.points or "none", model.size]
-        return "-".join([*words, f"lr{training.lr:g}", f"s{training.seed}", self.identity[:10]])
-
-    def _sources(self, references: list[str]) -> list[dict[str, str]]:
-        return [self.plugins[reference].identity for reference in references if reference in self.plugins]
-
-
-def _short(reference: str) -> str:
-    return reference.rpartition(":")[2] if is_plugin(reference) else reference
-
-
-def plan_run(config: RunConfig, backend: Backend | None = None) -> Plan:
-    """Resolve and check a configuration. `backend` is given when an existing run's is to be kept."""
-    task, _ = load_task(config.task)
-    if config.training.isolate and task.separator_id is None:
-        raise InputError(f"isolate = true: the task {task.name} has no token that opens an instance")
-    resolved = dataclasses.replace(config, training=_with_steps(config.training, task))
-    decoder = config.model.decoder(len(task.vocabulary))
-    decoder.check()
-    notes: list[str] = []
-    if backend is None:
-        backend, notes = resolve_backend(config.backend, decoder.width)
-    references = [config.task.name, *pattern_names(config.model.model)]
-    plugins = {reference: load_plugin(reference) for reference in references if is_plugin(reference)}
-    _try_mixers(config.model, decoder, backend)
-    copies = _copies(plugins.values(), task.files.values())
-    notes = [*task.warnings(), *_unused_exposures(config), *_endless_warmup(resolved.training), *notes]
-    return Plan(config, resolved, task, decoder, backend, plugins, copies, notes)
-
-
-def _try_mixers(model: ModelConfig, decoder: DecoderConfig, backend: Backend) -> None:
-    """InputError when a user's own mixer fails on a few tokens, or sees later ones, before there is anything to lose.
-
-    A mixer that sees the token it is to predict would win every comparison.
-    """
-    for name in filter(is_plugin, pattern_names(model.model)):
-        try:
-            with backend.autocast():
-                cost(decoder, 8, backend.device)
-                ahead = looks_ahead(Subject.of(dataclasses.replace(model, model=name)), backend.device)
-        except InputError:
-            raise
-        except Exception as error:  # whatever a user's code does
-            what = first_line(error)
-            raise InputError(
-                f"model = {model.model!r}: fails on its first tokens ({what}); see canonlab check {name}"
-            ) from None
-        if ahead:
-            raise InputError(
-                f"model = {model.model!r}: outputs of {name} depend on later tokens, those that are to be predicted; "
-                f"see canonlab check {name}"
-            )
-
-
-def _endless_warmup(training: TrainingConfig) -> list[str]:
-    if training.warmup < training.steps:
-        return []
-    return [f"the warm-up of {training.warmup} steps does not end in {training.steps} steps: the rate never reaches lr"]
-
-
-def _copies(plugins: Iterable[Plugin], files: Iterable[Path]) -> dict[str, bytes]:
-    """The content of the user's files by name."""
-    copies: dict[str, bytes] = {}
-    contents = [*((plugin.path, plugin.source) for plugin in plugins), *((path, path.read_bytes()) for path in files)]
-    for path, content in contents:
-        if copies.setdefault(path.name, content) != content:
-            raise InputError(f"{path.name}: two different files have one name; rename one")
-    return copies
-
-
-def _unused_exposures(config: RunConfig) -> list[str]:
-    """Says that steps outrank exposures, unless these are only what the task publishes."""
-    steps, exposures = config.training.steps, config.training.exposures
-    published = TRAINING.get(config.task.name, {}).get("exposures", 0)
-    if not steps or exposures in (0, published):
-        return []
-    return [f"steps = {steps} are set, so exposures = {exposures} are not used"]
-
-
-def _with_steps(training: TrainingConfig, task: Task) -> TrainingConfig:
-    """The settings with the steps that their exposures take, when they leave the steps open."""
-    if training.steps:
-        return dataclasses.replace(training, exposures=0)
-    if task.windows_per_exposure is None:
-        raise InputError(f"exposures = {training.exposures}: the task {task.name} never ends, so set steps")
-    return dataclasses.replace(training, steps=-(-training.exposures * task.windows_per_exposure // training.batch))
-
-
-def load_task(config: TaskConfig) -> tuple[Task, Plugin | None]:
-    """The task that a preset's name or `path.py:Class` stands for, with its parameters."""
-    if not is_plugin(config.name):
-        return build_task(config.name, config.set), None
-    plugin = load_plugin(config.name)
-    if not issubclass(plugin.cls, Task):
-        raise InputError(f"task = {config.name!r}: {plugin.class_name} must be a subclass of canonlab.tasks.base.Task")
-    check_settings(plugin.cls, config.set)
-    return plugin.cls(**config.set), plugin
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,14 +4,14 @@ A tracker is three calls. Whatever goes wrong in one is said once, and training 
 """
 
 import importlib
-import importlib.util
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from canonlab.errors import InputError, unknown
+from canonlab.errors import unknown
+from canonlab.extras import optional
 from canonlab.training.loop import Listener
 from canonlab.training.run import Run
 
@@ -75,21 +75,19 @@ class Trackio:
         self.run.finish()
 
 
-TRACKERS: dict[str, tuple[str, Callable[..., Tracker]]] = {
-    "tensorboard": ("tensorboard", TensorBoard),
-    "wandb": ("wandb", WeightsAndBiases),
-    "trackio": ("trackio", Trackio),
+TRACKERS: dict[str, Callable[..., Tracker]] = {
+    "tensorboard": TensorBoard,
+    "wandb": WeightsAndBiases,
+    "trackio": Trackio,
 }
-"""Name -> the package that it needs, and what makes one."""
+"""What makes one, by the name of the package that it needs and of the extra that has it."""
 
 
 def require_tracker(name: str) -> None:
     """InputError when there is no such tracker, or its package is missing."""
     if name not in TRACKERS:
         raise unknown("log", name, TRACKERS)
-    package, _ = TRACKERS[name]
-    if importlib.util.find_spec(package) is None:
-        raise InputError(f"log = {name!r}: needs a package that is not installed: pip install {package}")
+    optional(name, name, f"log = {name!r}")
 
 
 class Tracking:
@@ -101,8 +99,7 @@ class Tracking:
 
     def __init__(self, listener: Listener, tracker: str) -> None:
         require_tracker(tracker)
-        _, self.make = TRACKERS[tracker]
-        self.listener, self.name = listener, tracker
+        self.listener, self.name, self.make = listener, tracker, TRACKERS[tracker]
         self.tracker: Tracker | None = None
 
     def __enter__(self) -> Self:

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 
 from canonlab.errors import InputError
 from canonlab.models.canon_points import CanonConfig, NoCanon
-from canonlab.models.mixers.gla import DECAY_ROOT, GLA, chunked, recurrent
+from canonlab.models.mixers import gla
+from canonlab.models.mixers.gla import DECAY_ROOT, GLA, _scores, chunked, recurrent
 
 B, H, K, V = 2, 2, 3, 5
 LENGTHS = (1, 2, 15, 16, 17, 63, 64, 65, 130)
@@ -277,7 +278,8 @@ def test_the_layer_is_its_formula_written_out():
     [
         ({"heads": 3}, "key_share = 0.5: key_share * width = 8 must be a multiple of the 3 heads"),
         ({"heads": 0}, "heads = 0"),
-        ({"key_share": 0.01}, "key_share = 0.01"),
+        ({"key_share": 0.01}, "key_share = 0.01: of the width 16 is no whole number"),
+        ({"key_share": 1e-9}, "key_share = 1e-09: must be a positive number"),
         ({"value_share": 1.1}, "value_share = 1.1"),
         ({"gate_rank": -1}, "gate_rank = -1"),
         ({"feature_map": "relu"}, "unknown feature_map 'relu'; did you mean 'elu'"),
@@ -286,6 +288,16 @@ def test_the_layer_is_its_formula_written_out():
 def test_what_does_not_fit_is_said(arguments, message):
     with pytest.raises(InputError, match=re.escape(message)):
         GLA.Config(16, **arguments)
+
+
+@pytest.mark.parametrize(("time", "computed"), [(2, 2), (3, 4), (33, 64), (64, 64), (65, 128)])
+def test_a_short_sequence_is_one_chunk_that_just_holds_it(monkeypatch, time, computed):
+    seen = []
+    monkeypatch.setattr(
+        gla, "_scores", lambda q, k, decay: seen.append(q.shape[1] * q.shape[3]) or _scores(q, k, decay)
+    )
+    chunked(*_inputs(time)[:4], 0.5)
+    assert seen == [computed]
 
 
 @pytest.mark.slow

@@ -1,12 +1,22 @@
 """What the linear mixers share, against plain loops."""
 
 import itertools
+import math
 
 import pytest
 import torch
 from torch import Tensor
 
-from canonlab.models.mixers.recurrence import begins, empty_state, first_state, recall, remember, within_chunks
+from canonlab.errors import InputError
+from canonlab.models.mixers.recurrence import (
+    begins,
+    empty_state,
+    first_state,
+    recall,
+    remember,
+    width_of,
+    within_chunks,
+)
 
 IDS = torch.tensor([[0] * 11, [-1, -1, 3, 3, 3, 3, 4, 3, 3, 3, 3], [7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9]])
 """One segment, a padded row with an id that comes back, and changes at both ends."""
@@ -71,3 +81,27 @@ def test_without_ids_everything_is_segment_0() -> None:
 def test_without_a_state_nothing_is_remembered() -> None:
     remember(None, torch.ones(1, 1, 1, 1), None)
     assert recall(None, IDS) is None
+
+
+@pytest.mark.parametrize(
+    ("share", "width", "expected"),
+    [(0.57, 100, 57), (0.29, 100, 29), (1 / 3, 96, 32), (0.6667, 96, 64), (2, 64, 128), (5 / 2048, 2048, 5)],
+)
+def test_a_share_of_a_width_is_the_fraction_that_it_is_short_for(share: float, width: int, expected: int) -> None:
+    assert width_of("key_share", share, width) == expected
+
+
+@pytest.mark.parametrize(
+    ("share", "message"),
+    [
+        (0.75, "key_share = 0.75: of the width 30 is no whole number .*multiples of 4"),
+        (0.0, "must be a positive number"),
+        (-1.0, "must be a positive number"),
+        (1e-9, "must be a positive number that leaves a width of at least 1"),
+        (math.nan, "must be a positive number"),
+        (math.inf, "must be a positive number"),
+    ],
+)
+def test_a_share_that_is_no_whole_number_is_named(share: float, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        width_of("key_share", share, 30)

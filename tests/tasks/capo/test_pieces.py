@@ -87,10 +87,10 @@ def test_employer_cities_are_cities() -> None:
 
 def test_compact_ids_leave_nothing_out() -> None:
     pieces, tokenizer = load_pieces(), load_tokenizer()
-    assert sorted({EOS, *pieces.tokens.tolist()}) == list(range(pieces.vocabulary_size))
+    assert sorted({EOS, *pieces.tokens.tolist()}) == list(range(len(pieces.names)))
     assert EOS == 0 and EOS not in pieces.tokens and pieces.names[EOS] == "<eos>"
-    assert len(set(pieces.names)) == pieces.vocabulary_size < len(tokenizer.vocabulary)
-    assert len(set(pieces.original.tolist())) == len(pieces.original) == pieces.vocabulary_size
+    assert len(set(pieces.names)) == len(pieces.names) < len(tokenizer.vocabulary)
+    assert len(set(pieces.original.tolist())) == len(pieces.original) == len(pieces.names)
     assert pieces.original[EOS] == tokenizer.eos
     for compact, original in enumerate(pieces.original.tolist()):
         assert pieces.decode([compact]) == tokenizer.decode([original])

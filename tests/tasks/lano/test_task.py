@@ -16,7 +16,7 @@ from canonlab.tasks.lano import Lano, Parser, read_grammar
 from canonlab.tasks.lano.evaluate import divergences, first_sentences
 from canonlab.tasks.lano.grammar import FOLDER
 from canonlab.tasks.metrics import count_for_half_width
-from plain_lano import TINY, below, recognise
+from plain_lano import TINY, recognise
 
 
 @pytest.fixture
@@ -54,7 +54,6 @@ def test_the_truth_is_perfect(tiny: Lano) -> None:
     assert kl.count == sum(len(sentence) + 1 for sentence in true)
     assert found.notes == {"windows": 40, "unfinished": 0, "unfinished_continuations": 0, "cut_sentences": 0}
     assert found.metrics["accuracy"].count == found.metrics["continuation_accuracy"].count == 40
-    assert abs(tiny.evaluate(truth(tiny), seed=0, windows=40, smoothed=1e-5).metrics["kl"].value) < 1e-14
 
 
 def test_a_model_that_knows_nothing(tiny: Lano) -> None:
@@ -135,18 +134,7 @@ def test_cut_sentences_are_left_out() -> None:
 def test_divergence_of_a_false_prefix_is_an_error() -> None:
     parser = Parser(read_grammar("cfg3b"))
     with pytest.raises(InputError, match=r"sentence\[\d\] = 1: no sentence of the grammar begins"):
-        divergences(parser, [np.array([1, 1, 1, 1, 1])], torch.zeros(1, 6, 4), 0.0)
-
-
-def test_smoothing() -> None:
-    """Added to all four of both, and both normalised anew."""
-    parser = Parser(below(TINY, 7))
-    sentence, logits = np.array([3, 3]), torch.randn(1, 3, 4, generator=torch.Generator().manual_seed(0))
-    expected = 0.0
-    for p, q in zip(parser.distributions(sentence), logits[0].double().softmax(-1).numpy(), strict=True):
-        p, q = (p + 0.1) / 1.4, (q + 0.1) / 1.4
-        expected += float((p * np.log(p / q)).sum())
-    assert divergences(parser, [sentence], logits, 0.1)[0] == pytest.approx(expected, rel=1e-12)
+        divergences(parser, [np.array([1, 1, 1, 1, 1])], torch.zeros(1, 6, 4))
 
 
 @pytest.mark.parametrize("name", ["cfg3b", "cfg3f", "cfg3k"])

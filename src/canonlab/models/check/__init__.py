@@ -55,8 +55,8 @@ class Findings(NamedTuple):
         return any(check.passed is False for check in self.checks)
 
 
-def check_mixer(model: ModelConfig, names: Iterable[str] = (*CHECKS, COSTS)) -> Findings:
-    """The checks called `names` of the mixer of `model`, a preset's or a user's own, at that model's width.
+def check_mixer(model: ModelConfig, names: Iterable[str] = (*CHECKS, COSTS), device: str = "cpu") -> Findings:
+    """The checks called `names` of the mixer of `model`, a preset's or a user's own, at that width and on `device`.
 
     A broken promise leaves those that need it unchecked, so that what fails is where to begin. InputError for wrong
     arguments, or a hybrid.
@@ -64,14 +64,14 @@ def check_mixer(model: ModelConfig, names: Iterable[str] = (*CHECKS, COSTS)) -> 
     rows: list[dict[str, Any]] = []
 
     def compare(_: Subject) -> str:
-        rows.extend(costs.costs(model))
+        rows.extend(costs.costs(model, device))
         return costs.summary(rows)
 
     promises = CHECKS | {COSTS: Promise(compare, ("any length",))}
     for name in (names := tuple(names)):
         if name not in promises:
             raise unknown("check", name, promises)
-    subject, checks = Subject.of(model), []
+    subject, checks = Subject.of(model, device), []
     roots: dict[str, str] = {}  # what failed or wasn't checked for that -> where it begins
     for name in names:
         need = next((need for need in promises[name].needs if need in roots), None)

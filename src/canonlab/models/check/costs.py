@@ -24,8 +24,8 @@ ROUNDS, SECONDS = 3, 0.15
 Row = dict[str, Any]
 
 
-def costs(model: ModelConfig) -> list[Row]:
-    """The model, then each of the built-in ones that exists at its size.
+def costs(model: ModelConfig, device: str = "cpu") -> list[Row]:
+    """The model, then each of the built-in ones that exists at its size, measured on `device`.
 
     Keys: `model`, those of `table.model_rows`, `training_tokens_per_second` (forward and backward, single precision,
     eager, the framework's threads) and `decoding_tokens_per_second` (BATCH rows at once); None where there is no state.
@@ -35,17 +35,17 @@ def costs(model: ModelConfig) -> list[Row]:
     others = [ModelConfig(name, model.size) for name in PEERS if name != model.model]
     for config in [model, *others]:
         try:
-            (row,) = model_rows(config, [config.size], VOCABULARY, CONTEXT)
+            (row,) = model_rows(config, [config.size], VOCABULARY, CONTEXT, device)
         except InputError:
             if config is model:
                 raise
             continue
         rows.append({"model": config.model, **row})
-        built.append(config.decoder(VOCABULARY).build())
-    training = _rates([_training(decoder) for decoder in built], BATCH * TIME)
+        built.append(config.decoder(VOCABULARY).build().to(device))
+    training = _rates([_training(decoder, device) for decoder in built], BATCH * TIME, device)
     decodes = [row["state_bytes_per_layer"] is not None for row in rows]
-    actions = [_decoding(decoder) for decoder, can in zip(built, decodes, strict=True) if can]
-    decoding = iter(_rates(actions, BATCH * STEPS))
+    actions = [_decoding(decoder, device) for decoder, can in zip(built, decodes, strict=True) if can]
+    decoding = iter(_rates(actions, BATCH * STEPS, device))
     for row, rate, can in zip(rows, training, decodes, strict=True):
         row |= {"training_tokens_per_second": rate, "decoding_tokens_per_second": next(decoding) if can else None}
     return rows
@@ -77,8 +77,8 @@ def summary(rows: list[Row]) -> str:
     return ", ".join(words)
 
 
-def _training(model: Decoder) -> Callable[[], object]:
-    ids = torch.randint(VOCABULARY, (BATCH, TIME), generator=torch.Generator().manual_seed(0))
+def _training(model: Decoder, device: str) -> Callable[[], object]:
+    ids = torch.randint(VOCABULARY, (BATCH, TIME), generator=torch.Generator().manual_seed(0)).to(device)
 
     def step() -> None:
         model.zero_grad(set_to_none=True)
@@ -88,8 +88,8 @@ def _training(model: Decoder) -> Callable[[], object]:
     return step
 
 
-def _decoding(model: Decoder) -> Callable[[], object]:
-    ids = torch.zeros(BATCH, 1, dtype=torch.int64)
+def _decoding(model: Decoder, device: str) -> Callable[[], object]:
+    ids = torch.zeros(BATCH, 1, dtype=torch.int64, device=device)
 
     @torch.inference_mode()
     def write() -> None:
@@ -100,7 +100,7 @@ def _decoding(model: Decoder) -> Callable[[], object]:
     return write
 
 
-def _rates(actions: list[Callable[[], object]], tokens: int) -> list[int]:
+def _rates(actions: list[Callable[[], object]], tokens: int, device: str) -> list[int]:
     """Tokens/s of each action, which takes so many."""
     best = [0.0] * len(actions)
     for turn in range(ROUNDS + 1):
@@ -108,6 +108,7 @@ def _rates(actions: list[Callable[[], object]], tokens: int) -> list[int]:
             began, count = time.perf_counter(), 0
             while not count or (turn and time.perf_counter() - began < SECONDS):  # the first turn only warms up
                 action()
+                torch.zeros((), device=device).item()  # waits for a GPU
                 count += 1
             if turn:
                 best[i] = max(best[i], count * tokens / (time.perf_counter() - began))

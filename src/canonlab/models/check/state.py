@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from canonlab.checks import Broken
-from canonlab.models.check.subject import TIME, VOCABULARY, Subject, draw_zeros, outputs, packed_segments, seen
+from canonlab.models.check.subject import TIME, VOCABULARY, Subject, draw_zeros, outputs, seen
 from canonlab.models.decoder import tensors_of
 from canonlab.models.mixers.base import Mixer
 from canonlab.models.mlp import MLPConfig
@@ -91,8 +91,7 @@ def chunks(subject: Subject) -> str:
 
 def _sequences(subject: Subject) -> Iterator[tuple[str, Tensor, Tensor | None, Tensor]]:
     """Words, x, segment_ids, and where in them there is no padding."""
-    x, packed = subject.tokens(), packed_segments(2)
-    padded = (torch.arange(TIME) >= torch.tensor([[3], [70]])).long() - 1
+    x, packed, padded = subject.tokens(), subject.packed_segments(), subject.padded_segments((3, 70))
     yield "one segment", x, None, packed >= 0
     yield "packed segments", x, packed, packed >= 0
     yield "padded rows", x, padded, padded >= 0
@@ -120,7 +119,7 @@ def steps(subject: Subject) -> str:
         x = subject.tokens()
         state = subject.state(mixer, 2, TIME)
         outputs(mixer, x[:, :-3], None, state)
-        zero = torch.zeros(2, 1, dtype=torch.int64)
+        zero = torch.zeros(2, 1, dtype=torch.int64, device=subject.device)
         found = torch.cat([outputs(mixer, x[:, t : t + 1], zero, state) for t in range(TIME - 3, TIME)], 1)
         gaps.append(subject.agree(outputs(mixer, x)[:, -3:], found, f"{label}after a prefill", advice))
     return seen(gaps, f"{TIME} steps, and steps after a prefill")
@@ -128,7 +127,7 @@ def steps(subject: Subject) -> str:
 
 def reorder(subject: Subject) -> str:
     """After an index_select over all tensors of the state, each row goes on as the row that it was taken from."""
-    index = torch.tensor([2, 0, 0])
+    index = torch.tensor([2, 0, 0], device=subject.device)
     x, more = subject.tokens(3), subject.tokens(3, 5, seed=1)
     gaps = []
     for label, mixer in subject.variants():
@@ -152,14 +151,15 @@ def in_decoder(subject: Subject) -> str:
     subject.state(mixer, 1, 1)
     size = outputs(mixer, subject.tokens()).square().mean().sqrt()
     draw = torch.Generator().manual_seed(0)
-    ids, segments = torch.randint(VOCABULARY, (2, TIME), generator=draw), packed_segments(2)
+    ids = torch.randint(VOCABULARY, (2, TIME), generator=draw).to(subject.device)
+    segments = subject.packed_segments()
     gaps, sets = [], [f"A{point}CD" for point in subject.points]
     for points in sets:
         model = subject.in_decoder(points, MLPConfig("gated", 2 * subject.width)).build().eval()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             draw_zeros(model)
-        model = model.double() if subject.dtype == torch.float64 else model
+        model = (model.double() if subject.dtype == torch.float64 else model).to(subject.device)
         for block in model.blocks:
             block.mixer.register_forward_hook(lambda _, inputs, result: (result[0] / size, result[1]))  # type: ignore[union-attr]
         with torch.no_grad():

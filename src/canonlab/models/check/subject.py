@@ -1,7 +1,7 @@
 """The mixer under test: how it is built, what it is fed, and when two outputs are the same."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import torch
@@ -30,13 +30,17 @@ TIME = sum(PACKED)
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """A mixer at the width of a model, with its arguments there."""
+    """A mixer at the width of a model, with its arguments there, and the device on which it is checked.
+
+    Weights and inputs are drawn on the CPU and then moved, so that they are the same on every device.
+    """
 
     config: MixerConfig
     width: int
+    device: str = "cpu"
 
     @classmethod
-    def of(cls, model: ModelConfig) -> "Subject":
+    def of(cls, model: ModelConfig, device: str = "cpu") -> "Subject":
         """InputError where the arguments are wrong or `model` is a hybrid."""
         if len(pattern_names(model.model)) > 1:
             raise InputError(f"model = {model.model!r}: check one mixer at a time, not a hybrid")
@@ -48,7 +52,7 @@ class Subject:
             raise
         except Exception as error:  # a user's Config may raise anything
             raise InputError(f"model = {model.model!r}: its Config raised {first_line(error)}") from None
-        return cls(config, decoder.width)
+        return cls(config, decoder.width, device)
 
     def arguments(self, point: str) -> dict[str, object]:
         """Those of the mixer's Config, with its own convolution on or off."""
@@ -73,7 +77,7 @@ class Subject:
             for parameter in mixer.parameters():
                 if parameter.is_complex():  # which `double` leaves as they are
                     parameter.data = parameter.data.to(torch.complex128)
-        return mixer
+        return mixer.to(self.device)
 
     def variants(self) -> Iterator[tuple[str, Mixer]]:
         """The mixer in every form that it has, and words to begin a sentence with."""
@@ -91,7 +95,8 @@ class Subject:
     def dtype(self) -> torch.dtype:
         """Double precision, in which mistakes stand out, unless the mixer can't."""
         try:
-            outputs(self.build(dtype=torch.float64), torch.zeros(1, TIME, self.width, dtype=torch.float64))
+            x = torch.zeros(1, TIME, self.width, dtype=torch.float64)
+            outputs(self.build(dtype=torch.float64), x.to(self.device))
         except Exception:  # the mixer may raise anything; `dtypes` says what
             return torch.float32
         return torch.float64
@@ -104,14 +109,26 @@ class Subject:
     def tokens(self, batch: int = 2, time: int = TIME, seed: int = 0) -> Tensor:
         """Normal hidden states (batch, time, width), as they come from a norm."""
         draw = torch.Generator().manual_seed(seed)
-        return torch.randn(batch, time, self.width, generator=draw, dtype=torch.float64).to(self.dtype)
+        x = torch.randn(batch, time, self.width, generator=draw, dtype=torch.float64)
+        return x.to(self.dtype).to(self.device)
+
+    def packed_segments(self) -> Tensor:
+        """(2, TIME) int64: segments of the lengths `PACKED`, in the other order in the second row."""
+        rows = [
+            torch.repeat_interleave(torch.arange(len(row)) + 3, torch.tensor(row)) for row in (PACKED, PACKED[::-1])
+        ]
+        return torch.stack(rows).to(self.device)
+
+    def padded_segments(self, padding: Sequence[int], time: int = TIME) -> Tensor:
+        """(len(padding), time) int64: so many tokens of padding, -1, and then segment 0."""
+        return ((torch.arange(time) >= torch.tensor(padding)[:, None]).long() - 1).to(self.device)
 
     def state(self, mixer: Mixer, batch: int, max_len: int) -> MixerState:
         """A state from `init_state`; Broken, as not checked, where the class has none."""
         own = getattr(type(mixer), "init_state", None)
         if own is None or own is Mixer.init_state:
             raise Broken("no init_state; trains, cannot decode with a cache", "", passed=None)
-        return mixer.init_state(batch, max_len, self.dtype, torch.device("cpu"))
+        return mixer.init_state(batch, max_len, self.dtype, torch.device(self.device))
 
     def agree(self, expected: Tensor, found: Tensor, what: str, advice: str) -> float:
         """How much they differ, as a share of the largest expected output; Broken when that is too much."""
@@ -147,12 +164,6 @@ def difference(expected: Tensor, found: Tensor) -> float:
     """The largest difference over the largest expected magnitude; infinite where a number isn't one."""
     gap = (expected.double() - found.double()).abs().max() / expected.double().abs().max()
     return gap.item() if gap.isfinite() else float("inf")
-
-
-def packed_segments(batch: int) -> Tensor:
-    """(batch, TIME) int64: segments of the lengths `PACKED`, in other places in the second half of the rows."""
-    rows = [PACKED if 2 * row < batch else PACKED[::-1] for row in range(batch)]
-    return torch.stack([torch.repeat_interleave(torch.arange(len(row)) + 3, torch.tensor(row)) for row in rows])
 
 
 def seen(gaps: list[float], words: str) -> str:

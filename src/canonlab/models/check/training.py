@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from canonlab.checks import Broken, first_line
-from canonlab.models.check.subject import TIME, WITH, Subject, difference, outputs, packed_segments
+from canonlab.models.check.subject import TIME, WITH, Subject, difference, outputs
 from canonlab.models.decoder import Decoder
 from canonlab.models.mixers.base import Mixer
 
@@ -42,14 +42,14 @@ def initialisation(subject: Subject) -> str:
             raise Broken(f"{name} differs between two builds from one seed", advice)
     if shared := {id(p) for p in mixers[0].parameters()} & {id(p) for p in mixers[1].parameters()}:
         raise Broken(f"two layers share {len(shared)} parameters", "make parameters in the constructor")
-    _require_no_late_parameters(model)
+    _require_no_late_parameters(model, subject.device)
     return f"{len(left[0])} parameters are as constructed, and follow the seed"
 
 
-def _require_no_late_parameters(model: Decoder) -> None:
+def _require_no_late_parameters(model: Decoder, device: str) -> None:
     before = {name for name, _ in model.named_parameters()}
     with torch.no_grad():
-        model(torch.zeros(1, TIME, dtype=torch.int64))
+        model.to(device)(torch.zeros(1, TIME, dtype=torch.int64, device=device))
     if late := {name for name, _ in model.named_parameters()} ^ before:
         raise Broken(f"{sorted(late)[0]} appears or vanishes in forward", "make parameters in the constructor")
 
@@ -85,11 +85,12 @@ def own_convolution(subject: Subject) -> str:
 
 def dtypes(subject: Subject) -> str:
     """Outputs have the dtype of x, and they and all gradients are finite and near those of single precision."""
-    x = torch.randn(2, LONG, subject.width, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(2, LONG, subject.width, generator=draw, dtype=torch.float64).to(subject.device)
     gaps = {"float64": 0.0, "bfloat16": 0.0}
     for point in subject.points:
         single = _run(subject.build(point, dtype=torch.float32), x.float(), WITH[point] + "float32")
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(x.device.type, torch.bfloat16):
             half = _run(subject.build(point, dtype=torch.float32), x.float(), WITH[point] + "bfloat16")
         double = _run(subject.build(point, dtype=torch.float64), x, WITH[point] + "float64")
         _require_double(subject.build(point, dtype=torch.float64), x, WITH[point])
@@ -112,7 +113,7 @@ def _run(mixer: Mixer, x: Tensor, words: str) -> Tensor:
         y, _ = mixer(x, None, None)
     except Exception as error:  # the mixer may raise anything
         raise Broken(f"{words}: {first_line(error)}", PROMOTE) from None
-    allowed = {x.dtype, torch.bfloat16} if torch.is_autocast_enabled("cpu") else {x.dtype}
+    allowed = {x.dtype, torch.bfloat16} if torch.is_autocast_enabled(x.device.type) else {x.dtype}
     if y.dtype not in allowed:
         raise Broken(f"{words}: outputs are {y.dtype}", PROMOTE)
     if not y.isfinite().all():
@@ -143,7 +144,7 @@ STEP, GRADIENT_GAP, ROUNDING = 1e-5, 1e-4, 1e-10
 
 def gradients(subject: Subject) -> str:
     """Derivatives of x and of each parameter along a random direction against central differences, over segments."""
-    x, ids = subject.tokens(), packed_segments(2)
+    x, ids = subject.tokens(), subject.packed_segments()
     weights, count = subject.tokens(seed=2), 0
     for label, mixer in subject.variants():
         x.requires_grad_().grad = None
@@ -176,7 +177,7 @@ def _real(tensor: Tensor) -> Tensor:
 def _direction(tensor: Tensor) -> Tensor:
     draw = torch.Generator().manual_seed(3)
     size = tensor.square().mean().sqrt().clamp(min=1e-2)
-    return size * torch.randn(tensor.shape, generator=draw, dtype=tensor.dtype)
+    return size * torch.randn(tensor.shape, generator=draw, dtype=tensor.dtype).to(tensor.device)
 
 
 @torch.no_grad()

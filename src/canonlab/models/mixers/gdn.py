@@ -27,7 +27,6 @@ Legend: B batch, T time, C chunks, L positions in a chunk, H heads, K key width,
 
 import math
 from dataclasses import dataclass
-from fractions import Fraction
 
 import torch
 import torch.nn.functional as F
@@ -44,6 +43,7 @@ from canonlab.models.mixers.recurrence import (
     first_state,
     recall,
     remember,
+    width_of,
     within_chunks,
 )
 from canonlab.models.mixers.scan import delta_scan
@@ -179,16 +179,6 @@ class GatedDeltaNet(Mixer):
         def __post_init__(self) -> None:
             require_integer("heads", self.heads, 1)
             require_integer("gate_rank", self.gate_rank, 0)
-            for name in ("key_share", "value_share"):
-                share = getattr(self, name)
-                if not 0 < share < math.inf:
-                    raise InputError(f"{name} = {share!r}: must be a positive number")
-                whole = Fraction(share).limit_denominator(1000).denominator
-                if self.width % whole:
-                    raise InputError(
-                        f"{name} = {share!r}: of the width {self.width} is no whole number "
-                        f"(allowed widths: multiples of {whole})"
-                    )
             common = math.gcd(self.key_width, self.value_width)
             if common % self.heads:
                 fitting = ", ".join(str(n) for n in range(1, common + 1) if common % n == 0)
@@ -199,11 +189,11 @@ class GatedDeltaNet(Mixer):
 
         @property
         def key_width(self) -> int:
-            return round(self.key_share * self.width)
+            return width_of("key_share", self.key_share, self.width)
 
         @property
         def value_width(self) -> int:
-            return round(self.value_share * self.width)
+            return width_of("value_share", self.value_share, self.width)
 
     def __init__(self, config: Config, canon: CanonFactory) -> None:
         super().__init__()

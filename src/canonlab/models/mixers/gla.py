@@ -19,7 +19,7 @@ from canonlab.models.canon_points import NoCanon
 from canonlab.models.layers import RMSNorm, linear, low_rank
 from canonlab.models.mixers import fla
 from canonlab.models.mixers.base import CanonFactory, Mixer, MixerState
-from canonlab.models.mixers.recurrence import begins, empty_state, first_state, recall, remember
+from canonlab.models.mixers.recurrence import begins, empty_state, first_state, recall, remember, width_of
 from canonlab.models.mixers.scan import diagonal_scan
 from canonlab.models.mixers.short_conv import ShortConv
 
@@ -30,7 +30,8 @@ DECAY_ROOT = 16
 """a_t is the 16th root of a sigmoid: 0.96 at initialisation, a half-life of 16 tokens."""
 
 CHUNK = 64
-"""Positions in a chunk, a power of two: nearly as fast as 32 on a CPU, with half of the memory for states."""
+"""Positions in a chunk, a power of two: nearly as fast as 32 on a CPU, with half of the memory for states. A shorter
+sequence is one chunk, of the smallest power of two that holds it."""
 
 FEATURE_MAPS = ("identity", "elu")
 
@@ -76,11 +77,14 @@ def chunked(
     """
     initial_BHKV = first_state(initial_BHKV, v_BTHV, k_BTHK.shape[-1], log_decay_BTHK.dtype)
     log_decay_BTHK = _restart(log_decay_BTHK, segment_ids)
-    time, padding = q_BTHK.shape[1], -q_BTHK.shape[1] % CHUNK
+    time, length = q_BTHK.shape[1], 1
+    while length < min(CHUNK, time):
+        length *= 2
+    padding = -time % length
 
     def chunks(x: Tensor) -> Tensor:  # padding has k = 0 and a log decay of 0, which leave the state as it is
         padded = F.pad(x, (0, 0, 0, 0, 0, padding)) if padding else x
-        return padded.unflatten(1, (-1, CHUNK)).transpose(2, 3).contiguous()
+        return padded.unflatten(1, (-1, length)).transpose(2, 3).contiguous()
 
     q, k, v, log_decay = (chunks(x) for x in (scale * q_BTHK, k_BTHK, v_BTHV, log_decay_BTHK))
     scores_BCHLL, since_start, until_end = _scores(q, k, log_decay)
@@ -158,23 +162,22 @@ class GLA(Mixer):
         def __post_init__(self) -> None:
             require_integer("heads", self.heads, 1)
             require_integer("gate_rank", self.gate_rank, 0)
-            for name in ("key_share", "value_share"):
-                width = getattr(self, name) * self.width
-                if width < 1 or width % self.heads:
+            for name in ("key", "value"):
+                if (width := getattr(self, f"{name}_width")) % self.heads:
                     raise InputError(
-                        f"{name} = {getattr(self, name)}: {name} * width = {width:g} must be a multiple of the "
-                        f"{self.heads} heads"
+                        f"{name}_share = {getattr(self, f'{name}_share')}: {name}_share * width = {width} must be a "
+                        f"multiple of the {self.heads} heads"
                     )
             if self.feature_map not in FEATURE_MAPS:
                 raise unknown("feature_map", self.feature_map, FEATURE_MAPS)
 
         @property
         def key_width(self) -> int:
-            return int(self.key_share * self.width)
+            return width_of("key_share", self.key_share, self.width)
 
         @property
         def value_width(self) -> int:
-            return int(self.value_share * self.width)
+            return width_of("value_share", self.value_share, self.width)
 
     def __init__(self, config: Config, canon: CanonFactory) -> None:
         super().__init__()

@@ -3,15 +3,35 @@
 Legend: B batch, T time, C chunks, L positions in a chunk, H heads, K key width, V value width.
 """
 
+import math
+from fractions import Fraction
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from canonlab.errors import InputError
 from canonlab.models.mixers.base import MixerState
 
 LOG_DECAY_FLOOR = -40.0
 """What decays by e^-40 in one step is gone in any dtype. Without the floor, sums of log decays would grow so large
 after such steps that their differences lose the digits of the mild decays beside them."""
+
+
+def width_of(name: str, share: float, width: int) -> int:
+    """`share` of the model's width, a positive whole number. InputError, which names the field `name`, for any other.
+
+    A share is taken as the fraction that it is short for: 0.57 of 100 is 57, though 0.57 * 100 is 56.99999999999999.
+    """
+    fraction = Fraction(share).limit_denominator(max(1000, width)) if 0 < share < math.inf else Fraction(0)
+    if not fraction:
+        raise InputError(f"{name} = {share!r}: must be a positive number that leaves a width of at least 1")
+    if width % fraction.denominator:
+        raise InputError(
+            f"{name} = {share!r}: of the width {width} is no whole number "
+            f"(allowed widths: multiples of {fraction.denominator})"
+        )
+    return int(fraction * width)
 
 
 def begins(segment_ids: Tensor) -> Tensor:

@@ -2,8 +2,9 @@
 
 Operators of their own: a compiler sees one node whatever the number of chunks, where a traced loop would unroll.
 `diagonal_scan` takes A_c as a decay per key channel, `delta_scan` as a decay per head less a product of two factors,
-which it never forms. Legend: B batch, C chunks, L positions in a chunk, H heads, K key
-width, V value width.
+which it never forms.
+
+Legend: B batch, C chunks, L positions in a chunk, H heads, K key width, V value width.
 """
 
 import torch

@@ -11,7 +11,7 @@ know the lists fewer: neither is knowledge. A model that knows all has the bits 
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,41 +19,22 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from canonlab.errors import require_integer
-from canonlab.tasks.base import Evaluation, Model, Vocabulary
-from canonlab.tasks.capo.kernels import Law
-from canonlab.tasks.capo.lengths import Pmf, mean
+from canonlab.tasks.base import Evaluation, Model
+from canonlab.tasks.capo.lengths import mean
 from canonlab.tasks.capo.pieces import EOS
 from canonlab.tasks.capo.questions import ASKED, QUESTIONS, Questions, ask
 from canonlab.tasks.capo.words import DATES, N0, PRONOUNS, S0, SIZES
 from canonlab.tasks.evaluation import checked_logits, in_eval_mode
 from canonlab.tasks.metrics import Z95, Metric, share
 
+if TYPE_CHECKING:
+    from canonlab.tasks.capo.task import Capo
+
 PEOPLE = 8192
 """How many are asked about by default."""
 
 KINDS = (DATES, *(SIZES[values] for values in ("cities", "universities", "majors", "employers")), len(PRONOUNS))
 """How many values each question has."""
-
-
-class CapoTask(Protocol):
-    """The part of `Capo` that is needed here."""
-
-    @property
-    def N(self) -> int: ...
-
-    @property
-    def context(self) -> int: ...
-
-    @property
-    def law(self) -> Law: ...
-
-    @property
-    def lengths(self) -> Pmf: ...
-
-    @property
-    def vocabulary(self) -> Vocabulary: ...
-
-    def stream_key(self, seed: int) -> int: ...
 
 
 class Answers(NamedTuple):
@@ -64,9 +45,7 @@ class Answers(NamedTuple):
     right: NDArray[np.bool_]
 
 
-def evaluate(
-    task: CapoTask, model: Model, *, seed: int, windows: int | None = None, batch: int = 32, draws: int = 1
-) -> Evaluation:
+def evaluate(task: "Capo", model: Model, *, seed: int, windows: int | None = None, batch: int = 32) -> Evaluation:
     """What `model` knows about the people of `seed`, from a keyed sample of them, with its standard error.
 
     Metrics, in bits about all N people: `bits`, and its parts `bits_names` and `bits_values`; `bits_per_parameter`, the
@@ -77,21 +56,17 @@ def evaluate(
     Args:
         windows: asks about as many people as so many windows show; 8192 by default, and never more than all.
         batch: about so many windows of tokens go through the model at once.
-        draws: of templates for each person, whose losses are averaged.
     """
     require_integer("seed", seed, 0)
     require_integer("batch", batch, 1)
-    require_integer("draws", draws, 1)
     if windows is not None:
         require_integer("windows", windows, 1)
     people = PEOPLE if windows is None else round(windows * task.context / mean(task.lengths))
     people = min(task.N, max(1, people))
-    found = [_answers(task, model, seed, people, batch, draw) for draw in range(draws)]
-    name, values = (np.mean([getattr(answers, part) for answers in found], axis=0) for part in ("name", "values"))
+    name, values, right = _answers(task, model, seed, people, batch)
     metrics = _metrics(task.N, name, values)
-    for q, attribute in enumerate(ASKED):
-        right = np.sum([answers.right[:, q] for answers in found], axis=0)
-        metrics[f"accuracy_{attribute}"] = share(right, np.full(people, draws))
+    for attribute, hits in zip(ASKED, right.T, strict=True):
+        metrics[f"accuracy_{attribute}"] = share(int(hits.sum()), people)
     notes: dict[str, float] = {"N": task.N, "people": people}
     notes |= {"p1": float(name.mean()), "p2": float(values.sum(axis=1).mean())}
     parameters = parameter_count(model, len(task.vocabulary))
@@ -150,12 +125,12 @@ def _scaled(metric: Metric, factor: float) -> Metric:
     return Metric(value, metric.right, metric.count, low, high, metric.clusters)
 
 
-def _answers(task: CapoTask, model: Model, seed: int, people: int, batch: int, draw: int) -> Answers:
+def _answers(task: "Capo", model: Model, seed: int, people: int, batch: int) -> Answers:
     """The losses of the first so many people of the sample."""
     parts = []
     with in_eval_mode(model) as device, torch.inference_mode():
         for first, count in _chunks(people, max(1, batch * task.context // (QUESTIONS * task.law.longest))):
-            questions = ask(task.stream_key(seed), task.law, first, count, draw)
+            questions = ask(task.stream_key(seed), task.law, first, count)
             measure = with_prefix if hasattr(model, "init_state") else without_prefix
             parts.append(measure(model, questions, len(task.vocabulary), device))
     return Answers(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))

@@ -75,11 +75,6 @@ class Pieces:
         """How many pieces of a kind there are."""
         return int(self.base[kind + 1] - self.base[kind])
 
-    @property
-    def vocabulary_size(self) -> int:
-        """How many compact ids there are."""
-        return len(self.names)
-
     def decode(self, ids: Iterable[int]) -> str:
         """The text of some compact ids; <eos> appears as itself."""
         return "".join(self.names[index] for index in ids).replace("_", " ")

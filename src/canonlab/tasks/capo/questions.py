@@ -9,8 +9,8 @@ A prompt is a beginning of a biography, as the stream has it:
 tell (the employer's city tells the employer). The pronoun's prompt cannot do without a sentence: it has its true value,
 which tells nothing that the name doesn't, since pronouns are drawn independently of everything else.
 
-In bioS the templates are drawn for every (person, draw), and so is the attribute of the pronoun's sentence, out of all
-six. In bioS-simple they are the person's own, and the sentence is the person's own first one.
+In bioS the templates are drawn for every person, and so is the attribute of the pronoun's sentence, out of all six. In
+bioS-simple they are those of the person's biographies, and the sentence is the first of these.
 """
 
 from typing import NamedTuple
@@ -57,19 +57,18 @@ class Questions(NamedTuple):
     stop: NDArray[np.int64]
 
 
-def ask(key: int, law: Law, first: int, count: int, draw: int = 0) -> Questions:
+def ask(key: int, law: Law, first: int, count: int) -> Questions:
     """The questions to people first .. first + count - 1 of the sample: a keyed permutation of all people.
 
     Args:
         key: of the task's stream.
         law: the task's.
         first, count: within 0 .. N.
-        draw: another one has other templates.
     """
     tokens = np.zeros((count, QUESTIONS, law.longest), np.int32)
     name = np.empty(count, np.int64)
     start, stop = np.empty((2, count, QUESTIONS), np.int64)
-    _ask(tokens, name, start, stop, np.uint64(key), first, draw, law)
+    _ask(tokens, name, start, stop, np.uint64(key), first, law)
     return Questions(tokens[..., : stop.max(initial=1)], name, start, stop)
 
 
@@ -102,7 +101,6 @@ def _ask(
     stop: np.ndarray,
     key: np.uint64,
     first: Int,
-    draw: Int,
     law: Law,
 ) -> None:
     values_key, name_keys = people_keys(key)
@@ -113,7 +111,7 @@ def _ask(
     for i in range(len(tokens)):
         index = permuted(first + i, law.people, sample_keys)
         write_person(person, index, values_key, name_keys, law.redraw_person)
-        own = stream(values_key, index, 1) if law.simple else stream(templates_key, (np.int64(draw) << 32) + index, 0)
+        own = stream(values_key, index, 1) if law.simple else stream(templates_key, index, 0)
         order = write_templates(templates, own, law)
         for question in range(QUESTIONS):
             row = tokens[i, question]

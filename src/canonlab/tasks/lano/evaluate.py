@@ -41,19 +41,14 @@ def judge_written(
     return Written(right, len(prompts), len(prompts) - len(finished))
 
 
-def divergences(parser: Parser, sentences: Sequence[np.ndarray], logits: Tensor, smoothed: float) -> np.ndarray:
+def divergences(parser: Parser, sentences: Sequence[np.ndarray], logits: Tensor) -> np.ndarray:
     """KL(true || model) in nats of each sentence, summed over its tokens and its end.
 
     `logits` (sentences, time, vocabulary) follow <bos> and the tokens; of them, only <bos> and the terminals count.
-    `smoothed` is added to every probability of both, which are then normalised anew.
     """
     shares = torch.log_softmax(logits[..., : parser.grammar.terminals + 1].double(), dim=-1).cpu().numpy()
     sums = []
-    for true, model in zip(parser.each(parser.distributions, sentences), shares, strict=True):
-        p, log_q = true, model[: len(true)]
-        if smoothed:
-            p, q = ((x + smoothed) / (1 + smoothed * x.shape[1]) for x in (p, np.exp(log_q)))
-            log_q = np.log(q)
-        possible = p > 0
+    for p, model in zip(parser.each(parser.distributions, sentences), shares, strict=True):
+        log_q, possible = model[: len(p)], p > 0
         sums.append(float((p[possible] * (np.log(p[possible]) - log_q[possible])).sum()))
     return np.array(sums)

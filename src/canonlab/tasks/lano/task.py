@@ -116,7 +116,6 @@ class Lano(Task):
         windows: int | None = None,
         batch: int = 32,
         generate: Generate | None = None,
-        smoothed: float = 0.0,
     ) -> Evaluation:
         """Score `model` by what it writes, and by how far its predictions are from the true ones.
 
@@ -129,9 +128,6 @@ class Lano(Task):
         One sentence is written for each window, and the true ones are the windows' first, if whole. What is written
         depends on `batch` too. Notes: windows, unfinished, unfinished_continuations, cut_sentences (the windows whose
         first sentence isn't whole).
-
-        Args:
-            smoothed: is added to every probability, the true ones too, before `kl` (1e-5 in published code).
         """
         windows = self.default_windows if windows is None else windows
         free, continued = np.zeros((2, 3), np.int64)
@@ -148,7 +144,7 @@ class Lano(Task):
                     given = np.zeros((len(true), 1 + max(map(len, true))), np.int32)
                     for row, sentence in zip(given, true, strict=True):
                         row[1 : 1 + len(sentence)] = sentence
-                    sums.append(divergences(self.parser, true, logits_of(given), smoothed))
+                    sums.append(divergences(self.parser, true, logits_of(given)))
                     counts.append(np.array([1 + len(sentence) for sentence in true]))
         metrics = {
             "accuracy": share(int(free[0]), int(free[1])),

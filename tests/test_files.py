@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from canonlab.errors import InputError
-from canonlab.training.files import read_json, replacing, write_json
+from canonlab.files import read_json, replacing, write_json, write_text, writing
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -16,6 +16,25 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         raise RuntimeError
     assert read_json(path)["a"] == 1
     assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
+
+
+@pytest.mark.parametrize("path", [".", "/", "..", "file/below", "folder"])
+def test_a_path_that_cannot_be_written_is_named(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match=f"^csv '{path}': cannot be written: [A-Z]"):
+        write_text(Path(path), "text", "csv")
+    assert {p.name for p in tmp_path.iterdir()} == {"file", "folder"}
+
+
+def test_what_is_no_fault_of_the_path_is_a_failure(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OSError, match="csv '.*file': cannot be written: No space left"),
+        writing(tmp_path / "file", "csv"),
+    ):
+        raise OSError(28, "No space left on device")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_newer_format_is_refused_and_this_one_is_read(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Files that are either whole or not there, and that say which format they have."""
 
+import errno
 import json
 import os
 import re
@@ -17,7 +18,12 @@ FORMAT = 1
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well, and vanishes when it doesn't."""
+    """A temporary path beside `path` that takes its place when the block ends well, and vanishes when it doesn't.
+
+    IsADirectoryError before the block when `path` is a folder.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     temporary.touch()
     try:
@@ -36,14 +42,23 @@ def remove_leftovers(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str, what: str) -> None:
-    """Write `text` atomically, making folders as needed. InputError naming `what` when that can't be."""
+@contextmanager
+def writing(path: Path, what: str) -> Iterator[Path]:
+    """`replacing` for a path of the user's: makes folders as needed. InputError naming `what` when the path can't be
+    written; OSError for what is no fault of the path, such as a full disk."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+            yield temporary
     except OSError as error:
-        raise InputError(f"{what} {str(path)!r}: cannot be written: {error.strerror}") from None
+        message = f"{what} {str(path)!r}: cannot be written: {error.strerror or error}"
+        raise OSError(message) if error.filename is None else InputError(message) from None
+
+
+def write_text(path: Path, text: str, what: str) -> None:
+    """Write `text` to a path of the user's: see `writing`."""
+    with writing(path, what) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -1,0 +1,58 @@
+"""No module imports what lies above it, by the table in docs/design.md."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "canonlab"
+NAMES = re.compile(r"`(\w+)(?:/|\.py)?`")
+
+
+def allowed() -> dict[str, set[str]]:
+    """What each folder or file may import, by the table; from the lowest on."""
+    found: dict[str, set[str]] = {}
+    for line in (ROOT / "docs" / "design.md").read_text(encoding="utf-8").splitlines():
+        if line.startswith("| `"):
+            names, _, may = (cell.strip() for cell in line.strip("|").split("|"))
+            mine = set(NAMES.findall(names))
+            below = set(found) if may == "all above" else set(NAMES.findall(may))
+            if "single files" in may:
+                below |= {name for name in found if (SOURCE / f"{name}.py").is_file()}
+            assert below <= set(found), f"{mine} may import what stands lower in the table"
+            found |= dict.fromkeys(mine, mine | below)
+    return found
+
+
+def imported(source: str) -> Iterator[str]:
+    """The folders and files of the package that a module imports, anywhere in it."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        for name in names:
+            package, _, rest = name.partition(".")
+            if package == "canonlab":
+                yield rest.partition(".")[0]
+
+
+ALLOWED = allowed()
+
+
+@pytest.mark.parametrize("layer", ALLOWED)
+def test_what_a_layer_imports(layer: str) -> None:
+    folder = SOURCE / layer
+    modules = sorted(folder.rglob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]
+    assert modules
+    found = {(name, path.name) for path in modules for name in imported(path.read_text(encoding="utf-8"))}
+    assert [each for each in sorted(found) if each[0] not in ALLOWED[layer] | {"__version__"}] == []
+
+
+def test_every_layer_is_in_the_table() -> None:
+    there = {path.stem for path in SOURCE.iterdir() if path.suffix == ".py" or list(path.glob("*.py"))}
+    assert there - {"__init__", "__main__"} == ALLOWED.keys()

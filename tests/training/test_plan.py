@@ -1,0 +1,196 @@
+"""What a configuration resolves to, what names it, and what is refused before there is a folder."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from canonlab.errors import InputError
+from canonlab.models.cost import cost
+from canonlab.models.presets import ModelConfig
+from canonlab.training.config import TaskConfig
+from canonlab.training.plan import load_task, plan_run
+from canonlab.training.run import create_run, open_run
+from tiny_runs import MIXER, TASK, tiny_config, varied
+
+
+def test_identity_is_a_function_of_the_configuration() -> None:
+    assert plan_run(tiny_config()).identity == plan_run(tiny_config()).identity
+
+
+@pytest.mark.parametrize(
+    ("part", "changes"),
+    [
+        ("training", {"lr": 0.02}),
+        ("training", {"seed": 1}),
+        ("training", {"steps": 13}),
+        ("model", {"canon": "ABC"}),
+        ("model", {"canon_residual": False}),
+        ("model", {"model": "llama-nope"}),
+        ("task", {"set": {"N": 7, "context": 28}}),
+        ("backend", {"threads": 2}),
+    ],
+)
+def test_whatever_determines_the_result_is_in_the_identity(part: str, changes: dict[str, Any]) -> None:
+    assert plan_run(varied(tiny_config(), part, **changes)).identity != plan_run(tiny_config()).identity
+
+
+def test_words_for_the_same_thing_are_the_same_run() -> None:
+    assert plan_run(varied(tiny_config(), "model", canon="DCBA")).identity == plan_run(tiny_config()).identity
+
+
+def test_steps_follow_from_exposures_where_a_task_has_an_end(tmp_path: Path) -> None:
+    config = tiny_config(steps=0, exposures=3)
+    with pytest.raises(InputError, match="exposures = 3: the task copy never ends, so set steps"):
+        plan_run(config)
+    capo = dataclasses.replace(config, task=TaskConfig("capo", {"N": 20}))
+    run = create_run(capo, tmp_path / "run")
+    windows = run.plan.task.windows_per_exposure
+    assert windows and run.plan.config.training.steps == math.ceil(3 * windows / 4)
+    assert open_run(run.folder).plan.identity == run.plan.identity
+    given = plan_run(dataclasses.replace(capo, training=dataclasses.replace(config.training, steps=7)))
+    assert (given.config.training.steps, given.config.training.exposures) == (7, 0)
+
+
+@pytest.mark.parametrize(
+    ("task", "steps", "exposures", "said"),
+    [
+        ("capo", 100, 50, True),
+        ("capo", 100, 100, False),  # what the task publishes, so nobody may have asked for it
+        ("capo", 0, 50, False),
+        ("copy", 100, 5, True),
+        ("copy", 100, 0, False),
+    ],
+)
+def test_exposures_that_are_not_used_are_said(task: str, steps: int, exposures: int, said: bool) -> None:
+    settings = {"N": 8} if task == "capo" else {"N": 6, "context": 28}
+    config = dataclasses.replace(tiny_config(steps=steps, exposures=exposures), task=TaskConfig(task, settings))
+    line = f"steps = {steps} are set, so exposures = {exposures} are not used"
+    assert (line in plan_run(config).notes) is said
+
+
+def test_isolation_needs_a_token_that_opens_an_instance(tmp_path: Path, folder: Path) -> None:
+    (tmp_path / "tasks.py").write_text(TASK + "    separator = None\n")
+    task = TaskConfig(f"{tmp_path / 'tasks.py'}:ShortCopy")
+    plan_run(dataclasses.replace(tiny_config(), task=task))
+    with pytest.raises(InputError, match="isolate = true: the task short-copy has no token that opens an instance"):
+        create_run(dataclasses.replace(tiny_config(isolate=True), task=task), folder)
+    assert not folder.exists()
+
+
+def test_a_whole_number_and_the_float_of_that_value_are_the_same_run() -> None:
+    plans = [
+        plan_run(varied(tiny_config(), "model", model="gla", canon="none", mixer={"key_share": share}))
+        for share in (1, 1.0)
+    ]
+    assert plans[0].identity == plans[1].identity and plans[0].name == plans[1].name
+
+
+@pytest.mark.parametrize(
+    ("body", "error"), [("return x", "ValueError"), ("return self.nothing, None", "AttributeError")]
+)
+def test_a_mixer_that_fails_is_an_error_before_there_is_a_folder(tmp_path: Path, body: str, error: str) -> None:
+    (tmp_path / "broken.py").write_text(MIXER[: MIXER.index("        return self.out")] + f"        {body}\n")
+    model = ModelConfig(model=f"{tmp_path / 'broken.py'}:Mean", size="1L16D2H")
+    with pytest.raises(InputError, match=f"fails on its first tokens \\({error}.*canonlab check"):
+        create_run(dataclasses.replace(tiny_config(), model=model), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("hybrid", ["", "llama-rope,"])
+def test_a_mixer_that_sees_later_tokens_is_an_error_before_there_is_a_folder(tmp_path: Path, hybrid: str) -> None:
+    leak = MIXER.replace("x.cumsum(1) / torch.arange(1, x.shape[1] + 1)[:, None]", "x.cumsum(1) + 0.01 * x.roll(-1, 1)")
+    (tmp_path / "leak.py").write_text(leak)
+    model = ModelConfig(model=f"{hybrid}{tmp_path / 'leak.py'}:Mean", size="2L16D2H")
+    with pytest.raises(InputError, match="depend on later tokens.*canonlab check"):
+        create_run(dataclasses.replace(tiny_config(), model=model), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_mixer_whose_kernel_needs_memory_is_planned_and_counted(tmp_path: Path) -> None:
+    (tmp_path / "plain.py").write_text(MIXER)
+    kernel = "torch.from_numpy(x.detach().numpy().cumsum(1)).to(x.dtype)"
+    (tmp_path / "kernel.py").write_text(MIXER.replace("x.cumsum(1)", kernel))
+    plain, own = (
+        plan_run(dataclasses.replace(tiny_config(), model=ModelConfig(model=f"{tmp_path / name}:Mean", size="1L16D2H")))
+        for name in ("plain.py", "kernel.py")
+    )
+    assert cost(own.decoder, 8) == cost(plain.decoder, 8)
+
+
+def test_a_warm_up_longer_than_the_run_is_told() -> None:
+    assert any("the rate never reaches lr" in note for note in plan_run(tiny_config(warmup=12)).notes)
+    assert not any("warm-up" in note for note in plan_run(tiny_config(warmup=11)).notes)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"model": "own.py:Mean,gla", "mixer": {"feature_map": "elu"}},
+        {"model": "own.py:Mean,gdn", "canon": "AbCD"},
+        {"model": "llama-rope,own.py:Mean,own.py:Mean", "mixer": {"kv_heads": 1}, "canon": "none"},
+    ],
+)
+def test_arguments_and_points_of_a_hybrid_may_be_those_of_one_member(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: dict[str, Any]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text(MIXER)
+    plan_run(varied(tiny_config(), "model", **{"size": "3L64D4H", "canon": "ACD", **model}))
+
+
+def test_an_own_mixer_is_tried_with_its_arguments_in_the_hybrid(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "from canonlab.models.mixers.gla import GLA\n\n\nclass Own(GLA):\n"
+        "    def forward(self, x, *rest):\n        y, state = super().forward(x, *rest)\n"
+        "        return y + x.roll(-1, 1) * (self.feature_map == 'elu'), state\n"
+    )
+    model = f"gdn,{tmp_path / 'own.py'}:Own"
+    plan_run(varied(tiny_config(), "model", model=model, size="2L64D4H"))
+    with pytest.raises(InputError, match="own.py:Own': outputs depend on later tokens"):
+        plan_run(varied(tiny_config(), "model", model=model, size="2L64D4H", mixer={"feature_map": "elu"}))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("(Copy)", "", "ShortCopy must be a subclass of canonlab.tasks.base.Task"),
+        ("(Copy)", "(Task)", "ShortCopy raised TypeError: Can't instantiate abstract class ShortCopy"),
+        ("@dataclasses.dataclass(frozen=True)\nclass ShortCopy(Copy)", "class ShortCopy(Task)", "must be a @dataclass"),
+        (
+            "28",
+            "28\n\n    def __post_init__(self):\n        raise ValueError('no')",
+            "ShortCopy raised ValueError: no$",
+        ),
+        ("28", "2", "context = 2"),
+    ],
+)
+def test_a_task_that_cannot_be_made_is_said_in_one_line(tmp_path: Path, before: str, after: str, message: str) -> None:
+    code = "from canonlab.tasks.base import Task\n" + TASK.replace("    N: int = 6\n", "")
+    assert before in code
+    (tmp_path / "tasks.py").write_text(code.replace(before, after))
+    with pytest.raises(InputError, match=message) as error:
+        load_task(TaskConfig(f"{tmp_path / 'tasks.py'}:ShortCopy"))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("method", "error"),
+    [
+        ("vocabulary = property(lambda self: self.words)", "AttributeError: .*'words'"),
+        ("def fill(self, *_):\n        raise ValueError('no')", "ValueError: no"),
+    ],
+)
+def test_a_task_that_fails_is_an_error_before_there_is_a_folder(tmp_path: Path, method: str, error: str) -> None:
+    (tmp_path / "tasks.py").write_text(
+        "import dataclasses\nfrom canonlab.tasks.base import Task, Vocabulary\n\n\n"
+        "@dataclasses.dataclass(frozen=True)\nclass Own(Task):\n    name, version, context = 'own', 1, 9\n"
+        "    vocabulary = Vocabulary([('a', 'special', None)])\n    fill = evaluate = score = None\n"
+        f"    {method}\n"
+    )
+    task = TaskConfig(f"{tmp_path / 'tasks.py'}:Own")
+    with pytest.raises(InputError, match=f"fails on its first window \\({error}.*canonlab check-task"):
+        create_run(dataclasses.replace(tiny_config(), task=task), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
