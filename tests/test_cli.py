@@ -174,7 +174,7 @@ def test_the_task_may_stand_anywhere_among_the_flags(
         raise InputError("seen")
 
     (tmp_path / "run.yaml").write_text(f"task: {'mano' if words.endswith('depo1') else 'depo1'}\n")
-    monkeypatch.setattr(cli, "create_run", create)
+    monkeypatch.setattr(cli.training, "create_run", create)
     assert run(f"train {words}")[2] == "canonlab: error: seen\n"
     (config,) = asked
     assert config.task.name == "depo1"
@@ -190,7 +190,7 @@ def test_help_of_a_task_named_late_has_its_defaults(run: Cli) -> None:
 
 
 def test_defaults_of_another_task_are_never_silent(run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "_look", lambda words: ("mano", {}))
+    monkeypatch.setattr(cli.training, "_look", lambda words: ("mano", {}))
     assert "task = 'copy': name it first" in run("train copy")[2]
 
 

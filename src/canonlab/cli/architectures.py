@@ -1,0 +1,62 @@
+"""Commands about models: what there is, what one costs, whether a mixer keeps its promises."""
+
+import sys
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from canonlab.cli import console
+from canonlab.cli.arguments import Json, Mixer, parse_settings
+from canonlab.errors import InputError
+from canonlab.models import table
+from canonlab.models.check import check_mixer
+from canonlab.models.check.costs import readable
+from canonlab.models.presets import ModelConfig
+from canonlab.training.backend import find_device
+
+
+def models(
+    name: Annotated[
+        Positional[str | None], arg(metavar="[NAME]", help="A preset, several with commas, or path.py:Class.")
+    ] = None,
+    size: Annotated[str | None, arg(help="Such as 8L512D or 4-8; by default all four of a NAME.")] = None,
+    canon: Annotated[str, arg(help="Canon points, original or none.")] = "original",
+    mixer: Mixer = (),
+    vocabulary: Annotated[int, arg(help="Tokens.")] = table.VOCABULARY,
+    context: Annotated[int, arg(help="Tokens of a window, for FLOPs and state.")] = table.CONTEXT,
+    as_json: Json = False,
+) -> None:
+    """List the architectures, or say what one costs: parameters, FLOPs, state, and against llama-rope."""
+    if name is None:
+        if mixer:
+            raise InputError(f"--mixer {' '.join(mixer)}: name the model that it is for")
+        rows = table.overview(size or table.SIZES[0], canon, vocabulary, context)
+    else:
+        model = ModelConfig(name, canon=canon, mixer=parse_settings(mixer))
+        rows = table.model_rows(model, [size] if size else table.SIZES, vocabulary, context)
+    if as_json:
+        console.print_json(rows)
+    else:
+        console.print_models(rows, vocabulary, context)
+
+
+def check(
+    model: Annotated[Positional[str], arg(metavar="MIXER", help="path.py:Class, or a preset.")],
+    size: Annotated[str, arg(help="The model whose width the mixer has, and whose costs are shown.")] = "2L64D",
+    mixer: Mixer = (),
+    device: Annotated[str, arg(help="Where: auto, cpu, cuda, cuda:N or mps.")] = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Whether a mixer keeps its promises, from causality to decoding, and what it costs. Status 1 if not."""
+    config = ModelConfig(model, size, mixer=parse_settings(mixer))
+    findings = check_mixer(config, device=str(find_device(device)))
+    if as_json:
+        checks = [found._asdict() for found in findings.checks]
+        console.print_json({"passed": not findings.failed, "checks": checks, "costs": findings.costs})
+    else:
+        console.print_checks(findings.checks)
+        if findings.costs:
+            print()
+            console.print_rows(readable(findings.costs))
+    if findings.failed:
+        sys.exit(1)

@@ -1,0 +1,78 @@
+"""Commands about results: the report, the published claims, and measurements of this machine."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from canonlab import benchmarks, reports
+from canonlab import claims as published
+from canonlab.cli import console
+from canonlab.cli.arguments import Json
+from canonlab.errors import InputError, unknown
+from canonlab.training.backend import environment
+
+
+def report(
+    runs: Annotated[
+        Positional[tuple[Path, ...]],
+        arg(metavar="RUNS...", help="Run folders, or folders that hold some.", help_behavior_hint="(required)"),
+    ],
+    out: Annotated[Path | None, arg(help="The page; by default report.html in the first folder named.")] = None,
+    csv: Annotated[Path | None, arg(help="Also a CSV file, a line for each metric of each run.")] = None,
+    latex: Annotated[Path | None, arg(help="Also LaTeX tables (booktabs), one a task.")] = None,
+    figures: Annotated[Path | None, arg(help="Also figures as PDF and PNG, into this folder.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare runs: a table here, and one self-contained HTML page."""
+    if not runs:
+        raise InputError("name the run folders to report on, or a folder that holds some")
+    loaded = write_report(runs, out or runs[0] / "report.html", as_json)
+    if csv:
+        reports.write_csv(loaded, csv)
+    if latex:
+        reports.write_latex(loaded, latex)
+    if figures:
+        reports.write_figures(loaded, figures)
+
+
+def claims(
+    runs: Annotated[
+        Positional[tuple[Path, ...]], arg(metavar="[RUNS...]", help="Run folders, or folders that hold some.")
+    ] = (),
+    as_json: Json = False,
+) -> None:
+    """The published findings: which recipes test them and, given runs, whether each holds, fails or is not decided."""
+    found = published.judge(published.CLAIMS, reports.load_runs(runs) if runs else [])
+    if as_json:
+        console.print_json(published.plain(found))
+    else:
+        console.print_tables(published.terminal(found, ran=bool(runs)))
+
+
+def bench(
+    what: Annotated[Positional[str], arg(metavar="|".join(benchmarks.BENCHMARKS), help="What to measure.")],
+    as_json: Json = False,
+) -> None:
+    """Measure speed on this machine: from the generators to the report; or simulate how often verdicts are right."""
+    if what not in benchmarks.BENCHMARKS:
+        raise unknown("benchmark", what, benchmarks.BENCHMARKS)
+    tables = benchmarks.BENCHMARKS[what]()
+    if as_json:
+        console.print_json({"environment": environment("cpu"), "tables": tables})
+        return
+    for title, rows in tables.items():
+        print(f"\n{title}")
+        console.print_rows(rows)
+
+
+def write_report(paths: Sequence[Path], page: Path, as_json: bool) -> list[reports.Run]:
+    runs = reports.load_runs(paths)
+    reports.write_page(runs, page)
+    if as_json:
+        console.print_json({"page": str(page), **reports.summary(runs)})
+    else:
+        console.print_tables(reports.terminal_tables(runs))
+        print(f"page: {page.resolve()}")
+    return runs
