@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from canonlab.reports.cells import by_width, cells, families, pairs
+from canonlab.reports.cells import cells, pairs
 from canonlab.reports.findings import BETTER, UNDECIDED, findings, overview
 from canonlab.reports.groups import Section, sections
 from canonlab.reports.load import load_runs
@@ -183,11 +183,6 @@ def test_all_pairs_of_a_size_share_the_level(fabricate: Fabricate) -> None:
     assert "95% interval for all 6 pairs together" in found[0].sentence
 
 
-def test_sizes_are_in_the_papers_order() -> None:
-    sizes = ["12L768D", "8L768D", "12L512D", "8L512D", "4-1", "2-12", "2-2"]
-    assert sorted(sizes, key=by_width) == ["4-1", "2-2", "8L512D", "12L512D", "2-12", "8L768D", "12L768D"]
-
-
 def test_runs_of_other_lengths_are_not_compared(fabricate: Fabricate) -> None:
     root = make(fabricate, "ABCD", {0.003: [1.0, 1.0]})
     make(fabricate, "", {0.003: [0.0, 0.0]}, steps=500)
@@ -215,11 +210,3 @@ def test_pairs_are_with_the_best_and_with_the_smallest_canon_set(fabricate: Fabr
         ("llama-rope + Canon-ABCD", "llama-nope"),
         ("llama-rope + Canon-AC", "llama-rope"),
     ]
-
-
-def test_families_hold_one_task_at_all_difficulties(fabricate: Fabricate, depo: dict[str, Any]) -> None:
-    for n in (100, 20):
-        folder = fabricate({**depo, "parameters": {**depo["parameters"], "N": n}})
-    fabricate({**depo, "parameters": {**depo["parameters"], "V": 9}})
-    groups = families(sections(load_runs([folder.parent])))
-    assert [[part.task["parameters"]["N"] for part in group] for group in groups] == [[10], [20, 100]]

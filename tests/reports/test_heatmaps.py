@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from canonlab.reports.cells import families, grid
 from canonlab.reports.export import write_latex
 from canonlab.reports.groups import sections
 from canonlab.reports.heatmaps import heatmaps_html
@@ -74,20 +73,6 @@ def test_a_users_mixer_with_a_presets_name_has_no_published_cell(fabricate: Call
     task = {**build_task("depo1", {"N": 225}).identity, "source": None}
     run = fabricate(task, model="mine.py:llama-rope", size="8L512D")
     assert "97.0%" not in heatmaps_html(sections(load_runs([run])))
-
-
-def test_no_cell_hides_another_one(fabricate: Callable[..., Path]) -> None:
-    grammar = build_task("lano-cfg3f").identity
-    for context, batch in ((512, 32), (1024, 32), (512, 64)):
-        folder = fabricate({**grammar, "source": None, "context": context}, training={"batch": batch})
-    (family,) = families(sections(load_runs([folder.parent])))
-    found = grid(family)
-    assert set(found) == {
-        "llama-rope + Canon-ABCD, batch 32, context 512",
-        "llama-rope + Canon-ABCD, batch 64, context 512",
-        "llama-rope + Canon-ABCD, batch 32, context 1,024",
-    }
-    assert [len(row) for row in found.values()] == [1, 1, 1]
 
 
 def test_an_easy_task_without_any_evaluation_does_not_hide_a_harder_one(

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from canonlab.models.sizes import Size
 from canonlab.reports.compare import DECIDING, Comparison, Value, compare
 from canonlab.reports.groups import MINOR, RESOLVED, SIZE, Row, Section, Spread, natural
-from canonlab.reports.published import DIFFICULTY, USUAL, Published, difficulty, published
+from canonlab.reports.published import USUAL, Published, difficulty, published
 from canonlab.reports.words import setting_label, setting_text
 from canonlab.tasks.metrics import Z95
 
@@ -94,10 +93,8 @@ class Cell:
         """The rows that `best` was chosen from: those with as many seeds (or enough), of which diverged ones count, as
         the worst that a rate can be."""
         least = min(self.spread.seeds, DECIDING) if self.spread else 1
-        seeds = (
-            (sum(run.result is not None or run.diverged is not None for run in row.runs), row) for row in self.rows
-        )
-        return [row for count, row in seeds if count >= least]
+        ended = [[run for run in row.runs if run.result or run.diverged is not None] for row in self.rows]
+        return [row for row, runs in zip(self.rows, ended, strict=True) if len(runs) >= least]
 
     @property
     def rates(self) -> list[float]:
@@ -137,10 +134,10 @@ class Cell:
     def lost(self, other: "Cell") -> list[int]:
         """The seeds at which its best row diverged and that of the other cell did not. What is left of it may be the
         easy part."""
-        done = {run.seed for run in other.best.finished} if other.best else set()
-        return (
-            [run.seed for run in self.best.runs if run.diverged is not None and run.seed in done] if self.best else []
-        )
+        if not self.best or not other.best:
+            return []
+        finished = {run.seed for run in other.best.finished}
+        return [run.seed for run in self.best.runs if run.diverged is not None and run.seed in finished]
 
 
 def cells(section: Section) -> list[Cell]:
@@ -198,34 +195,6 @@ def pairs(found: Sequence[Cell]) -> Iterator[tuple[Cell, Cell]]:
         yield from dict.fromkeys(chosen)
 
 
-def families(found: Sequence[Section]) -> list[list[Section]]:
-    """Sections that differ only in difficulty, easiest first."""
-    groups: dict[str, list[Section]] = {}
-    for section in found:
-        task = section.task
-        fixed = {k: v for k, v in task["parameters"].items() if k != DIFFICULTY.get(task["name"])}
-        if DIFFICULTY.get(task["name"]) != "grammar":
-            fixed["context"] = task["context"]
-        key = repr([task["name"], task.get("version"), task.get("source"), sorted(fixed.items())])
-        groups.setdefault(key, []).append(section)
-    return [sorted(group, key=lambda section: natural(difficulty(section.task))) for group in groups.values()]
-
-
-Grid = dict[str, dict[tuple[str, str], Cell]]
-"""Architecture -> (difficulty, size) -> cell."""
-
-
-def grid(group: Sequence[Section]) -> Grid:
-    """The cells with a finished run of sections that differ only in difficulty."""
-    finished = [cell for section in group for cell in cells(section) if cell.spread]
-    found: Grid = {}
-    for cell, more in zip(finished, more_words(finished), strict=True):
-        row = found.setdefault(", ".join([cell.architecture, *more]), {})
-        assert cell.place not in row, "no two cells have everything in common"
-        row[cell.place] = cell
-    return found
-
-
 def more_words(found: Sequence[Cell]) -> list[list[str]]:
     """For each cell what its name must say besides its architecture, such as "steps 300", where another one has the
     same architecture and place."""
@@ -262,18 +231,7 @@ def _traits(cell: Cell) -> dict[str, Any]:
     first = {key: training[key] for key in SCHEDULE if key in training}
     last = {key: value for key, value in cell.rows[0].settings.items() if key.startswith(RESOLVED)}
     task = {"context": cell.section.task["context"]}
-    return {**first, **training, **task, **cell.model, **last, "task": cell.section.task}
-
-
-def grid_metric(found: Grid) -> str:
-    """The metric that the cells of a grid are compared by."""
-    return next(cell.metric for row in found.values() for cell in row.values())
-
-
-def by_width(size: str) -> Any:
-    """A key that puts sizes into the paper's order: by width, and within a width by layers."""
-    parsed = Size.parse(size)
-    return parsed.width, parsed.layers, size
+    return {**first, **training, **task, **cell.model, **last}
 
 
 def unusual(model: Mapping[str, Any]) -> list[str]:

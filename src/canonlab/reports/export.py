@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from canonlab.files import write_text
-from canonlab.reports.cells import Cell, by_width, cells, families, grid, grid_metric
+from canonlab.reports.cells import Cell, cells
+from canonlab.reports.grid import by_width, families, grid, grid_metric
 from canonlab.reports.groups import SIZE, Section, natural, sections
 from canonlab.reports.load import Run
 from canonlab.reports.published import DIFFICULTY

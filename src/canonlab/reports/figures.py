@@ -12,7 +12,8 @@ from typing import Any
 from canonlab.extras import optional
 from canonlab.files import writing
 from canonlab.reports.capacity import LINES, points
-from canonlab.reports.cells import Cell, by_width, cells, families, grid, grid_metric
+from canonlab.reports.cells import Cell, cells
+from canonlab.reports.grid import by_width, families, grid, grid_metric
 from canonlab.reports.groups import Row, Section, natural, sections
 from canonlab.reports.load import Run
 from canonlab.reports.published import DIFFICULTY

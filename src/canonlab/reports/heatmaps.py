@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from canonlab.models.table import SIZES
-from canonlab.reports.cells import Cell, Grid, by_width, families, grid, grid_metric
+from canonlab.reports.cells import Cell
+from canonlab.reports.grid import Grid, by_width, families, grid, grid_metric
 from canonlab.reports.groups import SIZE, Section, natural
 from canonlab.reports.markup import Markup, join, tag
 from canonlab.reports.published import DIFFICULTY, Published, difficulty, published, published_task, tables

@@ -1,0 +1,47 @@
+"""Cells -> the layout of the paper's figures 4 to 14: difficulty against size, an architecture each."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from canonlab.models.sizes import Size
+from canonlab.reports.cells import Cell, cells, more_words
+from canonlab.reports.groups import Section, natural
+from canonlab.reports.published import DIFFICULTY, difficulty
+
+Grid = dict[str, dict[tuple[str, str], Cell]]
+"""Architecture -> (difficulty, size) -> cell."""
+
+
+def families(found: Sequence[Section]) -> list[list[Section]]:
+    """Sections that differ only in difficulty, easiest first."""
+    groups: dict[str, list[Section]] = {}
+    for section in found:
+        task = section.task
+        fixed = {k: v for k, v in task["parameters"].items() if k != DIFFICULTY.get(task["name"])}
+        if DIFFICULTY.get(task["name"]) != "grammar":
+            fixed["context"] = task["context"]
+        key = repr([task["name"], task.get("version"), task.get("source"), sorted(fixed.items())])
+        groups.setdefault(key, []).append(section)
+    return [sorted(group, key=lambda section: natural(difficulty(section.task))) for group in groups.values()]
+
+
+def grid(group: Sequence[Section]) -> Grid:
+    """The cells with a finished run of sections that differ only in difficulty."""
+    finished = [cell for section in group for cell in cells(section) if cell.spread]
+    found: Grid = {}
+    for cell, more in zip(finished, more_words(finished), strict=True):
+        row = found.setdefault(", ".join([cell.architecture, *more]), {})
+        assert cell.place not in row, "no two cells have everything in common"
+        row[cell.place] = cell
+    return found
+
+
+def grid_metric(found: Grid) -> str:
+    """The metric that the cells of a grid are compared by."""
+    return next(cell.metric for row in found.values() for cell in row.values())
+
+
+def by_width(size: str) -> Any:
+    """A key that puts sizes into the paper's order: by width, and within a width by layers."""
+    parsed = Size.parse(size)
+    return parsed.width, parsed.layers, size

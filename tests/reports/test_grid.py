@@ -1,0 +1,39 @@
+"""The layout of difficulty against size: nothing lost, the paper's order."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from canonlab.reports.grid import by_width, families, grid
+from canonlab.reports.groups import sections
+from canonlab.reports.load import load_runs
+from canonlab.tasks.catalog import build_task
+
+Fabricate = Callable[..., Path]
+
+
+def test_families_hold_one_task_at_all_difficulties(fabricate: Fabricate, depo: dict[str, Any]) -> None:
+    for n in (100, 20):
+        folder = fabricate({**depo, "parameters": {**depo["parameters"], "N": n}})
+    fabricate({**depo, "parameters": {**depo["parameters"], "V": 9}})
+    groups = families(sections(load_runs([folder.parent])))
+    assert [[part.task["parameters"]["N"] for part in group] for group in groups] == [[10], [20, 100]]
+
+
+def test_sizes_are_in_the_papers_order() -> None:
+    sizes = ["12L768D", "8L768D", "12L512D", "8L512D", "4-1", "2-12", "2-2"]
+    assert sorted(sizes, key=by_width) == ["4-1", "2-2", "8L512D", "12L512D", "2-12", "8L768D", "12L768D"]
+
+
+def test_no_cell_hides_another_one(fabricate: Callable[..., Path]) -> None:
+    grammar = build_task("lano-cfg3f").identity
+    for context, batch in ((512, 32), (1024, 32), (512, 64)):
+        folder = fabricate({**grammar, "source": None, "context": context}, training={"batch": batch})
+    (family,) = families(sections(load_runs([folder.parent])))
+    found = grid(family)
+    assert set(found) == {
+        "llama-rope + Canon-ABCD, batch 32, context 512",
+        "llama-rope + Canon-ABCD, batch 64, context 512",
+        "llama-rope + Canon-ABCD, batch 32, context 1,024",
+    }
+    assert [len(row) for row in found.values()] == [1, 1, 1]
