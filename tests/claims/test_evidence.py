@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from canonlab.claims.architecture import Architecture
-from canonlab.claims.contrast import Contrast, Measure, as_good, below, better, faster, on_average
+from canonlab.claims.contrast import Contrast, Measure, above, as_good, below, better, faster, on_average
 from canonlab.claims.evidence import OPEN, REFUTED, SUPPORTED, Evidence, average, comparable, gather
 from canonlab.reports.compare import Value
 from canonlab.reports.groups import sections
@@ -183,7 +183,7 @@ def test_a_place_with_few_seeds_takes_none_from_the_others(run: Make) -> None:
     runs = [r for seed in range(3) for r in pair(run, 0.6, 0.5, seed=seed)]
     found = evidence(ON_MANO, runs + pair(run, 0.1, 0.9, seed=0, size="12L512D"))
     assert len(found.places) == 2 and [place.where for place in found.used] == [
-        "mano N = 10, context = 64, 8L512D, 10,000 steps"
+        "mano N = 10, context = 64, 8L512D, 10,000 steps of 32"
     ]
     assert found.verdict == SUPPORTED
 
@@ -220,7 +220,16 @@ def test_survivors_are_no_evidence(run: Make) -> None:
     runs = [r for seed in range(4) for r in pair(run, 0.6, 0.5, seed=seed)]
     lost = dataclasses.replace(runs[0], result=None, diverged=40)
     found = evidence(ON_MANO, [lost, *runs[1:]])
-    assert found.verdict == OPEN and "of which neither diverged (seed 0 did)" in found.missing[0]
+    assert found.verdict == OPEN and "that don't diverge (seed 0)" in found.missing[0]
+    alone = evidence(above(CANON, 0.2, "mano", "accuracy_l10"), [lost, *runs[1:]])
+    assert alone.verdict == OPEN and not alone.places
+
+
+def test_a_users_task_named_like_the_papers_is_no_evidence(run: Make) -> None:
+    runs = [r for seed in range(3) for r in pair(run, 0.6, 0.5, seed=seed)]
+    task = runs[0].config["task"] | {"source": {"sha256": "0"}}
+    own = [dataclasses.replace(each, config=each.config | {"task": task}) for each in runs]
+    assert evidence(ON_MANO, runs).places and not evidence(ON_MANO, own).places
 
 
 def test_a_users_class_named_like_a_preset_is_no_evidence(run: Make) -> None:

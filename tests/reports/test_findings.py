@@ -52,7 +52,7 @@ def test_a_rate_at_the_edge_is_told(fabricate: Fabricate) -> None:
     make(fabricate, "", {0.001: [0.5, 0.4]})
     (found,) = findings(section(root))
     assert cells(section(root))[1].at_edge or cells(section(root))[0].at_edge
-    assert "the best learning rate of llama-rope + Canon-ABCD, 0.003, is at the edge of those tried" in found.sentence
+    assert "the best learning rate of the first is at the edge of those tried" in found.sentence
 
 
 def test_what_all_seeds_agree_on_is_decided(fabricate: Fabricate) -> None:
@@ -75,7 +75,7 @@ def test_one_seed_decides_nothing(fabricate: Fabricate) -> None:
     root = make(fabricate, "ABCD", {0.003: [1.0]})
     make(fabricate, "", {0.003: [0.0]})
     (found,) = findings(section(root))
-    assert found.verdict == UNDECIDED and "one seed" in found.sentence
+    assert found.verdict == UNDECIDED and "one common seed" in found.sentence
     assert overview([found]) == "0 of 1 comparison decided, 1 not, 1 of them for want of 3 seeds."
 
 
@@ -91,14 +91,16 @@ def test_the_best_of_more_rates_decides_nothing(fabricate: Fabricate) -> None:
     make(fabricate, "", {0.003: [0.5, 0.49, 0.51]})
     (found,) = findings(section(root))
     assert found.verdict == UNDECIDED
-    assert "was tried at 2 learning rates and llama-rope was tried at 1" in found.sentence
+    assert (
+        "the first was tried at 2 learning rates, the second was tried at 1 learning rate: the best" in found.sentence
+    )
 
 
 def test_a_rate_with_too_few_seeds_to_be_chosen_is_none_tried(fabricate: Fabricate) -> None:
     root = make(fabricate, "ABCD", {0.001: [0.5] * 3, 0.003: [0.9, 0.92, 0.88], 0.01: [0.5] * 3})
     make(fabricate, "", {0.001: [0.95], 0.003: [0.5, 0.49, 0.51], 0.01: [0.94]})
     (found,) = findings(section(root))
-    assert found.verdict == UNDECIDED and "llama-rope was tried at 1 learning rate" in found.sentence
+    assert found.verdict == UNDECIDED and "the second was tried at 1 learning rate" in found.sentence
 
 
 def diverge(folder: Path) -> None:
@@ -121,7 +123,7 @@ def test_survivors_do_not_win(fabricate: Fabricate) -> None:
     diverge(fabricate(canon="ABCD", seed=3))
     (found,) = findings(section(root))
     assert found.comparison.decided and found.verdict == UNDECIDED
-    assert "1 run of llama-rope + Canon-ABCD diverged" in found.sentence
+    assert "1 run of the first diverged" in found.sentence
 
 
 def test_survivors_may_lose(fabricate: Fabricate) -> None:
@@ -129,7 +131,7 @@ def test_survivors_may_lose(fabricate: Fabricate) -> None:
     make(fabricate, "", {0.003: [0.5, 0.49, 0.51]})
     diverge(fabricate(canon="", seed=3))
     (found,) = findings(section(root))
-    assert found.verdict == BETTER and "1 run of llama-rope diverged" in found.sentence
+    assert found.verdict == BETTER and "1 run of the second diverged" in found.sentence
 
 
 def test_runs_of_other_data_are_not_compared(fabricate: Fabricate) -> None:
@@ -151,7 +153,9 @@ def test_seeds_of_other_data_are_left_out_and_told(fabricate: Fabricate) -> None
     assert found.verdict == BETTER and "1 seed saw different data and is left out" in found.sentence
 
 
-@pytest.mark.parametrize("other", [{"training": {"weight_decay": 0.3}}, {"backend": {"precision": "bf16"}}])
+@pytest.mark.parametrize(
+    "other", [{"training": {"weight_decay": 0.3}}, {"training": {"warmup": 7}}, {"backend": {"precision": "bf16"}}]
+)
 def test_runs_trained_in_other_ways_are_not_compared(fabricate: Fabricate, other: dict[str, Any]) -> None:
     root = make(fabricate, "ABCD", {0.003: [0.9, 0.92, 0.88]}, **other)
     make(fabricate, "", {0.003: [0.5, 0.49, 0.51]})
@@ -164,8 +168,8 @@ def test_sentences_name_the_best_rate_and_what_tells_cells_apart(fabricate: Fabr
         make(fabricate, "", {0.001: [0.1], 0.003: [0.3]}, training={"batch": batch})
     sentences = [found.sentence for found in findings(section(root))]
     for batch, sentence in zip((16, 32), sentences, strict=True):
-        sides = (f"llama-rope{canon}, batch {batch} (learning rate 0.003)" for canon in (" + Canon-ABCD", ""))
-        assert sentence.startswith(" against ".join(sides))
+        sides = (f"llama-rope{canon} (learning rate 0.003)" for canon in (" + Canon-ABCD", ""))
+        assert sentence.startswith(f"{' against '.join(sides)} at 2L64D, batch {batch}: ")
 
 
 def test_classes_of_one_name_from_two_files_are_told_apart(fabricate: Fabricate) -> None:
@@ -181,6 +185,56 @@ def test_all_pairs_of_a_size_share_the_level(fabricate: Fabricate) -> None:
     found = findings(section(root))
     assert len(found) == 3 and all(each.together == 6 for each in found)
     assert "95% interval for all 6 pairs together" in found[0].sentence
+    assert "a decision takes 4 seeds for so many pairs" in found[0].sentence
+    assert overview(found) == "0 of 3 comparisons decided, 3 not, 3 of them for want of 4 seeds."
+
+
+def test_a_rate_without_divergence_comes_before_survivors(fabricate: Fabricate) -> None:
+    root = make(fabricate, "ABCD", {0.001: [0.8, 0.81, 0.79, 0.8], 0.003: [0.9, 0.92, 0.88]})
+    diverge(fabricate(canon="ABCD", lr=0.003, seed=3))
+    (cell,) = cells(section(root))
+    assert cell.rate == 0.001 and cell.rates == [0.001, 0.003]
+
+
+def test_divergence_counts_where_the_other_has_no_such_seed(fabricate: Fabricate) -> None:
+    root = make(fabricate, "ABCD", {0.003: [0.9, 0.92, 0.88]})
+    make(fabricate, "", {0.003: [0.5, 0.49, 0.51]})
+    diverge(fabricate(canon="ABCD", seed=7))
+    (found,) = findings(section(root))
+    assert found.verdict == UNDECIDED and "1 run of the first diverged" in found.sentence
+
+
+def test_one_rate_on_two_machines_is_tried_once(fabricate: Fabricate) -> None:
+    root = make(fabricate, "ABCD", {0.003: [0.9, 0.92, 0.88]})
+    make(fabricate, "ABCD", {0.003: [0.99]}, backend={"threads": 4})
+    make(fabricate, "", {0.003: [0.5, 0.49, 0.51]})
+    (found,) = findings(section(root))
+    assert found.verdict == BETTER and len(found.first.tried) == 1
+    assert found.first.spread and found.first.spread.seeds == 3
+
+
+def test_data_that_differ_are_told_with_one_seed_left(fabricate: Fabricate) -> None:
+    root = make(fabricate, "ABCD", {0.003: [0.9, 0.92]})
+    set_main(fabricate(canon="", seed=0), 0.5)
+    set_main(fabricate(canon="", seed=1, data="other windows"), 0.5)
+    (found,) = findings(section(root))
+    assert "1 seed saw different data and is left out" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("measure", "error"), [((0.5, 0.4, 0.6, None, None, 2), 0.1 / 12.706), ((0.5, 0.4, 0.6, 5, 10, 2), 0.1 / 1.96)]
+)
+def test_the_error_of_an_evaluation_is_that_of_its_interval(
+    fabricate: Fabricate, measure: tuple[Any, ...], error: float
+) -> None:
+    folder = fabricate()
+    path = folder / "result.json"
+    result = json.loads(path.read_text())
+    names = ("value", "low", "high", "right", "count", "clusters")
+    result["evaluation"]["metrics"]["accuracy_k4"] = dict(zip(names, measure, strict=True))
+    path.write_text(json.dumps(result))
+    (cell,) = cells(section(folder))
+    assert cell.values("accuracy_k4")[0].error == pytest.approx(error, rel=1e-3)
 
 
 def test_runs_of_other_lengths_are_not_compared(fabricate: Fabricate) -> None:
@@ -195,7 +249,7 @@ def test_unequal_parameters_are_told(fabricate: Fabricate) -> None:
         set_main(folder, 0.9, parameters=200_000)
     make(fabricate, "", {0.003: [0.1, 0.2]})
     (found,) = findings(section(root))
-    assert "llama-rope + Canon-ABCD has 103.5% more parameters." in found.sentence
+    assert "the first has 103.5% more parameters." in found.sentence
 
 
 def test_pairs_are_with_the_best_and_with_the_smallest_canon_set(fabricate: Fabricate) -> None:

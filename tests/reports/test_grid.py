@@ -37,3 +37,11 @@ def test_no_cell_hides_another_one(fabricate: Callable[..., Path]) -> None:
         "llama-rope + Canon-ABCD, batch 32, context 1,024",
     }
     assert [len(row) for row in found.values()] == [1, 1, 1]
+
+
+def test_settings_that_read_the_same_still_make_two_rows(fabricate: Fabricate) -> None:
+    for decay in (0.1, 0.10000001):
+        folder = fabricate(training={"weight_decay": decay})
+    (family,) = families(sections(load_runs([folder.parent])))
+    name = "llama-rope + Canon-ABCD, weight decay 0.1"
+    assert set(grid(family)) == {name, f"{name} (2)"}

@@ -69,6 +69,13 @@ def test_other_windows_than_the_papers_are_no_reproduction(fabricate: Callable[.
     assert table["llama-rope + Canon-ABCD"][1][1].endswith("97.0% with context 2,048")
 
 
+def test_another_weight_decay_than_the_papers_is_no_reproduction(fabricate: Callable[..., Path]) -> None:
+    task = {**build_task("depo1", {"N": 225}).identity, "source": None}
+    run = fabricate(task, size="8L512D", steps=87_500, training={"batch": 128, "weight_decay": 0.9})
+    table = grids(heatmaps_html(sections(load_runs([run]))))
+    assert table["llama-rope + Canon-ABCD"][1][1].endswith("97.0% with weight decay 0.03")
+
+
 def test_a_users_mixer_with_a_presets_name_has_no_published_cell(fabricate: Callable[..., Path]) -> None:
     task = {**build_task("depo1", {"N": 225}).identity, "source": None}
     run = fabricate(task, model="mine.py:llama-rope", size="8L512D")

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from canonlab.benchmarks.statistics import CLUSTERS, SPREADS, bench_statistics, coverage, decided, verdicts
+from canonlab.benchmarks.statistics import CLUSTERS, SPREADS, bench_statistics, coverage, decided, several, verdicts
 from canonlab.claims import FAILS, HOLDS
 from canonlab.reports.compare import DECIDING
 
@@ -34,6 +34,14 @@ def test_where_runs_learn_or_do_not_three_seeds_are_needed() -> None:
     assert decided(0.0, 2.0, 2, (1, 1), experiments=2000, learning=0.5) > 0.08
 
 
+@pytest.mark.parametrize("architectures", [2, 4, 8])
+@pytest.mark.parametrize("seeds", [3, 4, 6])
+@pytest.mark.parametrize("learning", [1.0, 0.5])
+def test_among_equal_architectures_there_is_seldom_a_best(architectures: int, seeds: int, learning: float) -> None:
+    _, sections = several(architectures, seeds, experiments=2000, learning=learning)
+    assert sections <= at_most(0.05, 2000)
+
+
 def test_one_seed_never_decides() -> None:
     assert decided(50.0, 1.0, 1, (1, 1), experiments=50) == 0
 
@@ -47,10 +55,10 @@ def test_ten_points_are_often_decided() -> None:
 def test_true_claims_seldom_fail_and_false_ones_seldom_hold() -> None:
     """At the edge of the truth: all differences exactly at their bounds, or one of them and the others far within."""
     for parts in (1, 6):
-        assert verdicts(parts, (0.0, 0.0), FAILS, experiments=800) <= at_most(0.025, 800)
-        assert verdicts(parts, (0.0, 40.0), HOLDS, experiments=800) <= at_most(0.025, 800)
-    assert verdicts(6, (40.0, 40.0), HOLDS, experiments=100) > 0.95
-    assert verdicts(6, (-40.0, 40.0), FAILS, experiments=100) > 0.8
+        assert verdicts(parts, 5, (0.0, 0.0), FAILS, experiments=800) <= at_most(0.025, 800)
+        assert verdicts(parts, 5, (0.0, 40.0), HOLDS, experiments=800) <= at_most(0.025, 800)
+    assert verdicts(6, 3, (40.0, 40.0), HOLDS, experiments=100) > 0.95
+    assert verdicts(6, 4, (-40.0, 40.0), FAILS, experiments=100) > 0.8
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from canonlab.claims.architecture import Architecture
 from canonlab.claims.claim import FAILS, HOLDS, Claim, Judgement
 from canonlab.claims.contrast import Contrast
 from canonlab.claims.evidence import Evidence, Place
-from canonlab.reports.compare import LEVEL, Comparison, Value, compare
+from canonlab.reports.compare import LEVEL, Comparison, Value, compare, seeds_for
 from canonlab.tasks.metrics import share
 from canonlab.tasks.student import quantile
 
@@ -63,19 +63,21 @@ def bench_statistics(experiments: int = 4000, seed: int = 0) -> dict[str, list[d
     judged = [
         {
             "comparisons": parts,
+            "seeds": seeds,
             "first": first,
             "others": others,
             "verdict": verdict,
-            "share": verdicts(parts, (first, others), verdict, experiments // 4, seed),
+            "share": verdicts(parts, seeds, (first, others), verdict, experiments // 4, seed),
         }
-        for parts in (1, 6, 16)
+        for parts, seeds in ((1, 3), (6, 3), (6, 5), (16, 3), (16, 5))
         for first, others, verdict in ((0.0, 0.0, FAILS), (0.0, 40.0, HOLDS), (10.0, 10.0, HOLDS), (-10.0, 10.0, FAILS))
     ]
     many = [
-        {"architectures": count, "seeds": seeds, "comparisons": single, "sections": whole}
+        {"architectures": count, "learning": learning, "seeds": seeds, "comparisons": single, "sections": whole}
         for count in (2, 4, 8, 12)
-        for seeds in (3, 5)
-        for single, whole in [several(count, seeds, experiments, seed)]
+        for learning in (1.0, 0.5)
+        for seeds in (3, 4, 5, 6)
+        for single, whole in [several(count, seeds, experiments, seed, learning)]
     ]
     return {
         "95% intervals of shares from 2 to 98% that hold the truth": cover,
@@ -83,26 +85,28 @@ def bench_statistics(experiments: int = 4000, seed: int = 0) -> dict[str, list[d
         "the same where runs learn or don't, each with a chance of one half": comparisons(0.0, [(1, 1), (3, 3)], 0.5),
         "comparisons decided where the difference is 10 points": comparisons(10.0, [(1, 1), (3, 3)]),
         "decided among equal architectures, each against the best: of comparisons, of sections with any": many,
-        "verdicts on claims by the true differences, in points; 3 seeds, spread 3": judged,
+        "verdicts on claims by the true differences, in points; spread 3": judged,
     }
 
 
-def several(architectures: int, seeds: int, experiments: int, seed: int = 0) -> tuple[float, float]:
+def several(
+    architectures: int, seeds: int, experiments: int, seed: int = 0, learning: float = 1.0
+) -> tuple[float, float]:
     """How often equal architectures, of spread SPREADS[1], are told apart as the page does it.
 
-    Each is compared with the best, at a level for all pairs, since the best is chosen by the numbers.
-
-    Shares of the comparisons with the best one that are decided, and of experiments in which any is.
+    Each is compared with the best, at a level for all pairs, since the best is chosen by the numbers. `learning` is the
+    chance of a run to learn at all. Shares of the comparisons that are decided, and of experiments in which any is.
     """
     draw = np.random.default_rng([seed, architectures, seeds])
     values = draw.normal(0, SPREADS[1], (experiments, architectures, seeds))
-    values += draw.normal(0, EVALUATION, values.shape)
+    values += draw.normal(0, EVALUATION, values.shape) - UNLEARNT * (draw.random(values.shape) >= learning)
     rows = np.arange(experiments)
     best = values.mean(axis=2).argmax(axis=1)
     differences = values[rows, best][:, None] - values
     error = np.maximum(differences.std(axis=2, ddof=1), np.sqrt(2) * EVALUATION) / np.sqrt(seeds)
-    low = differences.mean(axis=2) - quantile(seeds - 1, LEVEL / math.comb(architectures, 2)) * error
-    told = low > 0
+    level = LEVEL / math.comb(architectures, 2)
+    low = differences.mean(axis=2) - quantile(seeds - 1, level) * error
+    told = (low > 0) & (seeds >= seeds_for(level))
     told[rows, best] = False
     return float(told.sum() / (experiments * (architectures - 1))), float(told.any(axis=1).mean())
 
@@ -149,18 +153,20 @@ def _decided(found: Comparison | None, difference: float) -> bool:
     return found is not None and (found.low > 0 or (found.high < 0 and difference == 0))
 
 
-def verdicts(parts: int, differences: tuple[float, float], verdict: str, experiments: int, seed: int = 0) -> float:
-    """How often a claim that so many differences are above zero gets a verdict, with 3 seeds and a spread of 3 points.
+def verdicts(
+    parts: int, seeds: int, differences: tuple[float, float], verdict: str, experiments: int, seed: int = 0
+) -> float:
+    """How often a claim that so many differences are above zero gets a verdict, with a spread of 3 points.
 
     The first difference is differences[0], the others are differences[1].
     """
-    draw = np.random.default_rng([seed, parts, *(round(100 + d) for d in differences)])
+    draw = np.random.default_rng([seed, parts, seeds, *(round(100 + d) for d in differences)])
     side = Architecture("simulated")
     contrast = Contrast(side, side, "better than", ("simulated",))
     claim = Claim("", "", "", "", (), (contrast,) * parts)
     truth = [differences[0], *[differences[1]] * (parts - 1)]
-    pairs = [_experiments(draw, difference, 3.0, 3, (1, 1), experiments) for difference in truth]
-    nothing = Comparison(0.0, 0.0, 0.0, 3)
+    pairs = [_experiments(draw, difference, 3.0, seeds, (1, 1), experiments) for difference in truth]
+    nothing = Comparison(0.0, 0.0, 0.0, seeds)
     found = [
         Judgement(
             claim,

@@ -16,7 +16,7 @@ from canonlab.claims.architecture import Architecture
 from canonlab.claims.contrast import Contrast
 from canonlab.claims.measure import learnt, values
 from canonlab.reports.cells import Cell, as_many_rates, cells
-from canonlab.reports.compare import DECIDING, LEVEL, Comparison, Value, common_seeds, compare
+from canonlab.reports.compare import DECIDING, LEVEL, Comparison, Value, common_seeds, compare, seeds_for
 from canonlab.reports.groups import Section
 from canonlab.reports.words import enumeration, metric_label, plural, settings_text
 
@@ -75,14 +75,27 @@ class Evidence:
     @property
     def verdict(self) -> str:
         """Supported when the 95% interval lies within the contrast's bounds; refuted when the interval at the claim's
-        stricter level lies outside of them; else open, as always with fewer than three seeds."""
+        stricter level lies outside of them, with seeds enough for it; else open, as always with fewer than three."""
         found, contrast = self.comparison, self.contrast
         if found is None or found.seeds < DECIDING:
             return OPEN
         if found.low > contrast.least and found.high < contrast.most:
             return SUPPORTED
-        wide = found.at(self.level)
-        return REFUTED if wide.high < contrast.least or wide.low > contrast.most else OPEN
+        return REFUTED if self._outside and found.seeds >= seeds_for(self.level) else OPEN
+
+    @property
+    def few(self) -> str:
+        """What is missing where the interval would refute the contrast, but is that of too few seeds."""
+        more = self.verdict == OPEN and self._outside
+        return f"{seeds_for(self.level)} seeds of {_sides(self.contrast)}, to refute it" if more else ""
+
+    @property
+    def _outside(self) -> bool:
+        """Whether the interval at the claim's level lies outside of the contrast's bounds."""
+        if self.comparison is None or self.comparison.seeds < DECIDING:
+            return False
+        wide = self.comparison.at(self.level)
+        return wide.high < self.contrast.least or wide.low > self.contrast.most
 
 
 def average(pairs: Sequence[Pair]) -> Pair:
@@ -106,6 +119,9 @@ def comparable(found: Sequence[Section]) -> list[Cell]:
 
 
 def _meant(cell: Cell) -> bool:
+    """Whether claims are about a cell: a user's own task is none of the paper's, whatever its name."""
+    if cell.section.task.get("source"):
+        return False
     key, wanted = ONLY.get(cell.section.task["name"], ("", None))
     return cell.rows[0].settings.get(key) == wanted
 
@@ -130,7 +146,7 @@ def gather(contrast: Contrast, found: Sequence[Cell], level: float = LEVEL) -> E
     if not missing and together and together.seeds < DECIDING:
         few = f"{DECIDING} seeds common to the {len(evidence.used)} places of {_sides(contrast)}"
         return dataclasses.replace(evidence, missing=(few,))
-    return evidence
+    return dataclasses.replace(evidence, missing=(*evidence.missing, evidence.few)) if evidence.few else evidence
 
 
 def _matched(contrast: Contrast, found: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
@@ -151,15 +167,17 @@ def _place(contrast: Contrast, first: Cell, second: Cell) -> Place | str:
     other = dict.fromkeys(one, Value(bound)) if isinstance(bound, float) else values(second, contrast.against)
     if not one or not other:
         return f"{str(contrast.measure) or 'the main metric'} of {_sides(contrast)}"
-    if lost := first.lost(second) or second.lost(first):
-        return f"seeds of {_sides(contrast)} of which neither diverged (seed {enumeration(map(str, lost))} did)"
+    alone = isinstance(bound, float)
+    if lost := first.lost(None if alone else second) or second.lost(None if alone else first):
+        return f"runs of {_sides(contrast)} that don't diverge (seed {enumeration(map(str, lost))})"
     seeds = common_seeds(one, other)
     comparison = compare(one, other)
     if comparison is None:
         return f"a common seed of {_sides(contrast)}, of equal data"
     pair = {seed: one[seed] for seed in seeds}, {seed: other[seed] for seed in seeds}
     task = first.section.task["name"]
-    where = f"{task} {settings_text(first.section.parameters)}, {first.size}, {first.steps:,} steps"
+    batch = first.rows[0].settings.get("training.batch")
+    where = f"{task} {settings_text(first.section.parameters)}, {first.size}, {first.steps:,} steps of {batch}"
     return Place(task, where, comparison, first.at_edge or second.at_edge, pair)
 
 

@@ -1,17 +1,20 @@
 """Rows -> cells: one architecture at one size on one task, the best of its learning rates, all of its seeds."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from canonlab.reports.compare import DECIDING, Comparison, Value, compare
+from canonlab.reports.compare import DECIDING, LEVEL, Comparison, Value, compare
 from canonlab.reports.groups import MINOR, RESOLVED, SIZE, Row, Section, Spread, natural
+from canonlab.reports.load import Measure, Run
 from canonlab.reports.published import USUAL, Published, difficulty, published
 from canonlab.reports.words import setting_label, setting_text
 from canonlab.tasks.metrics import Z95
+from canonlab.tasks.student import quantile
 
-RATE, PRECISION = "training.lr", "backend.precision"
+RATE, WARMUP, PRECISION = "training.lr", "training.warmup", "backend.precision"
 WORDS = {"canon_frozen": "frozen", "canon_residual": "no residual", "canon_activation": "SiLU"}
 """What a setting that is not the usual one makes of an architecture, for people."""
 
@@ -24,7 +27,8 @@ class Cell:
     """The rows of one model (all its settings) in one section that are trained in the same way but for the rate.
 
     `best` is the row with the highest mean of the section's main metric over its finished seeds, of those with seeds
-    enough for a decision if there are any. The paper quotes the best run; `best_run` is its value.
+    enough for a decision, and without a run that diverged, if there are any. The paper quotes the best run; `best_run`
+    is its value.
     """
 
     section: Section
@@ -55,11 +59,26 @@ class Cell:
         return self.section.headline[0] if self.section.headline else ""
 
     @cached_property
+    def by_rate(self) -> list[Row]:
+        """A row for each learning rate. The same rate may have several, from machines with other threads: the one with
+        the most runs that ended stands for it."""
+        found: dict[Any, Row] = {}
+        for row in self.rows:
+            known = found.setdefault(row.settings.get(RATE), row)
+            if len(_ended(row)) > len(_ended(known)):
+                found[row.settings.get(RATE)] = row
+        return list(found.values())
+
+    @cached_property
     def best(self) -> Row | None:
-        """None when no run is finished, or none of them has the metric."""
-        spreads = [(spread, row) for row in self.rows if (spread := row.spread(self.metric))]
-        ranked = [(min(spread.seeds, DECIDING), spread.mean, row) for spread, row in spreads]
-        return max(ranked, key=lambda entry: entry[:2])[2] if ranked else None
+        """None when no run is finished, or none of them has the metric. A rate at which a run diverged is no rival of
+        one at which none did: what is left of it may be the easy part."""
+        ranked = [
+            (min(spread.seeds, DECIDING), not diverged(row), spread.mean, row)
+            for row in self.by_rate
+            if (spread := row.spread(self.metric))
+        ]
+        return max(ranked, key=lambda entry: entry[:3])[3] if ranked else None
 
     @property
     def steps(self) -> int:
@@ -93,8 +112,7 @@ class Cell:
         """The rows that `best` was chosen from: those with as many seeds (or enough), of which diverged ones count, as
         the worst that a rate can be."""
         least = min(self.spread.seeds, DECIDING) if self.spread else 1
-        ended = [[run for run in row.runs if run.result or run.diverged is not None] for row in self.rows]
-        return [row for row, runs in zip(self.rows, ended, strict=True) if len(runs) >= least]
+        return [row for row in self.by_rate if len(_ended(row)) >= least]
 
     @property
     def rates(self) -> list[float]:
@@ -125,19 +143,31 @@ class Cell:
         found = {}
         for run in self.best.finished if self.best else ():
             measure = run.result.evaluation.metrics.get(metric) if run.result else None
-            if measure is not None and measure.value == measure.value:
-                low, high = measure.interval or (measure.value, measure.value)
+            if measure is not None and math.isfinite(measure.value):
                 data = run.result.provenance.get("data_sha256") if run.result else None
-                found[run.seed] = Value(measure.value, (high - low) / (2 * Z95), data)
+                found[run.seed] = Value(measure.value, _error(measure), data)
         return found
 
-    def lost(self, other: "Cell") -> list[int]:
-        """The seeds at which its best row diverged and that of the other cell did not. What is left of it may be the
-        easy part."""
-        if not self.best or not other.best:
-            return []
-        finished = {run.seed for run in other.best.finished}
-        return [run.seed for run in self.best.runs if run.diverged is not None and run.seed in finished]
+    def lost(self, other: "Cell | None") -> list[int]:
+        """The seeds at which its best row diverged and, where there is another cell, that one's did not."""
+        excused = diverged(other.best) if other and other.best else []
+        return [seed for seed in diverged(self.best) if seed not in excused] if self.best else []
+
+
+def diverged(row: Row) -> list[int]:
+    """The seeds at which a row diverged."""
+    return [run.seed for run in row.runs if run.diverged is not None]
+
+
+def _ended(row: Row) -> list[Run]:
+    return [run for run in row.runs if run.result or run.diverged is not None]
+
+
+def _error(measure: Measure) -> float:
+    """The standard error of an evaluation, from its 95% interval: Wilson's of a share, Student's of a mean."""
+    low, high = measure.interval or (measure.value, measure.value)
+    of_a_mean = measure.right is None and (measure.clusters or 0) > 1
+    return (high - low) / 2 / (quantile(measure.clusters - 1, LEVEL) if of_a_mean and measure.clusters else Z95)
 
 
 def cells(section: Section) -> list[Cell]:
@@ -154,7 +184,7 @@ def _training(row: Row) -> dict[str, Any]:
     return {
         key: value
         for key, value in row.settings.items()
-        if key == PRECISION or (key.startswith("training.") and key != RATE and key not in MINOR)
+        if key in (PRECISION, WARMUP) or (key.startswith("training.") and key != RATE and key not in MINOR)
     }
 
 
@@ -219,7 +249,7 @@ def _telling(rivals: Sequence[Cell]) -> list[str]:
     for key in dict.fromkeys(key for each in traits for key in each):
         if classes == len(rivals):
             break
-        told = len({repr([each.get(name) for name in (*chosen, key)]) for each in traits})
+        told = len({repr([each.get(name, ()) for name in (*chosen, key)]) for each in traits})
         if told > classes:
             chosen, classes = [*chosen, key], told
     return chosen

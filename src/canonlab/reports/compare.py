@@ -5,6 +5,7 @@ difference is taken seed by seed. Its interval is Student's over those differenc
 spread over seeds, so it decides nothing, however many answers were evaluated. Two say too little: see DECIDING.
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +16,20 @@ LEVEL = 0.05
 """How often an interval may miss the truth."""
 
 DECIDING = 3
-"""Seeds that a decision takes. Where runs either learn a task or don't, two seeds agree by chance too often: without
-any difference, one in eight comparisons would be decided (`canonlab bench statistics`)."""
+"""Seeds that a decision takes at least. Where runs either learn a task or don't, two seeds agree by chance too often:
+without any difference, one in eight comparisons would be decided (`canonlab bench statistics`)."""
+
+
+def seeds_for(level: float) -> int:
+    """Seeds that a decision at `level` takes: 3 at 0.05, 4 at 0.05 / 6.
+
+    Where runs learn or don't, each with a chance of one half, all n seeds of one side do and none of the other's with
+    probability 2 / 4^n, and no interval over the seeds is wide enough for that.
+    """
+    seeds = DECIDING
+    while 2 / 4**seeds > level:
+        seeds += 1
+    return seeds
 
 
 @dataclass(frozen=True)
@@ -31,24 +44,32 @@ class Value:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The mean of first - second over `seeds` common seeds, with its 95% interval, NaN with fewer than two seeds."""
+    """The mean of first - second over `seeds` common seeds, with its interval (95% for LEVEL), NaN with fewer than two
+    seeds."""
 
     difference: float
     low: float
     high: float
     seeds: int
+    level: float = LEVEL
+    """How often the interval may miss the truth."""
 
     def at(self, level: float) -> "Comparison":
-        """The same with the interval that misses the truth with probability `level` in place of LEVEL."""
+        """The same with the interval that misses the truth with probability `level`."""
         if self.seeds < 2:
-            return self
-        half = (self.high - self.low) / 2 * quantile(self.seeds - 1, level) / quantile(self.seeds - 1, LEVEL)
-        return Comparison(self.difference, self.difference - half, self.difference + half, self.seeds)
+            return dataclasses.replace(self, level=level)
+        half = (self.high - self.low) / 2 * quantile(self.seeds - 1, level) / quantile(self.seeds - 1, self.level)
+        return Comparison(self.difference, self.difference - half, self.difference + half, self.seeds, level)
+
+    @property
+    def reversed(self) -> "Comparison":
+        """That of second - first."""
+        return dataclasses.replace(self, difference=-self.difference, low=-self.high, high=-self.low)
 
     @property
     def decided(self) -> bool:
-        """Whether the interval leaves out zero, over seeds enough."""
-        return self.seeds >= DECIDING and (self.low > 0 or self.high < 0)
+        """Whether the interval leaves out zero, over seeds enough for its level."""
+        return self.seeds >= seeds_for(self.level) and (self.low > 0 or self.high < 0)
 
 
 def common_seeds(first: Mapping[int, Value], second: Mapping[int, Value]) -> list[int]:

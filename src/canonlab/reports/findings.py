@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from canonlab.models.table import MATCHED
 from canonlab.reports.cells import Cell, as_many_rates, cells, compare_cells, more_words, pairs
-from canonlab.reports.compare import DECIDING, LEVEL, Comparison
+from canonlab.reports.compare import LEVEL, Comparison, seeds_for
 from canonlab.reports.groups import Section
-from canonlab.reports.words import enumeration, metric_label, percent, plural, si
+from canonlab.reports.words import metric_label, percent, plural, si, span
 
 BETTER, UNDECIDED = "better", "not decided"
 
@@ -17,17 +17,31 @@ BETTER, UNDECIDED = "better", "not decided"
 class Finding(NamedTuple):
     """One comparison of two cells of a section, the likely better `first`.
 
-    `names` are those of both for people: the architecture, and what else tells the cell from others of its size.
+    `more` is what tells each of them from cells of the same architecture and size, such as "steps 300".
     """
 
     first: Cell
     second: Cell
     comparison: Comparison
-    names: tuple[str, str]
+    more: tuple[list[str], list[str]] = ([], [])
     together: int = 1
-    """How many pairs the cells of one size and way of training make. The interval is that much wider, so that all of
-    them together miss the truth as seldom as a single one would (Bonferroni). All pairs count, since the best cell,
-    with which the others are compared, is chosen by the numbers."""
+    """How many pairs the cells of one size and way of training make. The interval is that much wider, and takes that
+    many more seeds, so that all of them together miss the truth as seldom as a single one would (Bonferroni). All pairs
+    count, since the best cell, with which the others are compared, is chosen by the numbers."""
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """The architectures, each with what tells it apart and the other one doesn't have."""
+        first, second = self.more
+        return (
+            ", ".join([self.first.architecture, *(word for word in first if word not in second)]),
+            ", ".join([self.second.architecture, *(word for word in second if word not in first)]),
+        )
+
+    @property
+    def needed(self) -> int:
+        """How many seeds a decision takes here."""
+        return seeds_for(LEVEL / self.together)
 
     @property
     def verdict(self) -> str:
@@ -46,47 +60,47 @@ class Finding(NamedTuple):
             f"{name} (learning rate {cell.rate:g})" if cell.rate and len(cell.rates) > 1 else name
             for name, cell in zip(self.names, (self.first, self.second), strict=True)
         ]
-        names = f"{' against '.join(sides)} at {self.first.size}"
+        common = [word for word in self.more[0] if word in self.more[1]]
+        names = f"{' against '.join(sides)} at {', '.join([self.first.size, *common])}"
+        qualified = _mind(list(self.qualifications()))
         if comparison.seeds == 1:
-            return f"{names}: not decided. {gap} in {metric} with one seed, which says nothing about other seeds."
+            seeds = "with one common seed, which says nothing about other seeds"
+            return f"{names}: not decided. {gap} in {metric} {seeds}.{qualified}"
         low, high = comparison.low, comparison.high
         if share:  # a difference of shares cannot be more than all
             low, high = max(low, -1.0), min(high, 1.0)
-        all_of_them = f" for all {self.together} pairs together" if self.together > 1 else ""
+        all_of_them = f" for all {self.together:,} pairs together" if self.together > 1 else ""
         reach = f"95% interval{all_of_them} {_amount(low, share)} to {_amount(high, share)}"
         amount = f"{gap} in {metric} ({reach}, {plural(comparison.seeds, 'seed')})"
-        qualified = _mind(list(self.qualifications()))
         verdict = "the first is better" if self.verdict == BETTER else "not decided"
         return f"{names}: {verdict}. {amount}.{qualified}"
 
     def qualifications(self) -> Iterator[str]:
         """What a reader must know besides the interval."""
-        sides = tuple(zip(self.names, (self.first, self.second), (self.second, self.first), strict=True))
-        if 1 < self.comparison.seeds < DECIDING:
-            yield f"a decision takes {DECIDING} seeds"
+        sides = (("the first", self.first, self.second), ("the second", self.second, self.first))
+        if 1 < self.comparison.seeds < self.needed:
+            yield f"a decision takes {self.needed} seeds" + (" for so many pairs" if self.together > 1 else "")
         if not as_many_rates(self.first, self.second):
-            tried = [f"{name} was tried at {plural(len(cell.tried), 'learning rate')}" for name, cell, _ in sides]
-            yield f"{' and '.join(tried)}, and the best of more is better by chance"
+            tried = [f"{side} was tried at {plural(len(cell.tried), 'learning rate')}" for side, cell, _ in sides]
+            yield f"{', '.join(tried)}: the best of more is better by chance"
         values = [cell.values(cell.metric) for _, cell, _ in sides]
         if apart := len(values[0].keys() & values[1].keys()) - self.comparison.seeds:
             yield f"{plural(apart, 'seed')} saw different data and {'is' if apart == 1 else 'are'} left out"
-        for name, cell, other in sides:
+        for side, cell, other in sides:
             if lost := cell.lost(other):
-                yield f"{plural(len(lost), 'run')} of {name} diverged, and what is left says less"
-            if cell.at_edge:
-                yield f"the best learning rate of {name}, {cell.rate:g}, is at the edge of those tried"
-        counts = [count for cell in (self.first, self.second) if (count := cell.parameters)]
+                yield f"{plural(len(lost), 'run')} of {side} diverged, and what is left says less"
+        if edges := [side for side, cell, _ in sides if cell.at_edge]:
+            rates = "the best learning rate of" if len(edges) == 1 else "the best learning rates of"
+            yield f"{rates} {' and '.join(edges)} {'is' if len(edges) == 1 else 'are'} at the edge of those tried"
+        counts = [count for _, cell, _ in sides if (count := cell.parameters)]
         if len(counts) == 2 and (excess := max(counts) / min(counts) - 1) > MATCHED:
-            yield f"{self.names[0 if counts[0] > counts[1] else 1]} has {percent(excess)} more parameters"
+            yield f"the {'first' if counts[0] > counts[1] else 'second'} has {percent(excess)} more parameters"
 
 
 def findings(section: Section) -> list[Finding]:
     """All comparisons worth a sentence in a section, decided ones first."""
     of_section = [cell for cell in cells(section) if cell.spread]
-    names = {
-        id(cell): ", ".join([cell.architecture, *more])
-        for cell, more in zip(of_section, more_words(of_section), strict=True)
-    }
+    more = {id(cell): words for cell, words in zip(of_section, more_words(of_section), strict=True)}
     group = Counter(cell.opponents for cell in of_section)
     found = []
     for first, second in pairs(of_section):
@@ -95,9 +109,8 @@ def findings(section: Section) -> list[Finding]:
         together = math.comb(group[first.opponents], 2)
         adjusted = comparison.at(LEVEL / together)
         if adjusted.difference < 0:  # means over other seeds than the common ones can be the other way round
-            first, second = second, first
-            adjusted = Comparison(-adjusted.difference, -adjusted.high, -adjusted.low, adjusted.seeds)
-        found.append(Finding(first, second, adjusted, (names[id(first)], names[id(second)]), together))
+            first, second, adjusted = second, first, adjusted.reversed
+        found.append(Finding(first, second, adjusted, (more[id(first)], more[id(second)]), together))
     return sorted(found, key=lambda finding: finding.verdict != BETTER)
 
 
@@ -107,20 +120,17 @@ def overview(found: Sequence[Finding]) -> str:
     if not found:
         return (
             "Nothing to compare yet: no two architectures of one size, trained in the same way, have a finished run "
-            "with a common seed at their best learning rates."
+            "with a common seed and equal data at their best learning rates."
         )
-    few = sum(finding.comparison.seeds < DECIDING for finding in found)
+    few = [finding.needed for finding in found if finding.comparison.seeds < finding.needed]
     rest = len(found) - decided
-    why = f", {few} of them for want of {DECIDING} seeds" if few else ""
+    why = f", {len(few)} of them for want of {span(few)} seeds" if few else ""
     return f"{decided} of {plural(len(found), 'comparison')} decided, {rest} not{why}."
 
 
 def _mind(words: Sequence[str]) -> str:
     """The words as a sentence of their own after another one; nothing for none."""
-    if not words:
-        return ""
-    text = enumeration(words)
-    return f" Mind that {text}."
+    return f" Mind that {'; '.join(words)}." if words else ""
 
 
 def _amount(difference: float, share: bool) -> str:

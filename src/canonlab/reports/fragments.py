@@ -128,8 +128,7 @@ def _result_group(section: Section, row: Row, style: LineStyle) -> Markup:
         for run in row.runs
     ]
     if averaged:
-        spread = row.spread(section.headline[0]) if section.headline else None
-        mean = tag("td", f"mean of {spread.seeds if spread else len(row.finished)}", class_="seed")
+        mean = tag("td", section.mean_of(row), class_="seed")
         lines.insert(0, [mean, *(_mean_cell(section, row, name, style) for name in section.headline)])
     rows = str(len(lines))
     costs = [si(row.cost("parameters")), si(row.cost("flops_per_token")), duration(row.cost("seconds"))]

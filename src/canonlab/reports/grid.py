@@ -1,5 +1,6 @@
 """Cells -> the layout of the paper's figures 4 to 14: difficulty against size, an architecture each."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,9 +31,11 @@ def grid(group: Sequence[Section]) -> Grid:
     finished = [cell for section in group for cell in cells(section) if cell.spread]
     found: Grid = {}
     for cell, more in zip(finished, more_words(finished), strict=True):
-        row = found.setdefault(", ".join([cell.architecture, *more]), {})
-        assert cell.place not in row, "no two cells have everything in common"
-        row[cell.place] = cell
+        name = ", ".join([cell.architecture, *more])
+        # Settings that differ may read the same: 0.1 and 0.10000001, or a setting that an earlier version did not have.
+        names = itertools.chain([name], (f"{name} ({number})" for number in itertools.count(2)))
+        free = next(each for each in names if cell.place not in found.get(each, {}))
+        found.setdefault(free, {})[cell.place] = cell
     return found
 
 

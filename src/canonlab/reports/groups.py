@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from canonlab.reports.load import Run
-from canonlab.reports.words import metric_family, setting_label, setting_text
+from canonlab.reports.words import metric_family, setting_label, setting_text, span
 
 ARCHITECTURE = ("model.model", "model.canon")
 SIZE = "model.size"
@@ -92,6 +92,11 @@ class Section:
         """What tells a row from all others: "llama-rope + Canon-ABCD, learning rate 0.003"."""
         rest = (f"{setting_label(key)} {setting_text(row.settings.get(key))}" for key in self.varied)
         return ", ".join([row.architecture, *rest])
+
+    def mean_of(self, row: Row) -> str:
+        """What stands before the means of a row, such as "mean of 3", or "mean of 2 to 3" seeds by metric."""
+        counts = [spread.seeds for name in self.headline if (spread := row.spread(name))]
+        return f"mean of {span(counts)}" if counts else ""
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from canonlab.models.table import SIZES
-from canonlab.reports.cells import Cell
+from canonlab.reports.cells import Cell, diverged
 from canonlab.reports.grid import Grid, by_width, families, grid, grid_metric
 from canonlab.reports.groups import SIZE, Section, natural
 from canonlab.reports.markup import Markup, join, tag
@@ -17,6 +17,7 @@ from canonlab.reports.words import (
     metric_label,
     plural,
     range_text,
+    setting_label,
     setting_text,
     settings_text,
     si,
@@ -131,6 +132,8 @@ def _cell_html(cell: Cell | None, paper: Published | None, size: str) -> Markup:
             parts.append(tag("small", range_text(spread.low, spread.high, share)))
         if cell.rate and len(cell.rates) > 1:
             parts.append(tag("small", f"lr {cell.rate:g}", " ↔" if cell.at_edge else ""))
+        if cell.best and (lost := diverged(cell.best)):
+            parts.append(tag("small", f"{len(lost)} diverged"))
         rates = ", ".join(f"{rate:g}" for rate in cell.rates)
         hint = f"learning rate {cell.rate:g} of {rates}; {plural(spread.seeds, 'seed')}" if cell.rate else None
     if paper:
@@ -146,12 +149,11 @@ def _cell_html(cell: Cell | None, paper: Published | None, size: str) -> Markup:
 
 def _otherwise(cell: Cell, paper: Published) -> str:
     """How the paper trained, in what it trained otherwise; empty where runs may be compared with it."""
-    batch, context = cell.rows[0].settings.get("training.batch"), cell.section.task["context"]
-    apart = []
-    if cell.steps != paper.steps:
-        apart.append(f"{si(paper.steps)} steps")
-    if batch != paper.batch:
-        apart.append(f"batch {paper.batch}")
-    if context != paper.context:
+    ours = cell.rows[0].settings
+    apart = [f"{si(paper.steps)} steps"] if cell.steps != paper.steps else []
+    for key, value in paper.settings.items():
+        if ours.get(f"training.{key}", value) != value:
+            apart.append(f"{setting_label(key)} {setting_text(value)}")
+    if cell.section.task["context"] != paper.context:
         apart.append(f"context {paper.context:,}")
     return f"with {enumeration(apart)}" if apart else ""

@@ -10,14 +10,19 @@ from canonlab.reports.words import enumeration, percent, plural
 
 
 def section_notes(section: Section) -> list[str]:
-    """A sentence each: unfinished runs, whether equal seeds saw equal data, parameter counts that differ."""
-    return [*_unfinished(section.runs), *_same_data(section.runs), *_parameters(section.rows)]
+    """A sentence each: unfinished and diverged runs, whether equal seeds saw equal data, unequal parameter counts."""
+    return [*_unfinished(section.runs), *_diverged(section.rows), *_same_data(section.runs), *_parameters(section.rows)]
 
 
 def _unfinished(runs: Iterable[Run]) -> Iterable[str]:
-    count = sum(run.result is None for run in runs)
-    if count:
+    if count := sum(run.result is None and run.diverged is None for run in runs):
         yield f"{plural(count, 'run')} unfinished: shown with the latest evaluation, left out of means."
+
+
+def _diverged(rows: Iterable[Row]) -> Iterable[str]:
+    lost = [row.architecture for row in rows for run in row.runs if run.diverged is not None]
+    if lost:
+        yield f"{plural(len(lost), 'run')} diverged, of {enumeration(dict.fromkeys(lost))}: left out of means."
 
 
 def _same_data(runs: Iterable[Run]) -> Iterable[str]:

@@ -5,6 +5,7 @@ columns sizes of the model, and a cell has one share in percent per quoted metri
 learning rates (and for Mano two seeds).
 """
 
+import dataclasses
 import functools
 import json
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 
 from canonlab.reports.groups import OWN
 from canonlab.tasks.catalog import TASKS, build_task
+from canonlab.training.config import TrainingConfig
 from canonlab.training.presets import TRAINING
 
 DIFFICULTY = {"depo": "N", "brevo": "N", "mano": "L", "lano": "grammar"}
@@ -34,10 +36,13 @@ USUAL = {
 """Settings of a model that are as in the paper's main figures."""
 
 
+DEFAULTS = dataclasses.asdict(TrainingConfig())
+
+
 class Published(NamedTuple):
     """One cell: shares by quoted metric, main one first, and by depth for Brevo1; `uncertain` is where it stood.
 
-    It was trained for so many `steps` of `batch` windows of `context` tokens.
+    It was trained for so many `steps` on windows of `context` tokens, and with `settings` of training.
     """
 
     values: tuple[float, ...]
@@ -45,8 +50,8 @@ class Published(NamedTuple):
     figures: tuple[int, ...]
     uncertain: bool
     steps: int
-    batch: int
     context: int
+    settings: Mapping[str, Any]
 
 
 @functools.cache
@@ -90,8 +95,8 @@ def published(task: Mapping[str, Any], settings: Mapping[str, Any]) -> Published
         tuple(entry["figures"]),
         entry.get("uncertain", False),
         tables()["steps"][name][row],
-        TRAINING[preset]["batch"],
         build_task(preset).context,
+        {key: (DEFAULTS | TRAINING[preset])[key] for key in ("batch", "schedule", "weight_decay")},
     )
 
 

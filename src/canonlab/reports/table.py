@@ -58,9 +58,7 @@ def _section_table(section: Section, explain: bool) -> Table:
 def _lines(section: Section, row: Row) -> list[list[Text]]:
     lines = [[Text(run.state), *(_run_cell(section, run, name) for name in section.headline)] for run in row.runs]
     if len(row.finished) > 1:
-        spread = row.spread(section.headline[0]) if section.headline else None
-        mean = Text(f"mean of {spread.seeds if spread else len(row.finished)}")
-        lines.insert(0, [mean, *(_mean_cell(section, row, name) for name in section.headline)])
+        lines.insert(0, [Text(section.mean_of(row)), *(_mean_cell(section, row, name) for name in section.headline)])
     return lines
 
 

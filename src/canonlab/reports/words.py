@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from canonlab.reports.load import Measure
@@ -139,6 +139,12 @@ def enumeration(words: Iterable[str]) -> str:
     """A list in a sentence: "a", "a and b", "a, b and c"."""
     *head, last = words
     return f"{', '.join(head)} and {last}" if head else last
+
+
+def span(numbers: Sequence[int]) -> str:
+    """The least and the greatest of numbers: "4", "3 to 6"."""
+    low, high = min(numbers), max(numbers)
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def plural(count: int, noun: str) -> str:
