@@ -64,8 +64,9 @@ def test_true_claims_seldom_fail_and_false_ones_seldom_hold() -> None:
 @pytest.mark.slow
 def test_all_simulations() -> None:
     """The tables of `canonlab bench statistics`, with fewer experiments."""
-    cover, none, learnt_or_not, ten, many, judged = bench_statistics(experiments=2000).values()
+    cover, none, learnt_or_not, ten, many, power, judged = bench_statistics(experiments=2000).values()
     assert max(row["sections"] for row in many) <= at_most(0.05, 2000)
+    assert max(row["decided"] for row in power if row["seeds"] == 6) > 0.99
     assert len(cover) == len(CLUSTERS) and min(row["mean"] for row in cover) >= 0.94
     equal = [row for row in none if row["learning_rates"] != "3 and 1"]
     assert len(equal) == 6 * len(SPREADS) and max(row["decided"] for row in equal) <= at_most(0.05, 2000)

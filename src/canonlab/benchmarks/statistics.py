@@ -79,26 +79,40 @@ def bench_statistics(experiments: int = 4000, seed: int = 0) -> dict[str, list[d
         for seeds in (3, 4, 5, 6)
         for single, whole in [several(count, seeds, experiments, seed, learning)]
     ]
+    power = [
+        {
+            "architectures": count,
+            "seeds": seeds,
+            "lead": lead,
+            "decided": several(count, seeds, experiments, seed, 1.0, lead)[0],
+        }
+        for count in (2, 4, 8, 12)
+        for seeds in (3, 4, 5, 6)
+        for lead in (10.0, 30.0)
+    ]
     return {
         "95% intervals of shares from 2 to 98% that hold the truth": cover,
         "comparisons decided where there is no difference": comparisons(0.0, [(1, 1), (3, 3), (3, 1)]),
         "the same where runs learn or don't, each with a chance of one half": comparisons(0.0, [(1, 1), (3, 3)], 0.5),
         "comparisons decided where the difference is 10 points": comparisons(10.0, [(1, 1), (3, 3)]),
         "decided among equal architectures, each against the best: of comparisons, of sections with any": many,
+        "decided comparisons with an architecture that is so many points better than the others; spread 3": power,
         "verdicts on claims by the true differences, in points; spread 3": judged,
     }
 
 
 def several(
-    architectures: int, seeds: int, experiments: int, seed: int = 0, learning: float = 1.0
+    architectures: int, seeds: int, experiments: int, seed: int = 0, learning: float = 1.0, lead: float = 0.0
 ) -> tuple[float, float]:
-    """How often equal architectures, of spread SPREADS[1], are told apart as the page does it.
+    """How often architectures, of spread SPREADS[1] and equal but for the first one's lead, are told apart.
 
-    Each is compared with the best, at a level for all pairs, since the best is chosen by the numbers. `learning` is the
-    chance of a run to learn at all. Shares of the comparisons that are decided, and of experiments in which any is.
+    As on the page each is compared with the best, at a level for all pairs, since the best is chosen by the numbers.
+    `learning` is the chance of a run to learn at all. Shares of the comparisons that are decided, and of experiments in
+    which any is.
     """
     draw = np.random.default_rng([seed, architectures, seeds])
     values = draw.normal(0, SPREADS[1], (experiments, architectures, seeds))
+    values[:, 0] += lead
     values += draw.normal(0, EVALUATION, values.shape) - UNLEARNT * (draw.random(values.shape) >= learning)
     rows = np.arange(experiments)
     best = values.mean(axis=2).argmax(axis=1)
