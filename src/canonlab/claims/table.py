@@ -113,7 +113,8 @@ def _legend(judgements: Sequence[Judgement]) -> Text:
         "averaged over places (difficulty, size, length of training), each side at its best learning rate, with ↔ "
         "where that is at the edge of those tried. A comparison supports its claim when its 95% interval lies "
         "within the bounds; a claim holds when all do, and fails when one is refuted at the level 0.05 / "
-        "comparisons. Fewer than three seeds decide nothing; to refute one of many takes more. Paper: the mean over its own cells, as information."
+        "comparisons. Fewer than three seeds decide nothing; to refute one of many takes more. "
+        "Paper: the mean over its own cells, as information."
     )
 
 
