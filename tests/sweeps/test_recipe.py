@@ -107,6 +107,12 @@ def test_one_run_has_no_grid(tmp_path: Path, key: str) -> None:
         read_run_config(tmp_path / "many.yaml")
 
 
+@pytest.mark.parametrize("field", ["steps", "lr", "seed"])
+def test_yes_is_no_number(field: str) -> None:
+    with pytest.raises(InputError, match=f"training.{field} = True: must be a number"):
+        parse_recipe({"task": "copy", "training": {field: True}})
+
+
 def test_on_and_off_are_words_and_true_and_yes_are_not(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text("backend: {compile: off}\nmodel: {tied: true, canon_frozen: yes}\n")
     assert read_run_config(tmp_path / "run.yaml") == {

@@ -55,6 +55,11 @@ def test_the_last_windows_and_none() -> None:
     assert TASK.windows(0, 0, 0).tokens.shape == (0, 12)
 
 
+def test_a_role_that_readers_have_no_colour_for() -> None:
+    with pytest.raises(InputError, match="unknown role of the token 'a' 'digit' .allowed: length, name"):
+        Vocabulary([("a", "digit", None)])  # type: ignore[list-item]
+
+
 def test_arrays_that_kernels_cannot_write() -> None:
     tokens, mask = TASK.windows(0, 0, 4)
     for wrong in (

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,23 @@ def test_words_for_the_same_thing_are_the_same_run() -> None:
     assert plan_run(varied(tiny_config(), "model", canon="DCBA")).identity == plan_run(tiny_config()).identity
 
 
+def test_exposures_of_a_task_that_never_ends_are_no_wish_to_overlook() -> None:
+    with pytest.raises(InputError, match="exposures = 5: the task copy never ends, so set steps alone"):
+        plan_run(tiny_config(exposures=5))
+
+
+@pytest.mark.skipif(not hasattr(os, "sysconf"), reason="no way to ask for the memory")
+def test_a_batch_larger_than_the_memory_is_an_error_before_there_is_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="batch = 999999999999: its tokens alone take .* GiB, this machine has"):
+        create_run(tiny_config(batch=999_999_999_999), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_more_windows_than_a_stream_has() -> None:
+    with pytest.raises(InputError, match="steps = 99999999999999999999.*windows"):
+        plan_run(tiny_config(steps=99_999_999_999_999_999_999))
+
+
 def test_steps_follow_from_exposures_where_a_task_has_an_end(tmp_path: Path) -> None:
     config = tiny_config(steps=0, exposures=3)
     with pytest.raises(InputError, match="exposures = 3: the task copy never ends, so set steps"):
@@ -60,7 +78,6 @@ def test_steps_follow_from_exposures_where_a_task_has_an_end(tmp_path: Path) -> 
         ("capo", 100, 50, True),
         ("capo", 100, 100, False),  # what the task publishes, so nobody may have asked for it
         ("capo", 0, 50, False),
-        ("copy", 100, 5, True),
         ("copy", 100, 0, False),
     ],
 )

@@ -28,6 +28,8 @@ def report(
     """Compare runs: a table here, and one self-contained HTML page."""
     if not runs:
         raise InputError("name the run folders to report on, or a folder that holds some")
+    if figures:
+        reports.require_figures()  # before there is anything to wait for
     loaded = write_report(runs, out or runs[0] / "report.html", as_json)
     if csv:
         reports.write_csv(loaded, csv)

@@ -1,7 +1,7 @@
 """Runs -> a table in the terminal, a page, figures, CSV, LaTeX, or plain data."""
 
 from canonlab.reports.export import write_csv, write_latex
-from canonlab.reports.figures import write_figures
+from canonlab.reports.figures import require_figures, write_figures
 from canonlab.reports.load import Run, load_runs
 from canonlab.reports.page import write_page
 from canonlab.reports.plain import summary
@@ -10,6 +10,7 @@ from canonlab.reports.table import terminal_tables
 __all__ = [
     "Run",
     "load_runs",
+    "require_figures",
     "summary",
     "terminal_tables",
     "write_csv",

@@ -35,13 +35,18 @@ Entry = tuple[Any, str]
 """What was drawn and its name, for a legend."""
 
 
+def require_figures() -> Any:
+    """The module that draws; InputError where it is not installed."""
+    return optional("matplotlib", "figures", "drawing figures")
+
+
 def write_figures(runs: Sequence[Run], folder: Path) -> list[Path]:
     """Draw everything there is to draw into `folder`, each figure as PDF and PNG; the files' paths.
 
     Heat maps a task; by size learning curves a metric, and skill speed, each architecture at its best learning rate;
     bits against parameters. InputError without matplotlib, or when a file cannot be written.
     """
-    optional("matplotlib", "figures", "drawing figures").use("Agg")
+    require_figures().use("Agg")
     plt = importlib.import_module("matplotlib.pyplot")
     found, written = sections(runs), []
     with plt.rc_context(STYLE):

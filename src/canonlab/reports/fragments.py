@@ -68,6 +68,12 @@ def section_html(section: Section, number: int, styles: Sequence[LineStyle]) -> 
         tag("h3", "Costs"),
         _costs(section, labels),
         tag(
+            "p",
+            "FLOPs are those of matrix products: neither Canon layers' few multiplications are in them nor what a "
+            "mixer's own kernel computes.",
+            class_="hint",
+        ),
+        tag(
             "div",
             tag("h3", "Behind the numbers"),
             tag("details", tag("summary", "All metrics"), _all_metrics(section, labels)),

@@ -50,7 +50,7 @@
       x,
       y,
       text,
-      mode: "lines",
+      mode: x.length === 1 ? "markers" : "lines",
       hovertemplate: `<b>${escape(row.label)}</b><br>%{text}<extra></extra>`,
       opacity: thick ? 1 : 0.5,
       line: { color: colour, width: thick ? 2.4 : 1, dash: row.dash },

@@ -222,3 +222,5 @@ def _check_keys(cls: type, content: Mapping[str, Any], where: str) -> None:
         inner = types[key]
         if isinstance(inner, type) and dataclasses.is_dataclass(inner) and isinstance(value, Mapping):
             _check_keys(inner, value, f"{where}{key}.")
+        elif isinstance(value, bool) and inner in (int, float):  # which pydantic would take for 1 or 0
+            raise InputError(f"{where}{key} = {value!r}: must be a number")

@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 from torch import Tensor
@@ -61,11 +61,14 @@ class Token:
 
 
 class Vocabulary(Sequence[Token]):
-    """All tokens of a task; entry i has id i, and names are distinct."""
+    """All tokens of a task; entry i has id i, and names are distinct. InputError for an unknown role."""
 
     def __init__(self, entries: Iterable[tuple[str, Role, int | None]]) -> None:
         self.tokens = tuple(Token(i, name, role, value) for i, (name, role, value) in enumerate(entries))
         self._ids = {token.name: token.id for token in self.tokens}
+        for token in self.tokens:
+            if token.role not in get_args(Role):
+                raise unknown(f"role of the token {token.name!r}", token.role, get_args(Role))
         if len(self._ids) != len(self.tokens):
             raise ValueError("two tokens of the vocabulary have the same name")
 

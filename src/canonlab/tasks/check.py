@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import get_args
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ import torch
 from canonlab.checks import Broken, Check, run_check
 from canonlab.data.plain import Random
 from canonlab.errors import InputError, require_integer, unknown
-from canonlab.tasks.base import SPLITS, Evaluation, Example, Role, Split, Task, Windows
+from canonlab.tasks.base import SPLITS, Evaluation, Example, Split, Task, Windows
 from canonlab.tasks.known_windows import KnownWindows
 from canonlab.tasks.parcel import Parcel
 
@@ -91,8 +90,6 @@ def _vocabulary(task: Task, seed: int, *_: int) -> str:
             raise Broken(
                 f"token {position} is called {token.name!r}", "names have no spaces, which `decode` puts between"
             )
-        if token.role not in get_args(Role):
-            raise Broken(f"{token.name!r} has the role {token.role!r}", f"roles are {', '.join(get_args(Role))}")
     used = {int(i) for windows in _sample(task, seed).values() for i in np.unique(windows.tokens)}
     absent = [token.name for token in tokens if token.id not in used]
     shown = f" ({', '.join(absent[:4])}{', ...' if len(absent) > 4 else ''})" if absent else ""

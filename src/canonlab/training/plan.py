@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,14 @@ from canonlab.models.cost import cost
 from canonlab.models.decoder import DecoderConfig
 from canonlab.models.presets import pattern_names
 from canonlab.plugins import Plugin, is_plugin, load_plugin
-from canonlab.tasks.base import Task, check_settings
+from canonlab.tasks.base import MAX_WINDOWS, Task, check_settings
 from canonlab.tasks.catalog import build_task
 from canonlab.training.backend import Backend, resolve_backend
 from canonlab.training.config import RunConfig, TaskConfig, TrainingConfig
 from canonlab.training.presets import TRAINING
+
+TOKEN_BYTES = 5
+"""Of a token in a batch: an int32 and its mark."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +84,7 @@ def plan_run(config: RunConfig, backend: Backend | None = None) -> Plan:
     if config.training.isolate and task.separator_id is None:
         raise InputError(f"isolate = true: the task {task.name} has no token that opens an instance")
     resolved = dataclasses.replace(config, training=_with_steps(config.training, task))
+    _require_room(resolved.training, task)
     decoder = config.model.decoder(len(task.vocabulary))
     decoder.check()
     notes: list[str] = []
@@ -90,7 +95,7 @@ def plan_run(config: RunConfig, backend: Backend | None = None) -> Plan:
     for name in dict.fromkeys(filter(is_plugin, pattern_names(config.model.model))):
         _try_mixer(name, plugins[name], decoder, backend)
     copies = _copies(plugins.values(), task.files.values())
-    notes = [*task.warnings(), *_unused_exposures(config), *_endless_warmup(resolved.training), *notes]
+    notes = [*task.warnings(), *_unused_exposures(config, task), *_endless_warmup(resolved.training), *notes]
     return Plan(config, resolved, task, decoder, backend, plugins, copies, notes)
 
 
@@ -147,10 +152,32 @@ def _copies(plugins: Iterable[Plugin], files: Iterable[Path]) -> dict[str, bytes
     return copies
 
 
-def _unused_exposures(config: RunConfig) -> list[str]:
-    """Says that steps outrank exposures, unless these are only what the task publishes."""
+def _require_room(training: TrainingConfig, task: Task) -> None:
+    """InputError where a batch does not fit into this machine's memory, or the run would take more windows than are."""
+    if training.steps > MAX_WINDOWS // training.batch:
+        raise InputError(
+            f"steps = {training.steps}: times the batch {training.batch} is more than {MAX_WINDOWS} windows"
+        )
+    if not hasattr(os, "sysconf"):  # Windows
+        return
+    needed = training.batch * task.context * TOKEN_BYTES
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        raise InputError(
+            f"batch = {training.batch}: its tokens alone take {needed / 2**30:,.0f} GiB, this machine has "
+            f"{there / 2**30:,.0f}"
+        )
+
+
+def _unused_exposures(config: RunConfig, task: Task) -> list[str]:
+    """Says that steps outrank exposures, unless these are only what the task publishes.
+
+    InputError for a task that has no use for exposures.
+    """
     steps, exposures = config.training.steps, config.training.exposures
     published = TRAINING.get(config.task.name, {}).get("exposures", 0)
+    if exposures and task.windows_per_exposure is None:
+        raise InputError(f"exposures = {exposures}: the task {task.name} never ends, so set steps alone")
     if not steps or exposures in (0, published):
         return []
     return [f"steps = {steps} are set, so exposures = {exposures} are not used"]
@@ -161,7 +188,7 @@ def _with_steps(training: TrainingConfig, task: Task) -> TrainingConfig:
     if training.steps:
         return dataclasses.replace(training, exposures=0)
     if task.windows_per_exposure is None:
-        raise InputError(f"exposures = {training.exposures}: the task {task.name} never ends, so set steps")
+        raise InputError(f"exposures = {training.exposures}: the task {task.name} never ends, so set steps alone")
     return dataclasses.replace(training, steps=-(-training.exposures * task.windows_per_exposure // training.batch))
 
 
