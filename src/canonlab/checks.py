@@ -1,7 +1,10 @@
-"""What checking a user's task or mixer reports: one promise at a time, kept or broken, with what to do."""
+"""Running a user's task or mixer: what checking it reports, one promise at a time, and errors that name the culprit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
+
+from canonlab.errors import InputError
 
 
 class Check(NamedTuple):
@@ -25,6 +28,17 @@ def first_line(error: Exception) -> str:
     """An error's class and the first line of its message."""
     line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {line}" if line else type(error).__name__
+
+
+@contextmanager
+def of_the_user(what: str, advice: str = "") -> Iterator[None]:
+    """The context in which a user's own code runs: whatever it raises is an InputError that begins with `what`."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{what} ({first_line(error)}){advice}") from None
 
 
 def run_check(name: str, promise: Callable[[], str], what: str) -> Check:

@@ -492,7 +492,7 @@ def test_complex_parameters_are_differentiated_too(check: Callable[..., Findings
 
 def test_a_config_that_fails(tmp_path: Path) -> None:
     (tmp_path / "mean.py").write_text(PLAIN.replace("width: int\n", "width: int\n        decay: float\n"))
-    with pytest.raises(InputError, match="its Config raised TypeError.*'decay'"):
+    with pytest.raises(InputError, match="its Config can't be made .TypeError.*'decay'"):
         check_mixer(ModelConfig(f"{tmp_path}/mean.py:Mean", SIZE))
 
 

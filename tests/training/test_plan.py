@@ -174,12 +174,12 @@ def test_an_own_mixer_is_tried_with_its_arguments_in_the_hybrid(tmp_path: Path) 
     ("before", "after", "message"),
     [
         ("(Copy)", "", "ShortCopy must be a subclass of canonlab.tasks.base.Task"),
-        ("(Copy)", "(Task)", "ShortCopy raised TypeError: Can't instantiate abstract class ShortCopy"),
+        ("(Copy)", "(Task)", "ShortCopy can't be made .TypeError: Can't instantiate abstract class ShortCopy"),
         ("@dataclasses.dataclass(frozen=True)\nclass ShortCopy(Copy)", "class ShortCopy(Task)", "must be a @dataclass"),
         (
             "28",
             "28\n\n    def __post_init__(self):\n        raise ValueError('no')",
-            "ShortCopy raised ValueError: no$",
+            "ShortCopy can't be made .ValueError: no.$",
         ),
         ("28", "2", "context = 2"),
     ],

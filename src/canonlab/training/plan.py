@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from canonlab.checks import first_line
+from canonlab.checks import of_the_user
 from canonlab.errors import InputError
 from canonlab.models.check.sequence import looks_ahead
 from canonlab.models.check.subject import Subject
@@ -101,15 +101,9 @@ def plan_run(config: RunConfig, backend: Backend | None = None) -> Plan:
 
 def _try_task(name: str, task: Task) -> None:
     """InputError when a user's own task fails on its first window."""
-    try:
+    with of_the_user(f"task = {name!r}: fails on its first window", f"; see canonlab check-task {name}"):
         len(task.vocabulary)
         task.windows(0, 0, 1)
-    except InputError:
-        raise
-    except Exception as error:  # whatever a user's code does
-        raise InputError(
-            f"task = {name!r}: fails on its first window ({first_line(error)}); see canonlab check-task {name}"
-        ) from None
 
 
 def _try_mixer(name: str, plugin: Plugin, decoder: DecoderConfig, backend: Backend) -> None:
@@ -119,16 +113,10 @@ def _try_mixer(name: str, plugin: Plugin, decoder: DecoderConfig, backend: Backe
     to predict would win every comparison.
     """
     mixer = next(block.mixer for block in decoder.pattern if block.mixer.cls is plugin.cls)
-    try:
-        with backend.autocast():
-            cost(decoder, 8, backend.device)
-            ahead = looks_ahead(Subject(mixer, decoder.width, backend.device))
-    except InputError:
-        raise
-    except Exception as error:  # whatever a user's code does
-        raise InputError(
-            f"model = {name!r}: fails on its first tokens ({first_line(error)}); see canonlab check {name}"
-        ) from None
+    failing = of_the_user(f"model = {name!r}: fails on its first tokens", f"; see canonlab check {name}")
+    with failing, backend.autocast():
+        cost(decoder, 8, backend.device)
+        ahead = looks_ahead(Subject(mixer, decoder.width, backend.device))
     if ahead:
         raise InputError(
             f"model = {name!r}: outputs depend on later tokens, those that are to be predicted; "
@@ -202,9 +190,5 @@ def load_task(config: TaskConfig) -> Task:
     if not dataclasses.is_dataclass(cls):
         raise InputError(f"task = {config.name!r}: {cls.__name__} must be a @dataclass(frozen=True)")
     check_settings(cls, config.set)
-    try:
+    with of_the_user(f"task = {config.name!r}: {cls.__name__} can't be made"):
         return cls(**config.set)
-    except InputError:
-        raise
-    except Exception as error:  # a user's class may raise anything
-        raise InputError(f"task = {config.name!r}: {cls.__name__} raised {first_line(error)}") from None

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from canonlab.canon import Canon
-from canonlab.checks import Broken, first_line
+from canonlab.checks import Broken, of_the_user
 from canonlab.errors import InputError
 from canonlab.models.canon_points import CanonConfig, NoCanon
 from canonlab.models.decoder import BlockConfig, DecoderConfig, MixerConfig
@@ -46,12 +46,8 @@ class Subject:
             raise InputError(f"model = {model.model!r}: check one mixer at a time, not a hybrid")
         decoder = model.decoder(VOCABULARY)
         config = decoder.pattern[0].mixer
-        try:
+        with of_the_user(f"model = {model.model!r}: its Config can't be made"):
             config.cls.Config(width=decoder.width, **config.arguments)
-        except InputError:
-            raise
-        except Exception as error:  # a user's Config may raise anything
-            raise InputError(f"model = {model.model!r}: its Config raised {first_line(error)}") from None
         return cls(config, decoder.width, device)
 
     def arguments(self, point: str) -> dict[str, object]:
