@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from canonlab.errors import InputError
-from canonlab.sweeps.recipe import load_recipe, parse_recipe, read_run_config, run_config, shipped_recipes
+from canonlab.sweeps.recipe import load_recipe, parse_recipe, read_run_config, read_yaml, run_config, shipped_recipes
 
 
 def described(content: dict[str, Any]) -> list[tuple[Any, ...]]:
@@ -111,6 +112,11 @@ def test_one_run_has_no_grid(tmp_path: Path, key: str) -> None:
 def test_yes_is_no_number(field: str) -> None:
     with pytest.raises(InputError, match=f"training.{field} = True: must be a number"):
         parse_recipe({"task": "copy", "training": {field: True}})
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1.0e-3", ".1e-2", "1E-3", "0.001"])
+def test_numbers_with_an_exponent(text: str) -> None:
+    assert read_yaml(text) == 0.001 and yaml.safe_load("1e-3") == "1e-3"
 
 
 def test_on_and_off_are_words_and_true_and_yes_are_not(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import yaml
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from canonlab.errors import InputError
+from canonlab.sweeps.recipe import read_yaml
 
 Set = Annotated[tuple[str, ...], arg(name="set", metavar="NAME=VALUE ...", help="Task parameters, e.g. N=225 K=4.")]
 Mixer = Annotated[tuple[str, ...], arg(name="mixer", metavar="NAME=VALUE ...", help="Arguments of the mixer.")]
@@ -31,7 +32,7 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
         if not (name and equals and value):
             raise InputError(f"{pair!r}: must be NAME=VALUE, such as N=225")
         try:
-            settings[name] = yaml.safe_load(value)
+            settings[name] = read_yaml(value)
         except yaml.YAMLError:
             raise InputError(f"{pair!r}: the value is not valid YAML") from None
     return settings

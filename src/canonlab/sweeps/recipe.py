@@ -30,6 +30,7 @@ That is 2 x 2 x 2 runs of llama-rope and 2 x 2 x 3 runs of gla and gdn.
 import dataclasses
 import functools
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -157,16 +158,28 @@ def _adapter() -> TypeAdapter[RunConfig]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which on and off are words, as in `compile: off`, not other names of true and false."""
+    """YAML in which on and off are words, as in `compile: off`, not other names of true and false; 1e-3 is a number."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012
-        first: rules for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items() if first not in ("o", "O")
+        first: list(rules)
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        if first not in ("o", "O")
     }
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def read_yaml(text: str) -> Any:
+    """What `text` says; yaml.YAMLError where it isn't YAML."""
+    return yaml.load(text, _Loader)
 
 
 def _parse(text: str, reference: str) -> dict[str, Any]:
     try:
-        content = yaml.load(text, _Loader)
+        content = read_yaml(text)
     except yaml.YAMLError as error:
         raise InputError(f"{reference} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
