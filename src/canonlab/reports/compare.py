@@ -17,7 +17,7 @@ LEVEL = 0.05
 
 DECIDING = 3
 """Seeds that a decision takes at least. Where runs either learn a task or don't, two seeds agree by chance too often:
-without any difference, one in eight comparisons would be decided (`canonlab bench statistics`)."""
+without any difference, one in nine comparisons would be decided (`canonlab bench statistics`)."""
 
 
 def seeds_for(level: float) -> int:
