@@ -1,7 +1,36 @@
-"""Settings of all tests."""
+"""Settings of all tests, and fabricated run folders for tests of results and reports."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
 import torch
+
+from fabricate import COPY, DEPO, write_run
 
 # The models of tests are too small for two threads to pay, and threads that wait for each other on a busy machine are
 # slower by an order of magnitude.
 torch.set_num_threads(1)
+
+
+@pytest.fixture
+def depo() -> dict[str, Any]:
+    """The task of fabricated runs."""
+    return DEPO
+
+
+@pytest.fixture
+def fabricate(tmp_path: Path) -> Callable[..., Path]:
+    """`write_run` below tmp_path / "runs"."""
+    return lambda *args, **settings: write_run(tmp_path / "runs", *args, **settings)
+
+
+@pytest.fixture
+def campaign(tmp_path: Path) -> Path:
+    """A folder with two tasks, two architectures and three seeds of Depo, one of its runs killed, one seed of Copy."""
+    for canon in ("", "ABCD"):
+        for seed in range(3):
+            write_run(tmp_path / "runs" / "depo", canon=canon, seed=seed, stop=430 if canon and seed == 2 else None)
+        write_run(tmp_path / "runs" / "copy", COPY, canon=canon, size="1L32D", lr=0.005, steps=600)
+    return tmp_path / "runs"

@@ -10,9 +10,9 @@ import torch
 
 from canonlab.models.canon_points import NoCanon
 from canonlab.models.check import CHECKS, check_mixer
+from canonlab.models.config import ModelConfig
 from canonlab.models.generate import generate
 from canonlab.models.mixers.base import Mixer
-from canonlab.models.presets import ModelConfig
 from canonlab.plugins import load_plugin
 from canonlab.sweeps.recipe import load_recipe
 from canonlab.training.loop import train

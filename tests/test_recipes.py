@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from canonlab.models.config import ModelConfig
 from canonlab.models.cost import cost
 from canonlab.models.decoder import DecoderConfig
-from canonlab.models.families import PRESETS
-from canonlab.models.presets import ModelConfig
-from canonlab.reports.published import difficulty, published, published_task, tables
+from canonlab.models.presets import PRESETS
+from canonlab.results.published import difficulty, published, published_task, tables
 from canonlab.sweeps.recipe import load_recipe, shipped_recipes
 from canonlab.tasks.base import Task
 from canonlab.tasks.catalog import build_task

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from canonlab.models.presets import ModelConfig
+from canonlab.models.config import ModelConfig
 from canonlab.training.config import BackendConfig, RunConfig, TaskConfig, TrainingConfig
 
 

@@ -12,8 +12,8 @@ import pytest
 from canonlab.claims.architecture import Architecture
 from canonlab.claims.claim import Claim
 from canonlab.claims.contrast import Contrast, Measure
-from canonlab.reports.load import Curves, Evaluation, Result, Run
-from canonlab.reports.load import Measure as Number
+from canonlab.results.load import Curves, Evaluation, Result, Run
+from canonlab.results.load import Measure as Number
 
 HEADLINE = {
     "copy": ("token_accuracy",),

@@ -11,7 +11,7 @@ from canonlab.claims import CLAIMS, Claim
 from canonlab.claims.architecture import Architecture
 from canonlab.claims.contrast import Contrast
 from canonlab.claims.published import published_difference
-from canonlab.models.presets import ModelConfig
+from canonlab.models.config import ModelConfig
 from canonlab.sweeps.recipe import load_recipe, shipped_recipes
 from canonlab.tasks.catalog import TASKS
 from canonlab.training.config import RunConfig

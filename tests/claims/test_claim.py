@@ -7,7 +7,7 @@ import pytest
 
 from canonlab.claims import CLAIMS, FAILS, HOLDS, UNDECIDED, Claim, judge
 from canonlab.claims.contrast import Contrast, Measure
-from canonlab.reports.compare import LEVEL, seeds_for
+from canonlab.results.compare import LEVEL, seeds_for
 
 each_claim = pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.number)
 

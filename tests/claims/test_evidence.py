@@ -10,9 +10,9 @@ import pytest
 from canonlab.claims.architecture import Architecture
 from canonlab.claims.contrast import Contrast, Measure, above, as_good, below, better, faster, on_average
 from canonlab.claims.evidence import OPEN, REFUTED, SUPPORTED, Evidence, average, comparable, gather
-from canonlab.reports.compare import Value
-from canonlab.reports.groups import sections
-from canonlab.reports.load import Run
+from canonlab.results.compare import Value
+from canonlab.results.groups import sections
+from canonlab.results.load import Run
 
 CANON, PLAIN = Architecture("llama-rope", "ABCD"), Architecture("llama-rope")
 Make = Callable[..., Run]

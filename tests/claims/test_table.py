@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from canonlab.claims import CLAIMS, judge, plain, terminal
-from canonlab.reports.load import load_runs
+from canonlab.results.load import load_runs
 from fabricate import write_run
 
 

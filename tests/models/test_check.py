@@ -12,8 +12,8 @@ from canonlab.errors import InputError
 from canonlab.models.check import CHECKS, COSTS, Findings, check_mixer
 from canonlab.models.check.costs import PEERS
 from canonlab.models.check.subject import Subject
+from canonlab.models.config import ModelConfig
 from canonlab.models.decoder import tensors_of
-from canonlab.models.presets import ModelConfig
 
 SIZE = "2L32D2H"
 

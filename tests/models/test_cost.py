@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from canonlab.models.config import ModelConfig
 from canonlab.models.cost import Cost, cost
-from canonlab.models.presets import ModelConfig
 from canonlab.models.sizes import Size
 
 V, CONTEXT = 109, 64

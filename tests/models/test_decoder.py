@@ -8,9 +8,9 @@ from torch._dynamo.utils import counters
 
 from canonlab.canon import Canon
 from canonlab.errors import InputError
+from canonlab.models.config import ModelConfig
 from canonlab.models.decoder import Decoder, DecoderState, tensors_of
-from canonlab.models.families import PRESETS
-from canonlab.models.presets import ModelConfig
+from canonlab.models.presets import PRESETS
 
 VOCABULARY = 11
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}

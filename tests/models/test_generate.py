@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from canonlab.errors import InputError
+from canonlab.models.config import ModelConfig
 from canonlab.models.decoder import Decoder
 from canonlab.models.generate import generate
-from canonlab.models.presets import ModelConfig
 
 
 def plain_greedy(model: Decoder, prompt: list[int], max_new: int, stop: int | None) -> list[int]:

@@ -3,9 +3,9 @@
 import pytest
 
 from canonlab.errors import InputError
+from canonlab.models.config import ModelConfig
 from canonlab.models.cost import parameters_without_embedding
-from canonlab.models.families import PRESETS
-from canonlab.models.presets import ModelConfig
+from canonlab.models.presets import PRESETS
 from canonlab.models.table import SIZES, model_rows, overview, readable
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from canonlab.reports.capacity import capacity_html, points
-from canonlab.reports.groups import sections
-from canonlab.reports.load import load_runs
+from canonlab.reports.capacity import capacity_html
+from canonlab.results.capacity import points
+from canonlab.results.groups import sections
+from canonlab.results.load import load_runs
 
 NOTES = {"N": 50_000, "parameters": 100_000, "r_max": 2.5}
 

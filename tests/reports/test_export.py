@@ -11,7 +11,7 @@ import pytest
 
 from canonlab.errors import InputError
 from canonlab.reports.export import COLUMNS, write_csv, write_latex
-from canonlab.reports.load import load_runs
+from canonlab.results.load import load_runs
 from canonlab.tasks.catalog import build_task
 
 

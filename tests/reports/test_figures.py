@@ -12,7 +12,7 @@ import pytest
 
 from canonlab.errors import InputError
 from canonlab.reports.figures import write_figures
-from canonlab.reports.load import load_runs
+from canonlab.results.load import load_runs
 
 Fabricate = Callable[..., Path]
 Draw = Callable[[Path], dict[str, Any]]

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from canonlab.reports.export import write_latex
-from canonlab.reports.groups import sections
 from canonlab.reports.heatmaps import heatmaps_html
-from canonlab.reports.load import load_runs
+from canonlab.results.groups import sections
+from canonlab.results.load import load_runs
 from canonlab.tasks.catalog import build_task
 
 

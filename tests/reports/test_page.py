@@ -13,9 +13,9 @@ import pytest
 
 from canonlab.errors import InputError
 from canonlab.reports import load_runs, write_page
-from canonlab.reports.groups import sections
 from canonlab.reports.markup import Markup, join, script_json, tag
 from canonlab.reports.page import line_styles, thin
+from canonlab.results.groups import sections
 
 Fabricate = Callable[..., Path]
 HOSTILE = """</script><script>alert("1")</script><img src=x onerror='alert(2)'>&amp;"""

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from canonlab.errors import InputError
+from canonlab.models.config import ModelConfig
 from canonlab.models.generate import generate
-from canonlab.models.presets import ModelConfig
 from canonlab.tasks.copy import Copy
 from canonlab.tasks.evaluation import evaluation_batches, forward, generator, predictor
 

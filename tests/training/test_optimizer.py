@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from canonlab.models.presets import ModelConfig
+from canonlab.models.config import ModelConfig
 from canonlab.training.config import TrainingConfig
 from canonlab.training.optimizer import build_optimizer, learning_rate
 

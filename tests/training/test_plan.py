@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from canonlab.errors import InputError
+from canonlab.models.config import ModelConfig
 from canonlab.models.cost import cost
-from canonlab.models.presets import ModelConfig
 from canonlab.training.config import TaskConfig
 from canonlab.training.plan import load_task, plan_run
 from canonlab.training.run import create_run, open_run

@@ -12,7 +12,7 @@ import torch
 
 import canonlab.tasks
 from canonlab.errors import InputError
-from canonlab.models.presets import ModelConfig
+from canonlab.models.config import ModelConfig
 from canonlab.training.config import RunConfig, TaskConfig
 from canonlab.training.lock import locked
 from canonlab.training.loop import Interrupted, evaluate_checkpoint, train

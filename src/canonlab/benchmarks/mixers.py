@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from canonlab.benchmarks.train import Step, best_times
+from canonlab.models.config import ModelConfig
 from canonlab.models.cost import cost
-from canonlab.models.presets import ModelConfig
 from canonlab.models.table import REFERENCE, VOCABULARY
 from canonlab.training.backend import resolve_backend
 from canonlab.training.config import BackendConfig

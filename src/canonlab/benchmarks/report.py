@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from canonlab.models.presets import ModelConfig
+from canonlab.models.config import ModelConfig
 from canonlab.models.table import SIZES
 from canonlab.reports import load_runs, write_page
 from canonlab.tasks.catalog import build_task

@@ -14,7 +14,7 @@ from canonlab.claims.architecture import Architecture
 from canonlab.claims.claim import FAILS, HOLDS, Claim, Judgement
 from canonlab.claims.contrast import Contrast
 from canonlab.claims.evidence import Evidence, Place
-from canonlab.reports.compare import LEVEL, Comparison, Value, compare, seeds_for
+from canonlab.results.compare import LEVEL, Comparison, Value, compare, seeds_for
 from canonlab.tasks.metrics import share
 from canonlab.tasks.student import quantile
 

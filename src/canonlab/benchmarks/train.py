@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from canonlab.models.config import ModelConfig
 from canonlab.models.decoder import Decoder
-from canonlab.models.presets import ModelConfig
 from canonlab.models.sizes import Size
 from canonlab.models.table import REFERENCE, VOCABULARY
 from canonlab.training.backend import Backend, resolve_backend

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from canonlab.reports.cells import WORDS
-from canonlab.reports.groups import OWN, SIZE
-from canonlab.reports.published import USUAL
+from canonlab.results.cells import WORDS
+from canonlab.results.groups import OWN, SIZE
+from canonlab.results.published import USUAL
 
 EXPECTED = {key: value for key, value in USUAL.items() if key != "tied"}
 """Settings of a model that an architecture has unless it says otherwise. What is not in here

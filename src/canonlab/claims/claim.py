@@ -18,9 +18,9 @@ from dataclasses import dataclass
 
 from canonlab.claims.contrast import Contrast
 from canonlab.claims.evidence import LEVEL, OPEN, REFUTED, SUPPORTED, Evidence, comparable, gather
-from canonlab.reports.groups import sections
-from canonlab.reports.load import Run
-from canonlab.reports.words import enumeration
+from canonlab.results.groups import sections
+from canonlab.results.load import Run
+from canonlab.results.words import enumeration
 
 HOLDS, FAILS, UNDECIDED = "holds", "fails", "not decided"
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Literal
 
 from canonlab.claims.architecture import Architecture
-from canonlab.reports.words import enumeration, metric_label
+from canonlab.results.words import enumeration, metric_label
 
 MARGIN = 0.05
 """What "as good as" allows: five points. Training once more changes less than that where a task is learnt well."""

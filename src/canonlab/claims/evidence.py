@@ -15,10 +15,10 @@ from typing import Any
 from canonlab.claims.architecture import Architecture
 from canonlab.claims.contrast import Contrast
 from canonlab.claims.measure import learnt, values
-from canonlab.reports.cells import Cell, as_many_rates, cells
-from canonlab.reports.compare import DECIDING, LEVEL, Comparison, Value, common_seeds, compare, seeds_for
-from canonlab.reports.groups import Section
-from canonlab.reports.words import enumeration, metric_label, plural, settings_text
+from canonlab.results.cells import Cell, as_many_rates, cells
+from canonlab.results.compare import DECIDING, LEVEL, Comparison, Value, common_seeds, compare, seeds_for
+from canonlab.results.groups import Section
+from canonlab.results.words import enumeration, metric_label, plural, settings_text
 
 SUPPORTED, REFUTED, OPEN = "supported", "refuted", "open"
 

@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterator
 
 from canonlab.claims.contrast import Measure
-from canonlab.reports.cells import Cell
-from canonlab.reports.compare import Value
-from canonlab.reports.load import Run
-from canonlab.reports.speed import THRESHOLDS, first_step
+from canonlab.results.cells import Cell
+from canonlab.results.compare import Value
+from canonlab.results.load import Run
+from canonlab.results.speed import THRESHOLDS, first_step
 
 CAPACITY = "bits_per_parameter"
 """The main metric of Capo, which is compared by factors."""

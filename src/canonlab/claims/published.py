@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from canonlab.claims.architecture import Architecture
 from canonlab.claims.contrast import Contrast
-from canonlab.reports.published import PRESETS, tables
+from canonlab.results.published import PRESETS, tables
 from canonlab.tasks.catalog import TASKS
 
 RANK = {"main": 0, "half": 1}

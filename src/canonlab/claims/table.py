@@ -12,8 +12,8 @@ from canonlab.claims.claim import FAILS, HOLDS, UNDECIDED, Claim, Judgement
 from canonlab.claims.contrast import Contrast
 from canonlab.claims.evidence import Evidence
 from canonlab.claims.published import published_difference
-from canonlab.reports.plain import finite
-from canonlab.reports.words import NOTHING, enumeration, plural
+from canonlab.results.summary import finite
+from canonlab.results.words import NOTHING, enumeration, plural
 
 NAMED = 6
 """How many places a claim names."""

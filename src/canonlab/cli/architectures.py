@@ -11,7 +11,7 @@ from canonlab.errors import InputError
 from canonlab.models import table
 from canonlab.models.check import check_mixer
 from canonlab.models.check.costs import readable
-from canonlab.models.presets import ModelConfig
+from canonlab.models.config import ModelConfig
 from canonlab.training.backend import find_device
 
 

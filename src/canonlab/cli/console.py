@@ -15,7 +15,7 @@ from rich.text import Text
 from canonlab.checks import Check
 from canonlab.models import table as models
 from canonlab.tasks.base import Task
-from canonlab.training.run import Run
+from canonlab.training.run import RunFolder
 
 PLAIN_LINE_SECONDS = 10.0
 """How often a run says how it goes when nobody watches a terminal."""
@@ -64,7 +64,7 @@ class Progressing:
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
-    def start(self, run: Run, step: int) -> None:
+    def start(self, run: RunFolder, step: int) -> None:
         """See training.loop.Listener."""
         for task in self.bar.task_ids:
             self.bar.remove_task(task)

@@ -16,12 +16,12 @@ from canonlab.cli import console
 from canonlab.cli.arguments import Json, Log, Mixer, RunPath, Set, TaskName, as_pairs, parse_settings
 from canonlab.cli.results import write_report
 from canonlab.errors import InputError, require_integer
-from canonlab.models.presets import ModelConfig
+from canonlab.models.config import ModelConfig
 from canonlab.sweeps.recipe import load_recipe, read_run_config, run_config
 from canonlab.sweeps.serial import run_all
 from canonlab.training.config import BackendConfig, RunConfig, TaskConfig, TrainingConfig
 from canonlab.training.loop import Listener, evaluate_checkpoint, train
-from canonlab.training.run import Run, create_run, open_run
+from canonlab.training.run import RunFolder, create_run, open_run
 from canonlab.training.trackers import Tracking, require_tracker
 
 
@@ -145,7 +145,7 @@ def _listening(log: str | None) -> Iterator[Listener]:
                 yield tracking
 
 
-def _work(run: Run, log: str | None, as_json: bool) -> None:
+def _work(run: RunFolder, log: str | None, as_json: bool) -> None:
     with _listening(log) as listener:
         result = train(run, listener, shlex.join(["canonlab", *sys.argv[1:]]))
     if as_json:

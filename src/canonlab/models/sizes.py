@@ -10,7 +10,7 @@ HEAD_WIDTH = 64
 
 @dataclass(frozen=True)
 class Size:
-    """Layers, width and heads of a Transformer; other families derive theirs from these (see `families.py`).
+    """Layers, width and heads of a Transformer; other families derive theirs from these (see `presets.py`).
 
     Written `8L512D`, or `1L32D2H` where the heads are not width / 64, or `l-h` for l layers and h heads of width 64.
     """

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from canonlab.errors import InputError, require_integer
+from canonlab.models.config import ModelConfig
 from canonlab.models.cost import cost, parameters_without_embedding
-from canonlab.models.families import PRESETS
-from canonlab.models.presets import ModelConfig
+from canonlab.models.presets import PRESETS
 from canonlab.models.sizes import Size
 
 SIZES = ("8L512D", "12L512D", "8L768D", "12L768D")

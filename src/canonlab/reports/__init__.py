@@ -2,10 +2,10 @@
 
 from canonlab.reports.export import write_csv, write_latex
 from canonlab.reports.figures import require_figures, write_figures
-from canonlab.reports.load import Run, load_runs
 from canonlab.reports.page import write_page
-from canonlab.reports.plain import summary
 from canonlab.reports.table import terminal_tables
+from canonlab.results.load import Run, load_runs
+from canonlab.results.summary import summary
 
 __all__ = [
     "Run",

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from canonlab.files import write_text
-from canonlab.reports.cells import Cell, cells
-from canonlab.reports.grid import by_width, families, grid, grid_metric
-from canonlab.reports.groups import SIZE, Section, natural, sections
-from canonlab.reports.load import Run
-from canonlab.reports.published import DIFFICULTY
-from canonlab.reports.words import metric_label, setting_text, settings_text, title, value_text
+from canonlab.results.cells import Cell, cells
+from canonlab.results.grid import by_width, families, grid, grid_metric
+from canonlab.results.groups import SIZE, Section, natural, sections
+from canonlab.results.load import Run
+from canonlab.results.published import DIFFICULTY
+from canonlab.results.words import metric_label, setting_text, settings_text, title, value_text
 
 COLUMNS = (
     "task", "parameters", "context", "model", "canon", "size", "learning_rate", "seed", "steps", "step", "finished",

@@ -11,14 +11,14 @@ from typing import Any
 
 from canonlab.extras import optional
 from canonlab.files import writing
-from canonlab.reports.capacity import LINES, points
-from canonlab.reports.cells import Cell, cells
-from canonlab.reports.grid import by_width, families, grid, grid_metric
-from canonlab.reports.groups import Row, Section, natural, sections
-from canonlab.reports.load import Run
-from canonlab.reports.published import DIFFICULTY
-from canonlab.reports.speed import THRESHOLDS, levels, reached
-from canonlab.reports.words import metric_label, setting_text, si, title
+from canonlab.results.capacity import LINES, points
+from canonlab.results.cells import Cell, cells
+from canonlab.results.grid import by_width, families, grid, grid_metric
+from canonlab.results.groups import Row, Section, natural, sections
+from canonlab.results.load import Run
+from canonlab.results.published import DIFFICULTY
+from canonlab.results.speed import THRESHOLDS, levels, reached
+from canonlab.results.words import metric_label, setting_text, si, title
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 DASHES = ("-", "--", ":", "-.", (0, (8, 2)), (0, (5, 1, 1, 1, 1, 1)))

@@ -4,16 +4,16 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from canonlab.reports.findings import BETTER, Finding, findings, overview
-from canonlab.reports.groups import ARCHITECTURE, SIZE, Row, Section
 from canonlab.reports.instance import instance_html
-from canonlab.reports.load import Run
 from canonlab.reports.markup import Markup, join, tag
-from canonlab.reports.notes import section_notes
-from canonlab.reports.plain import finite
-from canonlab.reports.published import published
-from canonlab.reports.speed import THRESHOLDS, Reached, levels, reached
-from canonlab.reports.words import (
+from canonlab.results.findings import BETTER, Finding, findings, overview
+from canonlab.results.groups import ARCHITECTURE, SIZE, Row, Section
+from canonlab.results.load import Run
+from canonlab.results.notes import section_notes
+from canonlab.results.published import published
+from canonlab.results.speed import THRESHOLDS, Reached, levels, reached
+from canonlab.results.summary import finite
+from canonlab.results.words import (
     NOTHING,
     duration,
     interval_text,

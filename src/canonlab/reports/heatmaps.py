@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from canonlab.models.table import SIZES
-from canonlab.reports.cells import Cell, diverged
-from canonlab.reports.grid import Grid, by_width, families, grid, grid_metric
-from canonlab.reports.groups import SIZE, Section, natural
 from canonlab.reports.markup import Markup, join, tag
-from canonlab.reports.published import DIFFICULTY, Published, difficulty, published, published_task, tables
-from canonlab.reports.words import (
+from canonlab.results.cells import Cell, diverged
+from canonlab.results.grid import Grid, by_width, families, grid, grid_metric
+from canonlab.results.groups import SIZE, Section, natural
+from canonlab.results.published import DIFFICULTY, Published, difficulty, published, published_task, tables
+from canonlab.results.words import (
     enumeration,
     metric_label,
     plural,

@@ -2,8 +2,8 @@
 
 from canonlab.errors import InputError
 from canonlab.pictures import picture
-from canonlab.reports.groups import Section
 from canonlab.reports.markup import Markup, join, tag
+from canonlab.results.groups import Section
 from canonlab.tasks.catalog import build_task
 
 

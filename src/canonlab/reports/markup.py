@@ -4,7 +4,7 @@ import html
 import json
 from typing import Any
 
-from canonlab.reports.plain import finite
+from canonlab.results.summary import finite
 
 
 class Markup(str):

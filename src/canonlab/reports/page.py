@@ -12,14 +12,14 @@ from typing import Any
 from canonlab import __version__
 from canonlab.files import write_text
 from canonlab.reports.capacity import capacity_data, capacity_html
-from canonlab.reports.findings import BETTER, findings, overview
 from canonlab.reports.fragments import LineStyle, filtered, section_html
-from canonlab.reports.groups import Section, natural, sections
 from canonlab.reports.heatmaps import heatmaps_html
-from canonlab.reports.load import Run
 from canonlab.reports.markup import Markup, join, script_json, tag
-from canonlab.reports.speed import Reached, reached
-from canonlab.reports.words import INTERVALS, enumeration, metric_label, percent, plural, settings_text, title
+from canonlab.results.findings import BETTER, findings, overview
+from canonlab.results.groups import Section, natural, sections
+from canonlab.results.load import Run
+from canonlab.results.speed import Reached, reached
+from canonlab.results.words import INTERVALS, enumeration, metric_label, percent, plural, settings_text, title
 
 COLOURS = 6
 """How many series colours page.css has."""

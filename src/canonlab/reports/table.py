@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from canonlab.reports.findings import findings, overview
-from canonlab.reports.groups import ARCHITECTURE, Row, Section, sections
-from canonlab.reports.load import Run
-from canonlab.reports.notes import section_notes
-from canonlab.reports.words import (
+from canonlab.results.findings import findings, overview
+from canonlab.results.groups import ARCHITECTURE, Row, Section, sections
+from canonlab.results.load import Run
+from canonlab.results.notes import section_notes
+from canonlab.results.words import (
     INTERVALS,
     NOTHING,
     duration,

@@ -41,7 +41,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from canonlab.errors import InputError, unknown
 from canonlab.training.config import RunConfig
-from canonlab.training.presets import MODEL, TRAINING
+from canonlab.training.published import MODEL, TRAINING
 
 Axes = dict[tuple[str, ...], list[list[Any]]]
 """Dotted fields that vary together -> rows of one value for each of them."""

@@ -6,10 +6,10 @@ from pathlib import Path
 from canonlab.training.config import RunConfig
 from canonlab.training.loop import Diverged, Listener, train
 from canonlab.training.plan import plan_run
-from canonlab.training.run import Run, make_run
+from canonlab.training.run import RunFolder, make_run
 
 
-def run_all(configs: Sequence[RunConfig], parent: Path, listener: Listener, command: str) -> list[Run]:
+def run_all(configs: Sequence[RunConfig], parent: Path, listener: Listener, command: str) -> list[RunFolder]:
     """Every run below `parent`: finished and diverged ones are skipped, interrupted ones resumed.
 
     A run that diverges stops no other; from the same checkpoint it would do so again, so only `train` tries it anew.

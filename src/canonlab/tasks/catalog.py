@@ -14,7 +14,7 @@ from canonlab.tasks.lano import Lano
 from canonlab.tasks.mano import Mano
 
 
-class Preset(NamedTuple):
+class NamedTask(NamedTuple):
     """A task with the parameters that a name stands for."""
 
     task: type[Task]
@@ -29,25 +29,25 @@ BREVO2 = {"N": 30, "V": 4, "lengths": (2, 4), "query": "last-quarter", "context"
 CAPO = {"N": 50_000, "simple": False, "tokenizer": "own", "context": 512}
 LANO_CONTEXT = dict.fromkeys(("cfg3b", "cfg3f", "cfg3g", "cfg3h", "cfg3i"), 512) | {"cfg3j": 1536, "cfg3k": 1536}
 
-TASKS: Mapping[str, Preset] = MappingProxyType(
+TASKS: Mapping[str, NamedTask] = MappingProxyType(
     {
-        "brevo1": Preset(Brevo, BREVO1, "reasoning breadth: all that a vertex depends on; names of one token out of N"),
-        "brevo2": Preset(Brevo, BREVO2, "reasoning breadth with names of 2-4 tokens out of a vocabulary of 2 x 4"),
-        "capo": Preset(Capo, CAPO, "knowledge capacity: biographies, written anew in each exposure (bioS)"),
-        "capo-simple": Preset(Capo, {**CAPO, "simple": True}, "knowledge capacity, one text a person (bioS-simple)"),
-        "copy": Preset(Copy, {"N": 500, "context": 1024}, "copy a permutation of 1..N (a warm-up)"),
-        "depo": Preset(Depo, DEPO1, "reasoning depth: the k-th successor on a directed cycle; the same as depo1"),
-        "depo1": Preset(Depo, DEPO1, "reasoning depth with names of 1-2 tokens out of a vocabulary of 2 x 50"),
-        "depo2": Preset(Depo, DEPO2, "reasoning depth with names of 5-7 tokens out of a vocabulary of 2 x 4"),
+        "brevo1": NamedTask(Brevo, BREVO1, "reasoning breadth: all that a vertex depends on; names are one token of N"),
+        "brevo2": NamedTask(Brevo, BREVO2, "reasoning breadth with names of 2-4 tokens out of a vocabulary of 2 x 4"),
+        "capo": NamedTask(Capo, CAPO, "knowledge capacity: biographies, written anew in each exposure (bioS)"),
+        "capo-simple": NamedTask(Capo, {**CAPO, "simple": True}, "knowledge capacity, one text a person (bioS-simple)"),
+        "copy": NamedTask(Copy, {"N": 500, "context": 1024}, "copy a permutation of 1..N (a warm-up)"),
+        "depo": NamedTask(Depo, DEPO1, "reasoning depth: the k-th successor on a directed cycle; the same as depo1"),
+        "depo1": NamedTask(Depo, DEPO1, "reasoning depth with names of 1-2 tokens out of a vocabulary of 2 x 50"),
+        "depo2": NamedTask(Depo, DEPO2, "reasoning depth with names of 5-7 tokens out of a vocabulary of 2 x 4"),
         **{
-            f"lano-{grammar}": Preset(
+            f"lano-{grammar}": NamedTask(
                 Lano,
                 {"grammar": grammar, "context": context},
                 f"hierarchical structure: sentences of the context-free grammar {grammar}",
             )
             for grammar, context in LANO_CONTEXT.items()
         },
-        "mano": Preset(Mano, {"L": 10, "context": 1024}, "knowledge manipulation: arithmetic modulo 23, at once"),
+        "mano": NamedTask(Mano, {"L": 10, "context": 1024}, "knowledge manipulation: arithmetic modulo 23, at once"),
     }
 )
 

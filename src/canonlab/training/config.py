@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 from canonlab.errors import InputError, require_integer, unknown
-from canonlab.models.presets import ModelConfig
+from canonlab.models.config import ModelConfig
 
 WORDS = {
     "schedule": ("cosine", "linear"),

@@ -35,7 +35,7 @@ from canonlab.training.checkpoint import (
 from canonlab.training.lock import locked
 from canonlab.training.metrics_log import MetricsLog
 from canonlab.training.optimizer import build_optimizer, learning_rate
-from canonlab.training.run import DIVERGED, Run
+from canonlab.training.run import DIVERGED, RunFolder
 
 CHECKPOINTS = ("last", "best")
 
@@ -43,7 +43,7 @@ CHECKPOINTS = ("last", "best")
 class Listener(Protocol):
     """Who watches a run. Records are those of metrics.jsonl."""
 
-    def start(self, run: Run, step: int) -> None:
+    def start(self, run: RunFolder, step: int) -> None:
         """Training begins, or goes on, at `step`."""
         ...
 
@@ -64,7 +64,7 @@ class Interrupted(Exception):
     """The run was asked to stop, and has saved itself."""
 
 
-def train(run: Run, listener: Listener, command: str = "") -> dict[str, Any]:
+def train(run: RunFolder, listener: Listener, command: str = "") -> dict[str, Any]:
     """Run to the end, from the last checkpoint if there is one, and return the result.
 
     Raises Interrupted after SIGTERM or SIGINT, with a checkpoint of the step reached, and Diverged on a loss that is
@@ -76,7 +76,7 @@ def train(run: Run, listener: Listener, command: str = "") -> dict[str, Any]:
         return _train(run, listener, command)
 
 
-def _train(run: Run, listener: Listener, command: str) -> dict[str, Any]:
+def _train(run: RunFolder, listener: Listener, command: str) -> dict[str, Any]:
     for note in run.plan.notes:
         listener.message(note)
     trainer = _Trainer(run, listener)
@@ -91,7 +91,7 @@ def _train(run: Run, listener: Listener, command: str) -> dict[str, Any]:
 class _Trainer:
     """The state of a run between two steps."""
 
-    def __init__(self, run: Run, listener: Listener) -> None:
+    def __init__(self, run: RunFolder, listener: Listener) -> None:
         plan = run.plan
         self.folder, self.task, self.backend = run.folder, plan.task, plan.backend
         self.identity, self.listener = plan.identity, listener
@@ -279,7 +279,7 @@ class _Trainer:
         write_json(path, {"sessions": sessions})
 
 
-def evaluate_checkpoint(run: Run, name: str, windows: int | None, seed: int | None) -> tuple[Evaluation, int]:
+def evaluate_checkpoint(run: RunFolder, name: str, windows: int | None, seed: int | None) -> tuple[Evaluation, int]:
     """Evaluate a checkpoint of a run, "last" or "best", and say which step it is of."""
     store = SafetensorsStore(run.folder / "checkpoints")
     if name not in CHECKPOINTS:

@@ -12,15 +12,15 @@ from canonlab.checks import of_the_user
 from canonlab.errors import InputError
 from canonlab.models.check.sequence import looks_ahead
 from canonlab.models.check.subject import Subject
+from canonlab.models.config import pattern_names
 from canonlab.models.cost import cost
 from canonlab.models.decoder import DecoderConfig
-from canonlab.models.presets import pattern_names
 from canonlab.plugins import Plugin, is_plugin, load_plugin
 from canonlab.tasks.base import MAX_WINDOWS, Task, check_settings
 from canonlab.tasks.catalog import build_task
 from canonlab.training.backend import Backend, resolve_backend
 from canonlab.training.config import RunConfig, TaskConfig, TrainingConfig
-from canonlab.training.presets import TRAINING
+from canonlab.training.published import TRAINING
 
 TOKEN_BYTES = 5
 """Of a token in a batch: an int32 and its mark."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from canonlab.errors import InputError
 from canonlab.files import read_json, write_json
-from canonlab.models.presets import ModelConfig, pattern_names
+from canonlab.models.config import ModelConfig, pattern_names
 from canonlab.plugins import is_plugin, load_plugin
 from canonlab.training.backend import Backend
 from canonlab.training.config import RunConfig, TaskConfig, TrainingConfig
@@ -26,7 +26,7 @@ DIVERGED = "diverged.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class RunFolder:
     """A plan and the folder that it lives in."""
 
     folder: Path
@@ -48,7 +48,7 @@ class Run:
         return read_json(path) if path.exists() else None
 
 
-def create_run(config: RunConfig, out: Path | None = None, parent: Path = Path("runs")) -> Run:
+def create_run(config: RunConfig, out: Path | None = None, parent: Path = Path("runs")) -> RunFolder:
     """The run folder for a configuration: `out`, or one below `parent` that is named after the run.
 
     An existing folder of the same identity is taken up as it is; one of another identity is an InputError.
@@ -56,7 +56,7 @@ def create_run(config: RunConfig, out: Path | None = None, parent: Path = Path("
     return make_run(plan_run(config), out, parent)
 
 
-def make_run(plan: Plan, out: Path | None = None, parent: Path = Path("runs")) -> Run:
+def make_run(plan: Plan, out: Path | None = None, parent: Path = Path("runs")) -> RunFolder:
     """`create_run` for what is planned already."""
     folder = out if out is not None else parent / plan.name
     if (folder / "config.json").exists():
@@ -65,7 +65,7 @@ def make_run(plan: Plan, out: Path | None = None, parent: Path = Path("runs")) -
             raise InputError(
                 f"{folder} holds a run of another configuration ({identity[:10]}, not {plan.identity[:10]})"
             )
-        return Run(folder, plan)
+        return RunFolder(folder, plan)
     if folder.exists() and (not folder.is_dir() or _holds_other_things(folder)):
         raise InputError(f"{folder} exists and is not a run folder; name another folder")
     try:
@@ -78,7 +78,7 @@ def make_run(plan: Plan, out: Path | None = None, parent: Path = Path("runs")) -
         (folder / "sources").mkdir(exist_ok=True)
         (folder / "sources" / name).write_bytes(content)
     write_json(folder / "config.json", _config_file(plan))
-    return Run(folder, plan)
+    return RunFolder(folder, plan)
 
 
 def _holds_other_things(folder: Path) -> bool:
@@ -96,7 +96,7 @@ def _config_file(plan: Plan) -> dict[str, Any]:
     return {"identity": plan.identity, "name": plan.name, "asked": asked, "files": files, "config": plan.content}
 
 
-def open_run(folder: Path, *, from_copies: bool = False) -> Run:
+def open_run(folder: Path, *, from_copies: bool = False) -> RunFolder:
     """The run in an existing folder. InputError when its configuration, or a user's source, is not what it was.
 
     `from_copies` loads a user's sources from the folder's copies: to look at a run whose sources were edited since.
@@ -128,7 +128,7 @@ def open_run(folder: Path, *, from_copies: bool = False) -> Run:
             f"{folder}: this canonlab makes another run of its configuration "
             f"(changed: {', '.join(changed) or 'identity'}); resume it with the version that began it, or start anew"
         )
-    return Run(folder, plan)
+    return RunFolder(folder, plan)
 
 
 def _source_path(folder: Path, reference: str, source: dict[str, str] | None, from_copies: bool) -> str:

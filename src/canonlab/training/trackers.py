@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self
 from canonlab.errors import unknown
 from canonlab.extras import optional
 from canonlab.training.loop import Listener
-from canonlab.training.run import Run
+from canonlab.training.run import RunFolder
 
 PROJECT = "canonlab"
 
@@ -108,7 +108,7 @@ class Tracking:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._finish()
 
-    def start(self, run: Run, step: int) -> None:
+    def start(self, run: RunFolder, step: int) -> None:
         """See training.loop.Listener."""
         self.listener.start(run, step)
         self._finish()

@@ -6,8 +6,8 @@ Needs the package transformers, which the development environment doesn't have: 
 import pytest
 import torch
 
+from canonlab.models.config import ModelConfig
 from canonlab.models.decoder import Decoder
-from canonlab.models.presets import ModelConfig
 
 transformers = pytest.importorskip("transformers", reason="needs the package transformers")
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from canonlab.errors import InputError
+from canonlab.models.config import ModelConfig
 from canonlab.models.decoder import Decoder
-from canonlab.models.presets import ModelConfig
 from canonlab.tasks.capo import Capo, bits
 from canonlab.tasks.capo.people import PRONOUN
 from canonlab.tasks.capo.pieces import AFTER, BEFORE, Kind

@@ -8,7 +8,7 @@ from canonlab.checks import Check, run_check
 from canonlab.errors import unknown
 from canonlab.models.check import costs, sequence, state, training
 from canonlab.models.check.subject import Subject
-from canonlab.models.presets import ModelConfig
+from canonlab.models.config import ModelConfig
 
 
 class Promise(NamedTuple):

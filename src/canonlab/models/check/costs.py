@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from canonlab.errors import InputError
+from canonlab.models.config import ModelConfig
 from canonlab.models.decoder import Decoder
-from canonlab.models.presets import ModelConfig
 from canonlab.models.table import CONTEXT, VOCABULARY, model_rows
 
 PEERS = ("llama-rope", "gla", "mamba2-mlp", "gdn")

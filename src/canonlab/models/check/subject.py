@@ -11,10 +11,10 @@ from canonlab.canon import Canon
 from canonlab.checks import Broken, of_the_user
 from canonlab.errors import InputError
 from canonlab.models.canon_points import CanonConfig, NoCanon
+from canonlab.models.config import ModelConfig, pattern_names
 from canonlab.models.decoder import BlockConfig, DecoderConfig, MixerConfig
 from canonlab.models.mixers.base import Mixer, MixerState
 from canonlab.models.mlp import MLPConfig
-from canonlab.models.presets import ModelConfig, pattern_names
 
 VOCABULARY = 31
 

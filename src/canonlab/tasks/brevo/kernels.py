@@ -22,7 +22,7 @@ NEVER = 1 << 40
 """A count that does not come down to 0."""
 
 
-class Law(NamedTuple):
+class BrevoLaw(NamedTuple):
     """What the generator draws from: sizes smallest..largest through `thresholds` (see sizes.py), and names.
 
     `last_only`: the query is always the last vertex. redraw[c] is 2^64 mod the number of outcomes of the word that
@@ -38,7 +38,7 @@ class Law(NamedTuple):
 
 
 def redraw_table(largest: int) -> np.ndarray:
-    """`Law.redraw` for up to `largest` candidates."""
+    """`BrevoLaw.redraw` for up to `largest` candidates."""
     outcomes = [
         min(DEGREE, count) * count * max(count - 1, 1) * max(count - 2, 1) * max(count - 3, 1)
         for count in range(1, largest + 1)
@@ -68,7 +68,7 @@ class Scratch(NamedTuple):
 
 
 @kernel
-def new_scratch(law: Law) -> Scratch:
+def new_scratch(law: BrevoLaw) -> Scratch:
     """Work space for instances of up to law.largest vertices."""
     n, width = law.largest, (law.names.longest + BLOCK - 1) // BLOCK * BLOCK
     rows = law.names.base if law.names.longest == 1 else n + 1
@@ -195,7 +195,7 @@ def write_vertex(row: np.ndarray, position: Int, scratch: Scratch, vertex: Int) 
 
 @kernel
 def write_instance(
-    rng: np.ndarray, row: np.ndarray, mask: np.ndarray, position: Int, scratch: Scratch, law: Law
+    rng: np.ndarray, row: np.ndarray, mask: np.ndarray, position: Int, scratch: Scratch, law: BrevoLaw
 ) -> Int:
     """Write one instance to `row[position:]`, mark its answer, and return where the next one starts."""
     n = law.smallest + np.searchsorted(law.thresholds, word(rng), side="right")
@@ -222,7 +222,7 @@ def write_instance(
 
 
 @kernel
-def fill(tokens: np.ndarray, mask: np.ndarray, key: np.uint64, start: Int, split: Int, law: Law) -> None:
+def fill(tokens: np.ndarray, mask: np.ndarray, key: np.uint64, start: Int, split: Int, law: BrevoLaw) -> None:
     """Write windows start, start + 1, ... of the stream `key` to the rows of `tokens` (int32) and `mask` (uint8).
 
     Each window is made in a row long enough for an instance that starts in its last position, and cut when copied.

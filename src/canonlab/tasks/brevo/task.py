@@ -104,12 +104,12 @@ class Brevo(Task):
         return Vocabulary(entries())
 
     @cached_property
-    def _laws(self) -> dict[Split, kernels.Law]:
+    def _laws(self) -> dict[Split, kernels.BrevoLaw]:
         """What the kernels take, by split."""
         rest = self.names.law(), self.query == "last", kernels.redraw_table(self.N)
         return {
-            "train": kernels.Law(SMALLEST, self.N, size_thresholds(self.N), *rest),
-            "eval": kernels.Law(self.N, self.N, np.empty(0, np.uint64), *rest),
+            "train": kernels.BrevoLaw(SMALLEST, self.N, size_thresholds(self.N), *rest),
+            "eval": kernels.BrevoLaw(self.N, self.N, np.empty(0, np.uint64), *rest),
         }
 
     def fill(self, out: Windows, seed: int, start: int, split: Split = "train") -> None:

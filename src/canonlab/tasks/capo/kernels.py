@@ -1,9 +1,9 @@
 """The generator of Capo's windows: biographies of keyed permutations of the people, block by block.
 
 Each exposure shows the people in an order of its own, in blocks of BLOCK of them, the last with the rest. A block is
-`<eos> biography <eos> biography ...`, cut into the fixed number of windows that `Law` has for it; their rest is filled
-with <eos> that are not marked. To make some windows, their blocks are drawn, which gives all lengths, but only the
-biographies that lie in these windows are written.
+`<eos> biography <eos> biography ...`, cut into the fixed number of windows that `CapoLaw` has for it; their rest is
+filled with <eos> that are not marked. To make some windows, their blocks are drawn, which gives all lengths, but only
+the biographies that lie in these windows are written.
 
 Streams below the stream `key` of the task, as (index, split) of `canonlab.data.random.stream`:
 (0, 0) the people; (1 + exposure, split) an exposure: its permutation, and the key of what follows;
@@ -56,7 +56,7 @@ VALUE_COLUMN = (MONTH, CITY, UNIVERSITY, MAJOR, EMPLOYER, EMPLOYER)
 """The kind of the first piece of each attribute's value, and the column of the person that has its index."""
 
 
-class Law(NamedTuple):
+class CapoLaw(NamedTuple):
     """What the generator draws from.
 
     `people` N; `simple`: a person's description never changes; windows of a full block and of the last one; the pieces'
@@ -77,11 +77,11 @@ class Law(NamedTuple):
     redraw_description: np.uint64
 
 
-def law(pieces: Pieces, people: int, simple: bool, block_windows: int, last_windows: int, longest: int) -> Law:
+def law(pieces: Pieces, people: int, simple: bool, block_windows: int, last_windows: int, longest: int) -> CapoLaw:
     """The law of biographies of `people` people made of these pieces."""
     templates = [pieces.count(BEFORE + attribute) for attribute in range(SENTENCES)]
     redraw = np.uint64((1 << 64) % (len(ORDERS) * math.prod(templates)))
-    return Law(
+    return CapoLaw(
         people,
         simple,
         block_windows,
@@ -97,7 +97,7 @@ def law(pieces: Pieces, people: int, simple: bool, block_windows: int, last_wind
 
 
 @kernel
-def write_templates(templates: np.ndarray, rng: np.ndarray, law: Law) -> np.int64:
+def write_templates(templates: np.ndarray, rng: np.ndarray, law: CapoLaw) -> np.int64:
     """Draw a description: write each attribute's template to `templates` (6,), and return the order of the sentences.
 
     All are digits of one random word; the order is a row of ORDERS.
@@ -111,7 +111,7 @@ def write_templates(templates: np.ndarray, rng: np.ndarray, law: Law) -> np.int6
 
 
 @kernel
-def write_plan(plan: np.ndarray, person: np.ndarray, order: Int, templates: np.ndarray, law: Law) -> Int:
+def write_plan(plan: np.ndarray, person: np.ndarray, order: Int, templates: np.ndarray, law: CapoLaw) -> Int:
     """Write the pieces of a biography to `plan` (PIECES,); returns the tokens that they have in all."""
     base = law.base
     plan[0] = base[Kind.FIRST] + person[FIRST]
@@ -140,7 +140,14 @@ def write_plan(plan: np.ndarray, person: np.ndarray, order: Int, templates: np.n
 
 @kernel
 def plan_block(
-    plans: np.ndarray, offsets: np.ndarray, key: np.uint64, exposure: Int, split: Int, block: Int, law: Law, room: Int
+    plans: np.ndarray,
+    offsets: np.ndarray,
+    key: np.uint64,
+    exposure: Int,
+    split: Int,
+    block: Int,
+    law: CapoLaw,
+    room: Int,
 ) -> Int:
     """Write the pieces of a block's biographies to the rows of `plans`; returns how many biographies there are.
 
@@ -170,7 +177,7 @@ def plan_block(
 
 
 @kernel
-def write_biography(out: np.ndarray, position: Int, plan: np.ndarray, law: Law) -> None:
+def write_biography(out: np.ndarray, position: Int, plan: np.ndarray, law: CapoLaw) -> None:
     """Write <eos> and the tokens of the pieces in `plan` to `out[position:]`."""
     out[position] = EOS
     position += 1
@@ -181,7 +188,7 @@ def write_biography(out: np.ndarray, position: Int, plan: np.ndarray, law: Law) 
 
 
 @kernel
-def write_part(out: np.ndarray, begin: Int, plans: np.ndarray, offsets: np.ndarray, law: Law) -> None:
+def write_part(out: np.ndarray, begin: Int, plans: np.ndarray, offsets: np.ndarray, law: CapoLaw) -> None:
     """Write the tokens `begin` .. `begin` + len(out) - 1 of a block to `out`."""
     end = begin + len(out)
     cut = np.empty(law.longest, np.int32)
@@ -200,7 +207,7 @@ def write_part(out: np.ndarray, begin: Int, plans: np.ndarray, offsets: np.ndarr
 
 
 @kernel
-def fill(tokens: np.ndarray, mask: np.ndarray, key: np.uint64, start: Int, split: Int, law: Law) -> None:
+def fill(tokens: np.ndarray, mask: np.ndarray, key: np.uint64, start: Int, split: Int, law: CapoLaw) -> None:
     """Write windows start, start + 1, ... of the stream `key` to the rows of `tokens` (int32) and `mask` (uint8).
 
     Every token is marked except the rest of a block, and the first of a window, which has nothing to be predicted from.

@@ -20,7 +20,15 @@ from numpy.typing import NDArray
 
 from canonlab.data.jit import kernel
 from canonlab.data.random import Int, stream, word
-from canonlab.tasks.capo.kernels import BIRTH_DATE, ORDERS, SENTENCES, VALUE_COLUMN, VALUE_KIND, Law, write_templates
+from canonlab.tasks.capo.kernels import (
+    BIRTH_DATE,
+    ORDERS,
+    SENTENCES,
+    VALUE_COLUMN,
+    VALUE_KIND,
+    CapoLaw,
+    write_templates,
+)
 from canonlab.tasks.capo.people import (
     COLUMNS,
     DAY,
@@ -57,7 +65,7 @@ class Questions(NamedTuple):
     stop: NDArray[np.int64]
 
 
-def ask(key: int, law: Law, first: int, count: int) -> Questions:
+def ask(key: int, law: CapoLaw, first: int, count: int) -> Questions:
     """The questions to people first .. first + count - 1 of the sample: a keyed permutation of all people.
 
     Args:
@@ -73,7 +81,7 @@ def ask(key: int, law: Law, first: int, count: int) -> Questions:
 
 
 @kernel
-def _write(row: np.ndarray, position: Int, piece: Int, law: Law) -> np.int64:
+def _write(row: np.ndarray, position: Int, piece: Int, law: CapoLaw) -> np.int64:
     """Write the tokens of a piece to `row[position:]`; returns where the next go."""
     for source in range(law.start[piece], law.start[piece + 1]):
         row[position] = law.tokens[source]
@@ -82,7 +90,7 @@ def _write(row: np.ndarray, position: Int, piece: Int, law: Law) -> np.int64:
 
 
 @kernel
-def _write_value(row: np.ndarray, position: Int, person: np.ndarray, attribute: Int, law: Law) -> np.int64:
+def _write_value(row: np.ndarray, position: Int, person: np.ndarray, attribute: Int, law: CapoLaw) -> np.int64:
     """Write the value of a person's attribute."""
     base = law.base
     position = _write(row, position, base[VALUE_KIND[attribute]] + person[VALUE_COLUMN[attribute]], law)
@@ -101,7 +109,7 @@ def _ask(
     stop: np.ndarray,
     key: np.uint64,
     first: Int,
-    law: Law,
+    law: CapoLaw,
 ) -> None:
     values_key, name_keys = people_keys(key)
     rng = stream(key, 0, ASK)

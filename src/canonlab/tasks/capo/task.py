@@ -109,7 +109,7 @@ class Capo(Task):
         return length_law(self.pieces)
 
     @cached_property
-    def law(self) -> kernels.Law:
+    def law(self) -> kernels.CapoLaw:
         """What the kernels take."""
         full = min(kernels.BLOCK, self.N)
         last = (self.N - 1) % full + 1

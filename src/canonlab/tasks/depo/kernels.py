@@ -14,7 +14,7 @@ BOS, ANSWER, QUERY = 0, 1, 1
 QUERIES = 10
 
 
-class Law(NamedTuple):
+class DepoLaw(NamedTuple):
     """What the generator draws from: sizes smallest..largest through `thresholds` (see sizes.py), hops, names."""
 
     smallest: int
@@ -35,7 +35,7 @@ class Scratch(NamedTuple):
 
 
 @kernel
-def new_scratch(law: Law) -> Scratch:
+def new_scratch(law: DepoLaw) -> Scratch:
     """Work space for instances of up to law.largest nodes."""
     n, width = law.largest, (law.names.longest + BLOCK - 1) // BLOCK * BLOCK
     return Scratch(
@@ -89,7 +89,7 @@ def write_queries(
 
 @kernel
 def write_instance(
-    rng: np.ndarray, row: np.ndarray, mask: np.ndarray, position: Int, scratch: Scratch, law: Law
+    rng: np.ndarray, row: np.ndarray, mask: np.ndarray, position: Int, scratch: Scratch, law: DepoLaw
 ) -> Int:
     """Write one instance to `row[position:]`, mark its answers, and return where the next one starts."""
     n = law.smallest + np.searchsorted(law.thresholds, word(rng), side="right")
@@ -105,7 +105,7 @@ def write_instance(
 
 
 @kernel
-def fill(tokens: np.ndarray, mask: np.ndarray, key: np.uint64, start: Int, split: Int, law: Law) -> None:
+def fill(tokens: np.ndarray, mask: np.ndarray, key: np.uint64, start: Int, split: Int, law: DepoLaw) -> None:
     """Write windows start, start + 1, ... of the stream `key` to the rows of `tokens` (int32) and `mask` (uint8).
 
     Each window is made in a row long enough for an instance that starts in its last position, and cut when copied.

@@ -100,13 +100,13 @@ class Depo(Task):
         return Vocabulary(entries())
 
     @cached_property
-    def _laws(self) -> dict[Split, kernels.Law]:
+    def _laws(self) -> dict[Split, kernels.DepoLaw]:
         """What the kernels take, by split."""
         hops, evaluated = (np.array(k, np.int64) for k in (range(1, self.K + 1), self.evaluated_hops))
         names, no_choice = self.names.law(), np.empty(0, np.uint64)
         return {
-            "train": kernels.Law(SMALLEST, self.N, size_thresholds(self.N), hops, names),
-            "eval": kernels.Law(self.N, self.N, no_choice, evaluated, names),
+            "train": kernels.DepoLaw(SMALLEST, self.N, size_thresholds(self.N), hops, names),
+            "eval": kernels.DepoLaw(self.N, self.N, no_choice, evaluated, names),
         }
 
     def fill(self, out: Windows, seed: int, start: int, split: Split = "train") -> None:

@@ -18,7 +18,7 @@ PRODUCT_BITS = 48
 """Draws share a random word as long as their product is below 2^48: then one word in 2^16, at most, is drawn anew."""
 
 
-class Law(NamedTuple):
+class LanoLaw(NamedTuple):
     """What the generator draws from; terminals have their number, other symbols follow level by level.
 
     The right-hand sides of symbol a are sides[first[a]], ..., sides[first[a] + ways[a] - 1], int32 padded with 0, of
@@ -40,7 +40,7 @@ def numbered(grammar: Grammar) -> dict[int, int]:
     return {t: t for t in grammar.levels[-1]} | {symbol: grammar.terminals + 1 + i for i, symbol in enumerate(others)}
 
 
-def generator_law(grammar: Grammar) -> Law:
+def generator_law(grammar: Grammar) -> LanoLaw:
     """The arrays that the generator takes."""
     number = numbered(grammar)
     first, ways = np.zeros((2, len(number) + 1), np.int64)
@@ -57,11 +57,11 @@ def generator_law(grammar: Grammar) -> Law:
     lengths = np.array([len(side) for side in sides], np.int64)
     # A window has room for fewer terminals than 2^40, so that a longer least length says no more.
     short = np.array([min(length, 1 << 40) for length in least], np.int64)
-    return Law(number[grammar.root], first, ways, padded, lengths, short, max(PRODUCT_BITS // bits, 1))
+    return LanoLaw(number[grammar.root], first, ways, padded, lengths, short, max(PRODUCT_BITS // bits, 1))
 
 
 @kernel
-def expand(rng: np.ndarray, law: Law, symbols: np.ndarray, count: Int, out: np.ndarray, limit: Int) -> Int:
+def expand(rng: np.ndarray, law: LanoLaw, symbols: np.ndarray, count: Int, out: np.ndarray, limit: Int) -> Int:
     """Replace symbols[:count] by right-hand sides in `out`, until at least `limit` symbols stand there.
 
     Returns how many do. `law.shared` draws come out of one word, exactly uniform: see `digit`.
@@ -89,7 +89,7 @@ def expand(rng: np.ndarray, law: Law, symbols: np.ndarray, count: Int, out: np.n
 
 
 @kernel
-def write_sentence(rng: np.ndarray, law: Law, work: np.ndarray, row: np.ndarray, room: Int) -> Int:
+def write_sentence(rng: np.ndarray, law: LanoLaw, work: np.ndarray, row: np.ndarray, room: Int) -> Int:
     """Write a sentence to `row`, or as much of it as is sure to fill `room` tokens; returns how many were written.
 
     `work` (2, any) and `row` are longer than `room` by `law.shared` times the longest right-hand side.
@@ -105,7 +105,7 @@ def write_sentence(rng: np.ndarray, law: Law, work: np.ndarray, row: np.ndarray,
 
 
 @kernel
-def fill(tokens: np.ndarray, mask: np.ndarray, key: np.uint64, start: Int, split: Int, law: Law) -> None:
+def fill(tokens: np.ndarray, mask: np.ndarray, key: np.uint64, start: Int, split: Int, law: LanoLaw) -> None:
     """Write windows start, start + 1, ... of the stream `key` to the rows of `tokens` (int32) and `mask` (uint8)."""
     context = tokens.shape[1]
     room = context + law.shared * law.sides.shape[1]

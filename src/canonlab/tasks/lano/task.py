@@ -96,7 +96,7 @@ class Lano(Task):
         return Vocabulary(entries())
 
     @cached_property
-    def _law(self) -> kernels.Law:
+    def _law(self) -> kernels.LanoLaw:
         return kernels.generator_law(self.definition)
 
     def fill(self, out: Windows, seed: int, start: int, split: Split = "train") -> None:

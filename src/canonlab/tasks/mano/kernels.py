@@ -18,7 +18,7 @@ LENGTH = NUMBER + MODULUS - 1
 """Token ids; the number r is NUMBER + r and <len_l> is LENGTH + l."""
 
 
-class Law(NamedTuple):
+class ManoLaw(NamedTuple):
     """What the generator draws from: expressions of shortest..longest operators.
 
     redraw[m] is 2^64 mod the number of outcomes of the one random word behind a token that begins a part of m
@@ -30,10 +30,10 @@ class Law(NamedTuple):
     redraw: np.ndarray
 
 
-def law(shortest: int, longest: int) -> Law:
+def law(shortest: int, longest: int) -> ManoLaw:
     """The law of expressions whose number of operators is uniform in shortest..longest."""
     outcomes = [MODULUS, *(OPERATORS * m for m in range(1, longest + 1))]
-    return Law(shortest, longest, np.array([(1 << 64) % count for count in outcomes], np.uint64))
+    return ManoLaw(shortest, longest, np.array([(1 << 64) % count for count in outcomes], np.uint64))
 
 
 @kernel
@@ -81,7 +81,7 @@ def evaluate(expression: np.ndarray, stack: np.ndarray) -> np.int64:
 
 
 @kernel
-def fill(tokens: np.ndarray, mask: np.ndarray, key: np.uint64, start: Int, split: Int, law: Law) -> None:
+def fill(tokens: np.ndarray, mask: np.ndarray, key: np.uint64, start: Int, split: Int, law: ManoLaw) -> None:
     """Write windows start, start + 1, ... of the stream `key` to the rows of `tokens` (int32) and `mask` (uint8).
 
     Every token is marked except the first of a window, which has nothing to be predicted from.

@@ -75,7 +75,7 @@ class Mano(Task):
         return Vocabulary(entries())
 
     @cached_property
-    def _laws(self) -> dict[Split, kernels.Law]:
+    def _laws(self) -> dict[Split, kernels.ManoLaw]:
         """What the kernels take, by split."""
         return {"train": kernels.law(1, self.L), "eval": kernels.law(self.L, self.L)}
 

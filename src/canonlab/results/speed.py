@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from canonlab.reports.groups import Row, Section
-from canonlab.reports.load import Curves
-from canonlab.reports.words import metric_family
+from canonlab.results.groups import Row, Section
+from canonlab.results.load import Curves
+from canonlab.results.words import metric_family
 
 THRESHOLDS = (0.5, 0.95)
 """The shares of right answers to be reached."""

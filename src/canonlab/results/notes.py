@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from canonlab.models.table import MATCHED
-from canonlab.reports.groups import SIZE, Row, Section, natural
-from canonlab.reports.load import Run
-from canonlab.reports.words import enumeration, percent, plural
+from canonlab.results.groups import SIZE, Row, Section, natural
+from canonlab.results.load import Run
+from canonlab.results.words import enumeration, percent, plural
 
 
 def section_notes(section: Section) -> list[str]:

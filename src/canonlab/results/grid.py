@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from canonlab.models.sizes import Size
-from canonlab.reports.cells import Cell, cells, more_words
-from canonlab.reports.groups import Section, natural
-from canonlab.reports.published import DIFFICULTY, difficulty
+from canonlab.results.cells import Cell, cells, more_words
+from canonlab.results.groups import Section, natural
+from canonlab.results.published import DIFFICULTY, difficulty
 
 Grid = dict[str, dict[tuple[str, str], Cell]]
 """Architecture -> (difficulty, size) -> cell."""

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from canonlab.reports import words
-from canonlab.reports.load import Measure
+from canonlab.results import words
+from canonlab.results.load import Measure
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from canonlab.models.table import MATCHED
-from canonlab.reports.cells import Cell, as_many_rates, cells, compare_cells, more_words, pairs
-from canonlab.reports.compare import LEVEL, Comparison, seeds_for
-from canonlab.reports.groups import Section
-from canonlab.reports.words import metric_label, percent, plural, si, span
+from canonlab.results.cells import Cell, as_many_rates, cells, compare_cells, more_words, pairs
+from canonlab.results.compare import LEVEL, Comparison, seeds_for
+from canonlab.results.groups import Section
+from canonlab.results.words import metric_label, percent, plural, si, span
 
 BETTER, UNDECIDED = "better", "not decided"
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from canonlab.reports.groups import sections
-from canonlab.reports.load import Curves, Evaluation, Measure, load_runs
-from canonlab.reports.speed import first_step, levels, reached
+from canonlab.results.groups import sections
+from canonlab.results.load import Curves, Evaluation, Measure, load_runs
+from canonlab.results.speed import first_step, levels, reached
 
 
 def curves(*values: float) -> Curves:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from canonlab.reports.load import Measure
+from canonlab.results.load import Measure
 
 NOTHING = "–"
 

@@ -2,7 +2,7 @@
 
 from canonlab.tasks.catalog import TASKS
 from canonlab.training.config import TrainingConfig
-from canonlab.training.presets import MODEL, TRAINING
+from canonlab.training.published import MODEL, TRAINING
 
 
 def test_every_task_has_some() -> None:

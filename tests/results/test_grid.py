@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from canonlab.reports.grid import by_width, families, grid
-from canonlab.reports.groups import sections
-from canonlab.reports.load import load_runs
+from canonlab.results.grid import by_width, families, grid
+from canonlab.results.groups import sections
+from canonlab.results.load import load_runs
 from canonlab.tasks.catalog import build_task
 
 Fabricate = Callable[..., Path]

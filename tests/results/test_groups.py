@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from canonlab.reports import load_runs, summary
-from canonlab.reports.groups import Row, Section, natural, sections
-from canonlab.reports.load import Curves, Evaluation, Measure, Result, Run
-from canonlab.reports.notes import section_notes
+from canonlab.results.groups import Row, Section, natural, sections
+from canonlab.results.load import Curves, Evaluation, Measure, Result, Run
+from canonlab.results.notes import section_notes
 
 Fabricate = Callable[..., Path]
 Task = dict[str, Any]

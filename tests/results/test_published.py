@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from canonlab.reports.published import published, published_task, tables
+from canonlab.results.published import published, published_task, tables
 from canonlab.tasks.catalog import build_task
 
 

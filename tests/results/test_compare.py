@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from canonlab.reports.compare import Comparison, Value, compare
+from canonlab.results.compare import Comparison, Value, compare
 
 
 def values(*numbers, error=0.0):

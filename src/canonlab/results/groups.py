@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from canonlab.reports.load import Run
-from canonlab.reports.words import metric_family, setting_label, setting_text, span
+from canonlab.results.load import Run
+from canonlab.results.words import metric_family, setting_label, setting_text, span
 
 ARCHITECTURE = ("model.model", "model.canon")
 SIZE = "model.size"

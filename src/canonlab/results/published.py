@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any, NamedTuple
 
-from canonlab.reports.groups import OWN
+from canonlab.results.groups import OWN
 from canonlab.tasks.catalog import TASKS, build_task
 from canonlab.training.config import TrainingConfig
-from canonlab.training.presets import TRAINING
+from canonlab.training.published import TRAINING
 
 DIFFICULTY = {"depo": "N", "brevo": "N", "mano": "L", "lano": "grammar"}
 """Task -> the parameter that makes it harder."""
@@ -57,7 +57,7 @@ class Published(NamedTuple):
 @functools.cache
 def tables() -> dict[str, Any]:
     """The content of published.json."""
-    text = resources.files("canonlab.reports").joinpath("published.json").read_text(encoding="utf-8")
+    text = resources.files("canonlab.results").joinpath("published.json").read_text(encoding="utf-8")
     content: dict[str, Any] = json.loads(text)
     return content
 

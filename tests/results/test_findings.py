@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from canonlab.reports.cells import cells, pairs
-from canonlab.reports.findings import BETTER, UNDECIDED, findings, overview
-from canonlab.reports.groups import Section, sections
-from canonlab.reports.load import load_runs
+from canonlab.results.cells import cells, pairs
+from canonlab.results.findings import BETTER, UNDECIDED, findings, overview
+from canonlab.results.groups import Section, sections
+from canonlab.results.load import load_runs
 
 Fabricate = Callable[..., Path]
 

@@ -5,12 +5,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from canonlab.reports.cells import Cell
-from canonlab.reports.findings import Finding, findings
-from canonlab.reports.groups import Row, Section, sections
-from canonlab.reports.load import Run
-from canonlab.reports.notes import section_notes
-from canonlab.reports.speed import Reached, reached
+from canonlab.results.cells import Cell
+from canonlab.results.findings import Finding, findings
+from canonlab.results.groups import Row, Section, sections
+from canonlab.results.load import Run
+from canonlab.results.notes import section_notes
+from canonlab.results.speed import Reached, reached
 
 
 def summary(runs: Sequence[Run]) -> dict[str, Any]:

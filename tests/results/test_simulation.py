@@ -6,7 +6,7 @@ import pytest
 
 from canonlab.benchmarks.statistics import CLUSTERS, SPREADS, bench_statistics, coverage, decided, several, verdicts
 from canonlab.claims import FAILS, HOLDS
-from canonlab.reports.compare import DECIDING
+from canonlab.results.compare import DECIDING
 
 
 def at_most(share: float, experiments: int) -> float:

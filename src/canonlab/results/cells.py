@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from canonlab.reports.compare import DECIDING, LEVEL, Comparison, Value, compare
-from canonlab.reports.groups import MINOR, RESOLVED, SIZE, Row, Section, Spread, natural
-from canonlab.reports.load import Measure, Run
-from canonlab.reports.published import USUAL, Published, difficulty, published
-from canonlab.reports.words import setting_label, setting_text
+from canonlab.results.compare import DECIDING, LEVEL, Comparison, Value, compare
+from canonlab.results.groups import MINOR, RESOLVED, SIZE, Row, Section, Spread, natural
+from canonlab.results.load import Measure, Run
+from canonlab.results.published import USUAL, Published, difficulty, published
+from canonlab.results.words import setting_label, setting_text
 from canonlab.tasks.metrics import Z95
 from canonlab.tasks.student import quantile
 

@@ -1,0 +1,193 @@
+"""From words to a decoder's configuration: presets and hybrids of them, sizes, Canon sets, and a user's own mixer."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from canonlab.errors import InputError, unknown
+from canonlab.models.canon_points import CanonConfig
+from canonlab.models.decoder import BlockConfig, DecoderConfig, MixerConfig
+from canonlab.models.mlp import ACTIVATIONS, KINDS, MLPConfig
+from canonlab.models.presets import PRESETS, Preset
+from canonlab.models.sizes import Size
+from canonlab.plugins import is_plugin, load_plugin
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """A model in a user's words.
+
+    Attributes:
+        model: A preset, or path.py:Class for a mixer of your own in a Llama block. Several, separated by commas, make a
+            hybrid: they take turns over the layers, and norms, embedding and head are the first one's.
+        size: <layers>L<width>D, with <heads>H after it where heads are not width / 64; or <layers>-<heads>.
+        canon: Canon points, e.g. ABCD or AC; original for the mixer's own convolution where its authors have one (b);
+            none for neither.
+        canon_kernel: Taps of each Canon layer, 2 to 8.
+        canon_residual: Add the Canon layer's input to its output.
+        canon_activation: SiLU inside the Canon layer.
+        canon_frozen: Keep the random initial Canon weights.
+        mlp: gated, standard, moe, none, or the preset's.
+        mlp_ratio: Inner width of the MLP over the model's width; 0 for the preset's.
+        activation: Of the MLP: silu, gelu, relu2, or the preset's.
+        exact_intermediate: Round the inner width of a gated MLP, 8/3 width (2 width beside a larger mixer), down, as in
+            the released code; else up to a multiple of 32.
+        tied: The head is the embedding.
+        mixer: Arguments of the mixer's Config, by name.
+    """
+
+    model: str = "llama-rope"
+    size: str = "8L512D"
+    canon: str = "original"
+    canon_kernel: int = 4
+    canon_residual: bool = True
+    canon_activation: bool = False
+    canon_frozen: bool = False
+    mlp: str = "preset"
+    mlp_ratio: float = 0.0
+    activation: str = "preset"
+    exact_intermediate: bool = False
+    tied: bool = False
+    mixer: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def decoder(self, vocabulary: int) -> DecoderConfig:
+        """The decoder for a vocabulary of that many tokens. InputError for anything that does not fit together."""
+        size = Size.parse(self.size)
+        presets = [_preset(name) for name in pattern_names(self.model)]
+        self._check_arguments(presets)
+        mlps = [self._mlp(preset, size.width) for preset in presets]
+        canon, convolutions = self._canon(presets, any(mlps))
+        pattern: list[BlockConfig] = []
+        for preset, mlp, convolution in zip(presets, mlps, convolutions, strict=True):
+            pattern += [BlockConfig(self._mixer(preset, size, convolution), mlp)] * preset.blocks
+        layers = sum(presets[layer % len(presets)].blocks for layer in range(size.layers))
+        first = presets[0]
+        return DecoderConfig(
+            vocabulary,
+            layers,
+            size.width,
+            tuple(pattern),
+            canon,
+            tied=self.tied,
+            norm=first.norm,
+            norm_eps=first.norm_eps,
+            embedding_std=first.embedding_std,
+            head_std=first.std,
+        )
+
+    def _check_arguments(self, presets: Sequence[Preset]) -> None:
+        """Each argument is one of some mixer's, of the type that this declares."""
+        fields = [field for preset in presets for field in _fields(preset)]
+        for key, value in self.mixer.items():
+            if key == "conv1d":
+                raise InputError("mixer argument conv1d: canon says it instead (b has it on, B and none off)")
+            declared = [field.type for field in fields if field.name == key]
+            if not declared:
+                allowed = {field.name for field in fields} - {"conv1d"}
+                raise unknown(f"mixer argument of {_names(presets)}", key, allowed)
+            for wanted in declared:
+                if not _fits(value, wanted):
+                    name = getattr(wanted, "__name__", wanted)
+                    raise InputError(f"mixer argument {key} = {value!r}: must be of type {name}")
+
+    def _canon(self, presets: Sequence[Preset], mlp: bool) -> tuple[CanonConfig, list[bool]]:
+        """The Canon layers, and for each preset whether its mixer's own convolution is on.
+
+        Points C and D fall away where no block has an MLP, so that one set suits a comparison of families.
+        """
+        own = [_own_convolution(preset) for preset in presets]
+        original = self.canon.lower() == "original"
+        words = ("b" if any(own) else "") if original else self.canon
+        canon = CanonConfig(words, self.canon_kernel, self.canon_residual, self.canon_activation, self.canon_frozen)
+        if "b" in canon.points and all(has is None for has in own):
+            raise InputError(f"canon: the mixer {_names(presets)} has no point b (no short convolution of its own)")
+        if not mlp:
+            points = canon.points.translate({ord(point): None for point in "CD"})
+            if canon.points and not points:
+                raise InputError(f"canon = {self.canon!r}: points C and D are at the MLP, and {self.model} has none")
+            canon = dataclasses.replace(canon, points=points)
+        return canon, [bool(has) if original else has is not None and "b" in canon.points for has in own]
+
+    def _mlp(self, preset: Preset, width: int) -> MLPConfig | None:
+        kind = preset.mlp if self.mlp == "preset" else self.mlp
+        if kind == "none":
+            return None
+        if kind not in KINDS:
+            raise unknown("mlp", kind, [*KINDS, "none", "preset"])
+        activation = preset.activation if self.activation == "preset" else self.activation
+        if activation not in ACTIVATIONS:
+            raise unknown("activation", activation, [*ACTIVATIONS, "preset"])
+        return MLPConfig(kind, self._intermediate(preset, kind, width), activation, preset.bias, preset.std)
+
+    def _intermediate(self, preset: Preset, kind: str, width: int) -> int:
+        if not 0 <= self.mlp_ratio <= 64:
+            raise InputError(f"mlp_ratio = {self.mlp_ratio!r}: must be a number from 0 to 64")
+        if self.mlp_ratio:
+            return round(self.mlp_ratio * width)
+        if kind == "moe":
+            return width
+        floor = preset.mlp_squares * width // (3 if kind == "gated" else 2)
+        return floor if self.exact_intermediate or kind == "standard" else -(-floor // 32) * 32
+
+    def _mixer(self, preset: Preset, size: Size, convolution: bool) -> MixerConfig:
+        """The mixer and all of its arguments: defaults, the preset's, those of size and Canon set, the user's."""
+        fields = _fields(preset)
+        defaults = {field.name: field.default for field in fields if _plain(field.default)}
+        facts = {"heads": preset.heads(size), "conv1d": convolution}
+        given = {**defaults, **preset.arguments, **facts, **self.mixer}
+        arguments = {f.name: _as_declared(given[f.name], f.type) for f in fields if f.name in given}
+        return MixerConfig(preset.mixer, arguments)
+
+
+def pattern_names(model: str) -> list[str]:
+    """The presets and plugins that `model` names: one, or several of a hybrid, separated by commas."""
+    return [name.strip() for name in model.split(",")]
+
+
+def _preset(name: str) -> Preset:
+    """The preset of that name, or a Llama block around the mixer that path.py:Class names."""
+    if name in PRESETS:
+        return PRESETS[name]
+    if name.endswith(".py"):
+        raise InputError(f"model = {name!r}: name the class too, as {name}:MyMixer")
+    if not is_plugin(name):
+        raise unknown("model", name, [*PRESETS, "path.py:Class"])
+    mixer = load_plugin(name).cls
+    config = getattr(mixer, "Config", None)
+    if not (isinstance(config, type) and dataclasses.is_dataclass(config)):
+        raise InputError(f"model = {name!r}: the class {mixer.__name__} needs a dataclass `Config` with a field width")
+    return Preset("", mixer)
+
+
+def _fields(preset: Preset) -> list[dataclasses.Field[Any]]:
+    """The arguments that a preset's mixer takes, width apart."""
+    return [field for field in dataclasses.fields(preset.mixer.Config) if field.init and field.name != "width"]
+
+
+def _names(presets: Sequence[Preset]) -> str:
+    return ", ".join(dict.fromkeys(preset.mixer.__name__ for preset in presets))
+
+
+def _own_convolution(preset: Preset) -> bool | None:
+    """Whether the authors of the mixer have its own convolution on; None where it has none."""
+    own = {field.name: field.default for field in _fields(preset) if field.name == "conv1d"}
+    return {**own, **preset.arguments}["conv1d"] is True if own else None
+
+
+def _fits(value: Any, declared: Any) -> bool:
+    """Whether a value has the plain type that a field declares; other declarations are the mixer's own to check."""
+    if declared not in (int, float, bool, str):
+        return True
+    if isinstance(value, bool):
+        return declared is bool
+    return isinstance(value, int | float if declared is float else declared)
+
+
+def _as_declared(value: Any, declared: Any) -> Any:
+    """A whole number as a float where one is declared: 1 and 1.0 mean the same, and must be the same run."""
+    return float(value) if declared is float and isinstance(value, int) else value
+
+
+def _plain(value: Any) -> bool:
+    """Whether a default can stand in a run's identity; others are as the source has them."""
+    return isinstance(value, bool | int | float | str)

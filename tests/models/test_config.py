@@ -1,0 +1,221 @@
+"""Words to configurations: Canon sets, presets, hybrids, plugins and their errors."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from canonlab.errors import InputError
+from canonlab.models.canon_points import CanonConfig
+from canonlab.models.config import ModelConfig
+from canonlab.models.decoder import DecoderConfig
+from canonlab.models.presets import PRESETS
+
+MEAN = '''
+from dataclasses import dataclass
+import torch
+from canonlab.models.mixers.base import Mixer
+
+
+class RunningMean(Mixer):
+    """y_t = mean of x_1 .. x_t, through a projection."""
+
+    @dataclass(frozen=True)
+    class Config:
+        width: int
+        scale: float = 1.0
+
+    def __init__(self, config, canon):
+        super().__init__()
+        self.scale = config.scale
+        {canon}
+        self.out = torch.nn.Linear(config.width, config.width)
+
+    def forward(self, x, segment_ids, state):
+        count = torch.arange(1, x.shape[1] + 1, device=x.device)[:, None]
+        return self.out(x.cumsum(1) / count) * self.scale, state
+'''
+
+
+def plugin(folder: Path, canon: str = "") -> str:
+    path = folder / "mean.py"
+    path.write_text(MEAN.replace("{canon}", canon))
+    return f"{path}:RunningMean"
+
+
+def test_canon_sets_are_put_in_order() -> None:
+    assert CanonConfig("DCBA").points == "ABCD"
+    assert CanonConfig("none").points == CanonConfig("").points == ""
+    assert CanonConfig("DbA").points == "AbD"
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [("ABX", "unknown point 'X'"), ("ac", "did you mean 'A'"), ("AA", "named twice"), ("Bb", "B replaces")],
+)
+def test_bad_canon_sets(points: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        CanonConfig(points)
+
+
+def test_unknown_model_names_the_nearest() -> None:
+    with pytest.raises(InputError, match="did you mean 'llama-rope'"):
+        ModelConfig(model="lama-rope").decoder(10)
+
+
+def test_unknown_mixer_argument() -> None:
+    with pytest.raises(InputError, match="did you mean 'position'"):
+        ModelConfig(mixer={"positions": "rope"}).decoder(10)
+    with pytest.raises(InputError, match="canon says it instead"):
+        ModelConfig("gdn", mixer={"conv1d": False}).decoder(10)
+
+
+def test_llama_has_no_point_b_of_its_own() -> None:
+    with pytest.raises(InputError, match="Attention has no point b"):
+        ModelConfig(canon="AbCD").decoder(10)
+
+
+def convolutions(config: DecoderConfig) -> list[bool]:
+    return [block.mixer.arguments.get("conv1d", False) for block in config.pattern]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_original_canon_set_is_the_authors_own_convolution(name: str) -> None:
+    own = name in ("mamba2", "mamba2-mlp", "gdn", "gdn2", "gla5")
+    config = ModelConfig(name).decoder(10)
+    assert config.canon.points == ("b" if own else "")
+    assert set(convolutions(config)) == {own}
+    assert ModelConfig(name, canon="none").decoder(10).canon.points == ""
+
+
+@pytest.mark.parametrize("name", ["gla", "gla5", "mamba2-mlp", "gdn", "gdn2"])
+def test_capital_b_replaces_the_convolution(name: str) -> None:
+    for points, own in (("none", False), ("ABCD", False), ("AC", False), ("b", True), ("AbCD", True)):
+        config = ModelConfig(name, canon=points).decoder(10)
+        assert convolutions(config) == [own]
+        assert config.canon.points == points.replace("none", "")
+
+
+def test_a_hybrid_has_point_b_where_there_is_a_convolution() -> None:
+    assert convolutions(ModelConfig("gdn,llama-rope,gla").decoder(10)) == [True, False, False]
+    assert convolutions(ModelConfig("gdn,llama-rope,gla", canon="AbCD").decoder(10)) == [True, False, True]
+    assert convolutions(ModelConfig("gdn,llama-rope,gla", canon="ABCD").decoder(10)) == [False, False, False]
+
+
+def test_points_at_the_mlp_fall_away_without_one() -> None:
+    assert ModelConfig("mamba2", canon="ABCD").decoder(10).canon.points == "AB"
+    assert ModelConfig("mamba2", canon="AbCD").decoder(10).canon.points == "Ab"
+    assert ModelConfig(mlp="none", canon="ABCD").decoder(10).canon.points == "AB"
+    assert ModelConfig("mamba2,mamba2-mlp", canon="ABCD").decoder(10).canon.points == "ABCD"
+    with pytest.raises(InputError, match="points C and D are at the MLP, and mamba2 has none"):
+        ModelConfig("mamba2", canon="CD").decoder(10)
+
+
+def inner(**settings: object) -> tuple[str, int] | None:
+    mlp = ModelConfig(**settings).decoder(10).pattern[0].mlp  # type: ignore[arg-type]
+    return None if mlp is None else (mlp.kind, mlp.intermediate)
+
+
+def test_the_width_of_the_mlp() -> None:
+    assert inner() == ("gated", 1376)
+    assert inner(exact_intermediate=True) == ("gated", 1365)
+    assert inner(size="8L768D") == inner(size="8L768D", exact_intermediate=True) == ("gated", 2048)
+    assert inner(model="gpt2-rope") == inner(mlp="standard") == ("standard", 2048)
+    assert inner(model="gpt2-rope", mlp="gated") == ("gated", 1376)
+    assert inner(model="gdn") == ("gated", 1024)
+    assert inner(model="gdn", mlp="standard") == ("standard", 1536)  # of the same 6 d^2
+    assert inner(model="llama-moe") == inner(mlp="moe") == ("moe", 512)
+    assert inner(model="gpt2-rope", mlp_ratio=1) == ("standard", 512)
+    assert inner(mlp="none") is inner(model="mamba2") is None
+
+
+def test_the_activation_of_the_mlp() -> None:
+    for model, expected in (("llama-rope", "silu"), ("llama-relu2", "relu2"), ("gpt2-relu2", "relu2")):
+        assert ModelConfig(model).decoder(10).pattern[0].mlp.activation == expected  # type: ignore[union-attr]
+    assert ModelConfig(activation="gelu").decoder(10).pattern[0].mlp.activation == "gelu"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mlp": "gatd"}, "did you mean 'gated'"),
+        ({"activation": "relu"}, "did you mean 'relu2'"),
+        ({"mlp_ratio": -1.0}, "mlp_ratio = -1.0"),
+        ({"mlp_ratio": 0.0001}, "inner layer = 0"),
+        ({"model": "gdn,"}, "unknown model ''"),
+        ({"model": "gdn,lama-rope"}, "did you mean 'llama-rope'"),
+    ],
+)
+def test_words_that_mean_nothing(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ModelConfig(**settings).decoder(10)  # type: ignore[arg-type]
+
+
+def test_layers_of_a_hybrid_match_in_size() -> None:
+    assert ModelConfig("mamba2", "8L512D").decoder(10).layers == 16
+    assert ModelConfig("mamba2,llama-rope", "3L64D").decoder(10).layers == 2 + 1 + 2
+
+
+def test_an_argument_goes_to_the_mixers_that_have_it() -> None:
+    gdn, llama = ModelConfig("gdn,llama-rope", mixer={"position": "nope"}).decoder(10).pattern
+    assert llama.mixer.arguments["position"] == "nope"
+    assert "position" not in gdn.mixer.arguments
+
+
+def test_numbers_have_the_type_that_the_mixer_declares(tmp_path: Path) -> None:
+    for model, name in (("gla", "key_share"), (plugin(tmp_path), "scale")):
+        values = [
+            ModelConfig(model, canon="none", mixer={name: v}).decoder(10).pattern[0].mixer.arguments[name]
+            for v in (1, 1.0)
+        ]
+        assert [(type(value), value) for value in values] == [(float, 1.0)] * 2
+    rank = ModelConfig("gla", mixer={"gate_rank": 8}).decoder(10).pattern[0].mixer.arguments["gate_rank"]
+    assert type(rank) is int
+
+
+def test_the_identity_names_every_argument_and_every_block() -> None:
+    plain = ModelConfig("mamba2-mlp,llama-rope", "2L64D", canon="AbC", tied=True).decoder(10).plain()
+    first, second = plain["pattern"]
+    assert first["mixer"]["class"] == "Mamba2"
+    assert first["mixer"]["arguments"]["conv1d"] and first["mixer"]["arguments"]["state"] == 64
+    assert second == {
+        "mixer": {"class": "Attention", "arguments": second["mixer"]["arguments"]},
+        "mlp": {"kind": "gated", "intermediate": 192, "activation": "silu", "bias": False, "std": 0.02},
+    }
+    assert plain["canon"]["points"] == "AbC" and plain["tied"] and plain["norm_eps"] == 1e-5
+    assert json.loads(json.dumps(plain)) == plain
+
+
+def test_a_users_mixer_is_built_with_its_arguments(tmp_path: Path) -> None:
+    config = ModelConfig(model=plugin(tmp_path), size="1L32D", canon="ACD", mixer={"scale": 0.5}).decoder(10)
+    config.check()
+    assert config.build().blocks[0].mixer.scale == 0.5  # type: ignore[union-attr]
+
+
+def test_a_mixer_without_state_trains_but_cannot_decode(tmp_path: Path) -> None:
+    model = ModelConfig(model=plugin(tmp_path), size="1L32D").decoder(10).build()
+    with pytest.raises(InputError, match="RunningMean has no init_state"):
+        model.init_state(1, 8)
+
+
+def test_point_b_needs_a_mixer_that_places_it(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="RunningMean has no point B"):
+        ModelConfig(model=plugin(tmp_path), size="1L32D", canon="ABCD").decoder(10).check()
+    placed = plugin(tmp_path, "self.canon = canon(config.width)")
+    ModelConfig(model=placed, size="1L32D", canon="ABCD").decoder(10).check()
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("missing.py:Mixer", "cannot read"),
+        ("{file}:Mean", "did you mean 'RunningMean'"),
+        ("{broken}:X", "does not load"),
+    ],
+)
+def test_plugins_that_do_not_load(tmp_path: Path, reference: str, message: str) -> None:
+    plugin(tmp_path)
+    (tmp_path / "broken.py").write_text("import nothing_of_that_name\n")
+    name = reference.format(file=tmp_path / "mean.py", broken=tmp_path / "broken.py")
+    with pytest.raises(InputError, match=message):
+        ModelConfig(model=name).decoder(10)
