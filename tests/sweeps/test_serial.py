@@ -1,8 +1,8 @@
 """Runs one after another: what is skipped, what goes on, and what a diverged run does to the others."""
 
-import json
 from pathlib import Path
 
+from canonlab.files import read_json
 from canonlab.sweeps.serial import run_all
 from tiny_runs import Recorder, tiny_config
 
@@ -14,7 +14,7 @@ def test_a_diverged_run_stops_no_other_and_is_not_repeated(tmp_path: Path) -> No
     first = Recorder()
     diverged, done = run_all(configs, tmp_path, first, "sweep")
     assert done.done and not diverged.done
-    record = json.loads((diverged.folder / "diverged.json").read_text())
+    record = read_json(diverged.folder / "diverged.json")
     assert set(record) == {"format", "step", "reason"}
     log = (diverged.folder / "metrics.jsonl").read_bytes()
 

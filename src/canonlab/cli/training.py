@@ -21,7 +21,7 @@ from canonlab.sweeps.recipe import load_recipe, read_run_config, run_config
 from canonlab.sweeps.serial import run_all
 from canonlab.training.config import BackendConfig, RunConfig, TaskConfig, TrainingConfig
 from canonlab.training.loop import Listener, evaluate_checkpoint, train
-from canonlab.training.run import RunFolder, create_run, open_run
+from canonlab.training.run import RunFolder, create_run, open_run, open_trained
 from canonlab.training.trackers import Tracking, require_tracker
 
 
@@ -102,7 +102,7 @@ def evaluate(
     require_integer("windows", windows, 0)
     if seed is not None:
         require_integer("seed", seed, 0)
-    found, step = evaluate_checkpoint(open_run(run, from_copies=True), checkpoint, windows or None, seed)
+    found, step = evaluate_checkpoint(open_trained(run), checkpoint, windows or None, seed)
     if as_json:
         console.print_json({"checkpoint": checkpoint, "step": step, **found.plain()})
     else:

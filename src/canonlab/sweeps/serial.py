@@ -6,7 +6,7 @@ from pathlib import Path
 from canonlab.training.config import RunConfig
 from canonlab.training.loop import Diverged, Listener, train
 from canonlab.training.plan import plan_run
-from canonlab.training.run import RunFolder, make_run
+from canonlab.training.run import RunFolder, known_runs, make_run
 
 
 def run_all(configs: Sequence[RunConfig], parent: Path, listener: Listener, command: str) -> list[RunFolder]:
@@ -16,9 +16,9 @@ def run_all(configs: Sequence[RunConfig], parent: Path, listener: Listener, comm
     All of them are planned, and so checked, before the first one works; a run's folder is made when its turn comes.
     """
     plans = [plan_run(config) for config in configs]
-    runs = []
+    runs, known = [], known_runs(parent)
     for number, plan in enumerate(plans, start=1):
-        run = make_run(plan, parent=parent)
+        run = make_run(plan, known.get(plan.identity, parent / plan.name))
         runs.append(run)
         if run.done:
             continue

@@ -175,8 +175,15 @@ class Task(ABC):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What determines the windows besides seed, split and index."""
-        return {"name": self.name, "version": self.version, "parameters": self.parameters, "context": self.context}
+        """What determines the windows besides seed, split and index.
+
+        A parameter that a task gains after its first release is declared with the value that the task had before, as
+        `dataclasses.field(default=value, metadata={"introduced": value})`, and left out while it has that value.
+        """
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]
+        later = {f.name: f.metadata["introduced"] for f in fields if "introduced" in f.metadata}
+        parameters = {k: v for k, v in self.parameters.items() if k not in later or v != later[k]}
+        return {"name": self.name, "version": self.version, "parameters": parameters, "context": self.context}
 
     def stream_key(self, seed: int) -> int:
         """The 64-bit key of the task's stream for `seed`: SHA-256 of the identity, so that no two tasks share one."""

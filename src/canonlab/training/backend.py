@@ -1,6 +1,8 @@
 """What a run runs on: resolved once when the run is created, stored, and never chosen again."""
 
 import contextlib
+import dataclasses
+import functools
 import os
 import platform
 import re
@@ -96,6 +98,30 @@ def resolve_backend(config: BackendConfig, width: int) -> tuple[Backend, list[st
     return Backend(str(device), precision, compile_blocks, threads, choose_backend(device, dtype), linear), notes
 
 
+def usable(begun: Backend) -> tuple[Backend, list[str]]:
+    """The backend that a run was begun with, as far as this machine has it, and what it has not, in lines."""
+    notes = []
+    backend = begun
+    try:
+        find_device(backend.device)
+    except InputError:
+        there = str(find_device("auto"))
+        notes.append(f"the run was begun on {begun.device}, which isn't here: it goes on on {there}")
+        backend = dataclasses.replace(backend, device=there, compile=backend.compile and there.startswith("cuda"))
+    device = torch.device(backend.device)
+    if backend.compile and not _can_compile(device):
+        notes.append("the run was begun compiled and goes on eagerly: no C++ compiler works here")
+        backend = dataclasses.replace(backend, compile=False)
+    canon = choose_backend(device, torch.bfloat16 if backend.precision == "bf16" else torch.float32)
+    if backend.canon not in (canon, "reference"):
+        notes.append(f"the run was begun with Canon by {backend.canon} and goes on by {canon}")
+        backend = dataclasses.replace(backend, canon=canon)
+    if backend.linear == "fla" and not fla.available(device):
+        notes.append("the run was begun with linear mixers by fla and goes on by torch")
+        backend = dataclasses.replace(backend, linear="torch")
+    return backend, [f"{note}, so bits will differ" for note in notes]
+
+
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 
 
@@ -124,6 +150,7 @@ def _multiplies_bf16(device: torch.device) -> bool:
     return False
 
 
+@functools.cache
 def _can_compile(device: torch.device) -> bool:
     """Whether torch.compile works, found by compiling one tiny function."""
     if device.type == "cpu" and not any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++", "cl")):

@@ -35,7 +35,7 @@ from canonlab.training.checkpoint import (
 from canonlab.training.lock import locked
 from canonlab.training.metrics_log import MetricsLog
 from canonlab.training.optimizer import build_optimizer, learning_rate
-from canonlab.training.run import DIVERGED, RunFolder
+from canonlab.training.run import DIVERGED, RunFolder, Trained
 
 CHECKPOINTS = ("last", "best")
 
@@ -70,6 +70,8 @@ def train(run: RunFolder, listener: Listener, command: str = "") -> dict[str, An
     Raises Interrupted after SIGTERM or SIGINT, with a checkpoint of the step reached, and Diverged on a loss that is
     not finite, with the last good checkpoint kept and a record in diverged.json, which the next attempt removes.
     """
+    for note in run.notes:
+        listener.message(f"{run.folder}: {note}")
     if run.done:
         return run.result()
     with locked(run.folder), run.plan.backend.working():
@@ -94,7 +96,8 @@ class _Trainer:
     def __init__(self, run: RunFolder, listener: Listener) -> None:
         plan = run.plan
         self.folder, self.task, self.backend = run.folder, plan.task, plan.backend
-        self.identity, self.listener = plan.identity, listener
+        self.identity, self.listener = run.identity, listener
+        self.machine = plan.machine
         self.config = plan.config.training
         # now, as what fails there should not fail after training
         self.cost = cost(plan.decoder, self.task.context, plan.backend.device)
@@ -107,11 +110,11 @@ class _Trainer:
         self.seconds = 0.0
         self.data_hash = DATA_HASH_START
         self.best: dict[str, Any] | None = None
-        self._restore()
+        extent = self._restore()
         self._record_environment()
         (run.folder / DIVERGED).unlink(missing_ok=True)
         self.separator = self.task.separator_id if self.config.isolate else None
-        self.log = MetricsLog(run.folder / "metrics.jsonl", self.step)
+        self.log = MetricsLog(run.folder / "metrics.jsonl", self.step, extent)
         self.started = time.monotonic()
         listener.start(run, self.step)
 
@@ -139,7 +142,9 @@ class _Trainer:
                     f"{self.store.folder}"
                 )
             if logs:
-                speed = (self.step - since) * tokens.size / (time.monotonic() - clock)
+                speed = (
+                    (self.step - since) * tokens.size / max(time.monotonic() - clock, 1e-9)
+                )  # some clocks stand still
                 clock, since = time.monotonic(), self.step
                 dropped = dropped_share(self.model)
                 extra = {} if dropped is None else {"dropped": dropped.item()}  # of the last microbatch
@@ -180,6 +185,7 @@ class _Trainer:
             },
             "data_sha256": self.data_hash.hex(),
             "weights_sha256": weights_hash(self.model),
+            "log": self.log.extent,
             "versions": environment(self.backend.device),
             "command": command,
         }
@@ -249,24 +255,25 @@ class _Trainer:
             "seconds": self._seconds(),
             "data_sha256": self.data_hash.hex(),
             "best": self.best,
+            "log": self.log.extent,
         }
         return Checkpoint(training_tensors(self.model, self.optimizer), facts)
 
-    def _restore(self) -> None:
-        checkpoint = self.store.load("last")
+    def _restore(self) -> dict[str, Any] | None:
+        """Go back to the last checkpoint, if there is one; the extent of the log then, if it is known."""
+        checkpoint = self.store.load("last", self.identity)
         if checkpoint is None:
-            return
-        if checkpoint.facts["identity"] != self.identity:
-            raise InputError(f"{self.store.path('last')} belongs to another run")
+            return None
         restore_training(checkpoint.tensors, self.model, self.optimizer)
         self.step, self.seconds = checkpoint.facts["step"], checkpoint.facts["seconds"]
         self.data_hash, self.best = bytes.fromhex(checkpoint.facts["data_sha256"]), checkpoint.facts["best"]
+        return checkpoint.facts.get("log")
 
     def _record_environment(self) -> None:
         """Note who works on the run from here on; say when that is not who began it."""
         path = self.folder / "environment.json"
         sessions = read_json(path)["sessions"] if path.exists() else []
-        here = environment(self.backend.device)
+        here = environment(self.backend.device) | {key: str(value) for key, value in self.machine.items()}
         if sessions:
             first = sessions[0]["environment"]
             changed = [f"{key} {first.get(key)} -> {here[key]}" for key in here if here[key] != first.get(key)]
@@ -279,20 +286,19 @@ class _Trainer:
         write_json(path, {"sessions": sessions})
 
 
-def evaluate_checkpoint(run: RunFolder, name: str, windows: int | None, seed: int | None) -> tuple[Evaluation, int]:
+def evaluate_checkpoint(run: Trained, name: str, windows: int | None, seed: int | None) -> tuple[Evaluation, int]:
     """Evaluate a checkpoint of a run, "last" or "best", and say which step it is of."""
     store = SafetensorsStore(run.folder / "checkpoints")
     if name not in CHECKPOINTS:
         raise unknown("checkpoint", name, CHECKPOINTS)
-    checkpoint = store.load(name)
+    checkpoint = store.load(name, run.identity)
     if checkpoint is None:
         raise InputError(f"{run.folder} has no checkpoint {name!r} yet")
-    plan = run.plan
-    seed = plan.config.training.seed if seed is None else seed
-    with plan.backend.working():
-        model = plan.backend.place(plan.decoder.build())
+    with run.backend.working():
+        model = run.backend.place(run.decoder.build())
         restore_model(checkpoint.tensors, model)
-        return evaluate(model, plan.task, seed, windows, plan.backend), checkpoint.facts["step"]
+        evaluation = evaluate(model, run.task, run.seed if seed is None else seed, windows, run.backend)
+    return evaluation, checkpoint.facts["step"]
 
 
 def evaluate(model: Decoder, task: Task, seed: int, windows: int | None, backend: Backend) -> Evaluation:

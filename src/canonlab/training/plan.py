@@ -1,10 +1,11 @@
 """A run before there is anything to lose: its configuration with everything resolved and checked."""
 
 import dataclasses
-import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,11 @@ from canonlab.tasks.base import MAX_WINDOWS, Task, check_settings
 from canonlab.tasks.catalog import build_task
 from canonlab.training.backend import Backend, resolve_backend
 from canonlab.training.config import RunConfig, TaskConfig, TrainingConfig
+from canonlab.training.identity import identity, split_training
 from canonlab.training.published import TRAINING
+
+LONGEST_NAME = 122
+"""Characters of a run's name before its hash."""
 
 TOKEN_BYTES = 5
 """Of a token in a batch: an int32 and its mark."""
@@ -42,31 +47,50 @@ class Plan:
     copies: dict[str, bytes]
     notes: list[str]
 
-    @property
-    def content(self) -> dict[str, Any]:
-        """All that determines the result, as plain data."""
-        config = self.config
-        return {
-            "task": {**self.task.identity, "source": next(iter(self._sources([config.task.name])), None)},
-            "model": {**self.decoder.plain(), "sources": self._sources(pattern_names(config.model.model))},
-            "training": dataclasses.asdict(config.training),
-            "backend": dataclasses.asdict(self.backend),
-        }
+    @cached_property
+    def _training(self) -> tuple[dict[str, Any], dict[str, Any], int]:
+        return split_training(dataclasses.asdict(self.config.training), self._model)
 
     @property
+    def _model(self) -> dict[str, Any]:
+        return {**self.decoder.plain(), "sources": self._sources(pattern_names(self.config.model.model))}
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """All that determines the weights, as plain data: `config` of `training.record`."""
+        task = {**self.task.identity, "source": next(iter(self._sources([self.config.task.name])), None)}
+        content = {"task": task, "model": self._model, "training": self._training[0]}
+        plain: dict[str, Any] = json.loads(json.dumps({**content, "precision": self.backend.precision}))
+        return plain
+
+    @property
+    def measuring(self) -> dict[str, Any]:
+        """What is logged, evaluated and saved, and how often."""
+        return self._training[1]
+
+    @property
+    def machine(self) -> dict[str, Any]:
+        """What the run is computed with: device, threads, kernels, microbatch."""
+        backend = dataclasses.asdict(self.backend)
+        del backend["precision"]
+        return {**backend, "microbatch": self._training[2]}
+
+    @cached_property
     def identity(self) -> str:
-        """SHA-256 of the content as canonical JSON."""
-        text = json.dumps(self.content, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        """SHA-256 of what determines the weights: see `training.identity`."""
+        return identity(self.content)
 
     @property
     def name(self) -> str:
-        """For people first: task, model, Canon set, size, learning rate, seed; then the start of the identity."""
+        """For people first: task, model, Canon set, size, learning rate, seed; then the start of the identity.
+
+        Any system can have a file of that name, whatever words the user has: at most 133 letters, digits and `.+_-`.
+        """
         model, training = self.config.model, self.config.training
-        task = _short(self.config.task.name)
-        mixers = ",".join(map(_short, pattern_names(model.model)))
-        words = [task, mixers, self.decoder.canon.points or "none", model.size]
-        return "-".join([*words, f"lr{training.lr:g}", f"s{training.seed}", self.identity[:10]])
+        mixers = "+".join(map(_short, pattern_names(model.model)))
+        words = [_short(self.config.task.name), mixers, self.decoder.canon.points or "none", model.size]
+        about = "-".join([*words, f"lr{training.lr:g}", f"s{training.seed}"])
+        return f"{re.sub(r'[^A-Za-z0-9.+_-]+', '_', about)[:LONGEST_NAME]}-{self.identity[:10]}"
 
     def _sources(self, references: list[str]) -> list[dict[str, str]]:
         return [self.plugins[reference].identity for reference in references if reference in self.plugins]
