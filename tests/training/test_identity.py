@@ -17,6 +17,7 @@ from canonlab.sweeps.serial import run_all
 from canonlab.tasks.catalog import build_task
 from canonlab.tasks.copy import Copy
 from canonlab.training import config, identity, record, run
+from canonlab.training.backend import Backend
 from canonlab.training.checkpoint import SafetensorsStore
 from canonlab.training.loop import Interrupted, evaluate_checkpoint, train
 from canonlab.training.metrics_log import read_metrics
@@ -143,6 +144,21 @@ def test_a_sweep_finds_its_runs_whatever_their_folders_are_called(tmp_path: Path
     listener = Recorder()
     (found,) = run_all([varied(tiny_config(), "backend", threads=2)], tmp_path, listener, "sweep")
     assert found.folder == tmp_path / "renamed" and listener.records == []
+
+
+@pytest.mark.parametrize("precisions", [("fp32", "bf16"), ("bf16", "fp32")])
+def test_a_precision_left_open_is_that_of_the_run_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precisions: tuple[str, str]
+) -> None:
+    there, here = precisions
+    create_run(varied(tiny_config(), "backend", precision=there), parent=tmp_path)
+    monkeypatch.setattr(
+        training.plan, "resolve_backend", lambda *_: (Backend("cpu", here, False, 1, "numba", "torch"), [])
+    )
+    (found,) = run_all([varied(tiny_config(), "backend", precision="auto")], tmp_path, Recorder(), "sweep")
+    assert found.plan.backend.precision == there and len(known_runs(tmp_path)) == 1
+    created = create_run(varied(tiny_config(), "backend", precision=here), parent=tmp_path)
+    assert created.plan.backend.precision == here and len(known_runs(tmp_path)) == 2
 
 
 FOLDERS = sorted(path for path in (Path(__file__).parent / "folders").glob("*/*") if path.is_dir())

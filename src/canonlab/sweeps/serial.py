@@ -6,7 +6,7 @@ from pathlib import Path
 from canonlab.training.config import RunConfig
 from canonlab.training.loop import Diverged, Listener, train
 from canonlab.training.plan import plan_run
-from canonlab.training.run import RunFolder, known_runs, make_run
+from canonlab.training.run import RunFolder, find_run, known_runs
 
 
 def run_all(configs: Sequence[RunConfig], parent: Path, listener: Listener, command: str) -> list[RunFolder]:
@@ -18,7 +18,7 @@ def run_all(configs: Sequence[RunConfig], parent: Path, listener: Listener, comm
     plans = [plan_run(config) for config in configs]
     runs, known = [], known_runs(parent)
     for number, plan in enumerate(plans, start=1):
-        run = make_run(plan, known.get(plan.identity, parent / plan.name))
+        run = find_run(plan, parent, known)
         runs.append(run)
         if run.done:
             continue

@@ -76,7 +76,20 @@ def create_run(config: RunConfig, out: Path | None = None, parent: Path = Path("
     identity is an InputError.
     """
     plan = plan_run(config)
-    return make_run(plan, out if out is not None else known_runs(parent).get(plan.identity, parent / plan.name))
+    return make_run(plan, out) if out is not None else find_run(plan, parent, known_runs(parent))
+
+
+def find_run(plan: Plan, parent: Path, known: Mapping[str, Path]) -> RunFolder:
+    """The run of a plan below `parent`, among those that are known (`known_runs`), or a new one.
+
+    Where the precision was left open, a run that another machine began in the other one is that run.
+    """
+    plans = [plan]
+    if plan.asked.backend.precision == "auto":
+        other = "fp32" if plan.backend.precision == "bf16" else "bf16"
+        plans.append(dataclasses.replace(plan, backend=dataclasses.replace(plan.backend, precision=other)))
+    there = next((each for each in plans if each.identity in known), plan)
+    return make_run(there, known.get(there.identity, parent / there.name))
 
 
 def known_runs(parent: Path) -> dict[str, Path]:
