@@ -7,11 +7,12 @@ import math
 import os
 import re
 import reprlib
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from canonlab.errors import InputError
 
@@ -46,10 +47,42 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files that a kill in mid-write has left in `folder` and in the folders below it."""
-    for path in folder.rglob(".*"):
-        if re.fullmatch(r"\..+\.\d+\.\d+", path.name) and path.is_file():
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock; an InputError when another process does. The system lets go of it when we die."""
+    try:
+        file = (folder / ".lock").open("a")
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror or error}") from None
+    with file:
+        try:
+            _lock(file)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES):
+                raise InputError(f"cannot lock {folder}: {error.strerror or error}") from None
+            raise InputError(f"another process is working on {folder}; wait for it, or stop it first") from None
+        yield
+
+
+def _lock(file: IO[str]) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def remove_leftovers(folder: Path, names: Collection[str]) -> None:
+    """Delete what a kill in mid-write has left in `folder` of `replacing` files of these names, and nothing else.
+
+    For a folder that is locked, so that nobody is in mid-write now.
+    """
+    for path in folder.glob(".*"):
+        match = re.fullmatch(r"\.(.+)\.\d+\.\d+", path.name)
+        if match and match[1] in names and path.is_file():
             path.unlink(missing_ok=True)
 
 

@@ -1,6 +1,7 @@
 """Training end to end: what is written, resuming to the same bits, stopping, diverging."""
 
 import dataclasses
+import itertools
 import json
 import os
 import signal
@@ -18,7 +19,7 @@ import torch.nn.functional as F
 from canonlab.data.batches import DATA_HASH_START, extend_data_hash
 from canonlab.errors import InputError
 from canonlab.files import read_json
-from canonlab.training.checkpoint import SafetensorsStore
+from canonlab.training.checkpoint import SafetensorsStore, restore_model
 from canonlab.training.config import TaskConfig
 from canonlab.training.loop import Diverged, Interrupted, evaluate_checkpoint, train
 from canonlab.training.metrics_log import read_metrics
@@ -204,6 +205,30 @@ def test_instances_are_isolated_by_the_separator_of_their_task(folder: Path, tmp
     losses = [r.records[0]["loss"] for r in first]
     assert losses[0] != losses[1]
     assert losses[0] == pytest.approx(losses[1], rel=0.05)
+
+
+def test_evaluation_isolates_what_training_isolated(folder: Path, recorder: Recorder) -> None:
+    """Copy packs instances; this attention can look back at the token after the same one, but not across instances."""
+    config = tiny_config(steps=40, lr=0.03, isolate=True)
+    result = train(create_run(config, folder), recorder)
+    trained = open_trained(folder)
+    found, _ = evaluate_checkpoint(trained, "last", 8, None)
+    assert found.plain() == result["evaluation"]
+    checkpoint = SafetensorsStore(folder / "checkpoints").load("last", trained.identity)
+    model, task = trained.decoder.build().eval(), trained.task
+    assert checkpoint
+    restore_model(checkpoint.tensors, model)
+    first = task.separator_id
+
+    def isolated(ids: torch.Tensor) -> torch.Tensor:
+        starts = [0, *(at for at in range(1, ids.shape[1]) if ids[0, at] == first), ids.shape[1]]
+        return torch.cat([model(ids[:, i:j]).logits for i, j in itertools.pairwise(starts)], dim=1)
+
+    def seeing(ids: torch.Tensor) -> torch.Tensor:
+        return model(ids).logits
+
+    assert task.evaluate(isolated, seed=0, windows=8, batch=1).plain() == result["evaluation"]
+    assert task.evaluate(seeing, seed=0, windows=8).plain() != result["evaluation"]
 
 
 def test_another_environment_is_recorded_and_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,9 @@ import torch
 
 import canonlab.tasks
 from canonlab.errors import InputError
+from canonlab.files import locked
 from canonlab.models.config import ModelConfig
 from canonlab.training.config import RunConfig, TaskConfig
-from canonlab.training.lock import locked
 from canonlab.training.loop import Interrupted, evaluate_checkpoint, train
 from canonlab.training.plan import plan_run
 from canonlab.training.run import create_run, open_run, open_trained

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from canonlab.data.batches import DATA_HASH_START, batches, extend_data_hash
 from canonlab.errors import InputError, unknown
-from canonlab.files import read_json, remove_leftovers, write_json
+from canonlab.files import locked, read_json, remove_leftovers, write_json
 from canonlab.models.cost import cost
 from canonlab.models.decoder import Decoder
-from canonlab.models.generate import generate
+from canonlab.models.generate import Isolated, generate, instances
 from canonlab.models.moe import dropped_share
 from canonlab.tasks.base import Evaluation, Task
 from canonlab.training.backend import Backend, environment
@@ -32,10 +32,9 @@ from canonlab.training.checkpoint import (
     training_tensors,
     weights_hash,
 )
-from canonlab.training.lock import locked
 from canonlab.training.metrics_log import MetricsLog
 from canonlab.training.optimizer import build_optimizer, learning_rate
-from canonlab.training.run import DIVERGED, RunFolder, Trained
+from canonlab.training.run import DIVERGED, FILES, RunFolder, Trained
 
 CHECKPOINTS = ("last", "best")
 
@@ -101,10 +100,12 @@ class _Trainer:
         self.config = plan.config.training
         # now, as what fails there should not fail after training
         self.cost = cost(plan.decoder, self.task.context, plan.backend.device)
+        self.separator = self.task.separator_id if self.config.isolate else None
         self.model: Decoder = plan.backend.place(plan.decoder.build(self.config.seed))
         self.optimizer = build_optimizer(self.model, self.config)
         torch.manual_seed(self.config.seed)
-        remove_leftovers(run.folder)
+        remove_leftovers(run.folder, FILES)
+        remove_leftovers(run.folder / "checkpoints", [f"{name}.safetensors" for name in CHECKPOINTS])
         self.store = SafetensorsStore(run.folder / "checkpoints")
         self.step = 0
         self.seconds = 0.0
@@ -113,7 +114,6 @@ class _Trainer:
         extent = self._restore()
         self._record_environment()
         (run.folder / DIVERGED).unlink(missing_ok=True)
-        self.separator = self.task.separator_id if self.config.isolate else None
         self.log = MetricsLog(run.folder / "metrics.jsonl", self.step, extent)
         self.started = time.monotonic()
         listener.start(run, self.step)
@@ -194,7 +194,7 @@ class _Trainer:
 
     def evaluate(self, windows: int | None) -> Evaluation:
         """Score the current weights on the evaluation stream of the run's seed."""
-        return evaluate(self.model, self.task, self.config.seed, windows, self.backend)
+        return evaluate(self.model, self.task, self.config.seed, windows, self.backend, self.separator)
 
     def _update(self, tokens: np.ndarray, mask: np.ndarray, rate: float) -> tuple[Tensor, Tensor]:
         """One optimizer step; the mean loss over the batch's marked targets, and the gradient norm before clipping."""
@@ -223,9 +223,7 @@ class _Trainer:
         """Summed cross entropy of the marked targets over `count`, and `share` of the auxiliary loss."""
         predicts = torch.zeros_like(marked)
         predicts[:, :-1] = marked[:, 1:]  # position t predicts the target at t + 1
-        segments = None
-        if self.separator is not None:
-            segments = (ids == self.separator).cumsum(1)
+        segments = None if self.separator is None else instances(ids, self.separator)
         output = self.model(ids, segments, select=predicts)
         targets = ids[:, 1:][marked[:, 1:]]
         loss = F.cross_entropy(output.logits.float(), targets, reduction="sum") / max(1, count)
@@ -297,15 +295,22 @@ def evaluate_checkpoint(run: Trained, name: str, windows: int | None, seed: int 
     with run.backend.working():
         model = run.backend.place(run.decoder.build())
         restore_model(checkpoint.tensors, model)
-        evaluation = evaluate(model, run.task, run.seed if seed is None else seed, windows, run.backend)
+        seed = run.seed if seed is None else seed
+        evaluation = evaluate(model, run.task, seed, windows, run.backend, run.separator)
     return evaluation, checkpoint.facts["step"]
 
 
-def evaluate(model: Decoder, task: Task, seed: int, windows: int | None, backend: Backend) -> Evaluation:
-    """A task's evaluation of a decoder under a run's backend; blocks run eagerly, for any batch shape."""
+def evaluate(
+    model: Decoder, task: Task, seed: int, windows: int | None, backend: Backend, separator: int | None = None
+) -> Evaluation:
+    """A task's evaluation of a decoder under a run's backend; blocks run eagerly, for any batch shape.
+
+    A model that was trained on isolated instances, which begin with the token `separator`, is shown them so here too.
+    """
     eager = torch.compiler.set_stance("force_eager") if backend.compile else nullcontext()
+    seen = model if separator is None else Isolated(model, separator)
     with eager, backend.autocast():
-        return task.evaluate(model, seed=seed, windows=windows, generate=partial(generate, model))
+        return task.evaluate(seen, seed=seed, windows=windows, generate=partial(generate, model, separator=separator))
 
 
 @contextmanager

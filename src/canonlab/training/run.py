@@ -35,6 +35,7 @@ from canonlab.training.plan import Plan, plan_run
 from canonlab.training.record import Record, read_record
 
 DIVERGED = "diverged.json"
+FILES = ("config.json", "environment.json", "metrics.jsonl", DIVERGED, "result.json")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,6 +216,8 @@ class Trained:
     decoder: DecoderConfig
     backend: Backend
     seed: int
+    separator: int | None
+    """The token that opens each instance, where instances didn't see each other in training."""
 
 
 def open_trained(folder: Path) -> Trained:
@@ -229,8 +232,9 @@ def open_trained(folder: Path) -> Trained:
     for part in ("task", "model"):
         if before[part] != now[part]:
             raise _changed(folder, {part: before[part]}, {part: now[part]})
-    seed = record.config["training"]["seed"]
-    return Trained(folder, record.written, plan.task, plan.decoder, plan.backend, seed)
+    trained = record.config["training"]
+    separator = plan.task.separator_id if trained["isolate"] else None
+    return Trained(folder, record.written, plan.task, plan.decoder, plan.backend, trained["seed"], separator)
 
 
 def _unreadable(folder: Path, record: Record, error: Exception) -> InputError:
