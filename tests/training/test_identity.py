@@ -142,7 +142,7 @@ def test_a_sweep_finds_its_runs_whatever_their_folders_are_called(tmp_path: Path
     (folder,) = known_runs(tmp_path).values()
     folder.rename(tmp_path / "renamed")
     listener = Recorder()
-    (found,) = run_all([varied(tiny_config(), "backend", threads=2)], tmp_path, listener, "sweep")
+    (found,), _ = run_all([varied(tiny_config(), "backend", threads=2)], tmp_path, listener, "sweep")
     assert found.folder == tmp_path / "renamed" and listener.records == []
 
 
@@ -155,7 +155,7 @@ def test_a_precision_left_open_is_that_of_the_run_that_is_there(
     monkeypatch.setattr(
         training.plan, "resolve_backend", lambda *_: (Backend("cpu", here, False, 1, "numba", "torch"), [])
     )
-    (found,) = run_all([varied(tiny_config(), "backend", precision="auto")], tmp_path, Recorder(), "sweep")
+    (found,), _ = run_all([varied(tiny_config(), "backend", precision="auto")], tmp_path, Recorder(), "sweep")
     assert found.plan.backend.precision == there and len(known_runs(tmp_path)) == 1
     created = create_run(varied(tiny_config(), "backend", precision=here), parent=tmp_path)
     assert created.plan.backend.precision == here and len(known_runs(tmp_path)) == 2

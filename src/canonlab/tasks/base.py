@@ -125,16 +125,26 @@ class Evaluation:
     notes: dict[str, float]
 
     def plain(self) -> dict[str, Any]:
-        """The same as JSON-ready data; what isn't finite, such as a share of nothing, is null."""
+        """The same as JSON-ready data; what isn't finite, such as a share of nothing, is null.
 
-        def finite(entry: float | None) -> float | None:
-            return entry if entry is not None and math.isfinite(entry) else None
-
+        TypeError for what a task's author got wrong: no number where one must be, a headline without its metric.
+        """
         metrics = {
-            name: {key: finite(entry) for key, entry in dataclasses.asdict(metric).items()}
+            name: {key: _number(f"{name}.{key}", entry) for key, entry in vars(metric).items()}
             for name, metric in self.metrics.items()
         }
-        return {"metrics": metrics, "headline": list(self.headline), "notes": self.notes}
+        if not self.headline or not all(name in metrics for name in self.headline):
+            raise TypeError(f"headline = {self.headline!r}: must name some of the metrics {list(metrics)}")
+        notes = {name: _number(f"notes.{name}", entry) for name, entry in self.notes.items()}
+        return {"metrics": metrics, "headline": list(self.headline), "notes": notes}
+
+
+def _number(name: str, value: Any) -> float | None:
+    """A number of Python's or NumPy's as JSON has it: None for what isn't finite."""
+    plain = value.item() if isinstance(value, np.generic | Tensor) and value.ndim == 0 else value
+    if plain is not None and (isinstance(plain, bool) or not isinstance(plain, int | float)):
+        raise TypeError(f"{name} = {value!r}: must be a number")
+    return plain if plain is not None and math.isfinite(plain) else None
 
 
 class Task(ABC):

@@ -6,8 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from functools import partial
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,15 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from canonlab.checks import first_line, users_line
 from canonlab.data.batches import DATA_HASH_START, batches, extend_data_hash
 from canonlab.errors import InputError, unknown
 from canonlab.files import locked, read_json, remove_leftovers, write_json
 from canonlab.models.cost import cost
 from canonlab.models.decoder import Decoder
-from canonlab.models.generate import Isolated, generate, instances
+from canonlab.models.generate import instances
 from canonlab.models.moe import dropped_share
-from canonlab.tasks.base import Evaluation, Task
-from canonlab.training.backend import Backend, environment
+from canonlab.tasks.base import Evaluation
+from canonlab.training.backend import environment
 from canonlab.training.checkpoint import (
     Checkpoint,
     SafetensorsStore,
@@ -32,9 +32,10 @@ from canonlab.training.checkpoint import (
     training_tensors,
     weights_hash,
 )
+from canonlab.training.evaluation import evaluate
 from canonlab.training.metrics_log import MetricsLog
 from canonlab.training.optimizer import build_optimizer, learning_rate
-from canonlab.training.run import DIVERGED, FILES, RunFolder, Trained
+from canonlab.training.run import DIVERGED, FAILED, FILES, RunFolder, Trained
 
 CHECKPOINTS = ("last", "best")
 
@@ -59,6 +60,10 @@ class Diverged(RuntimeError):
     """The loss or its gradient is no longer a number."""
 
 
+class Failed(RuntimeError):
+    """The run can't go on, for a reason that can be told in a line. What it has saved is kept."""
+
+
 class Interrupted(Exception):
     """The run was asked to stop, and has saved itself."""
 
@@ -73,8 +78,23 @@ def train(run: RunFolder, listener: Listener, command: str = "") -> dict[str, An
         listener.message(f"{run.folder}: {note}")
     if run.done:
         return run.result()
-    with locked(run.folder), run.plan.backend.working():
+    with locked(run.folder), run.plan.backend.working(), _failures():
         return _train(run, listener, command)
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Tells what is no fault of the program: a user's own code that fails, and memory that is not enough."""
+    try:
+        yield
+    except (Diverged, Interrupted, InputError):
+        raise
+    except (Exception, SystemExit) as error:
+        if place := users_line(error):
+            raise Failed(f"{place}: {first_line(error)}") from error
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
+            raise Failed(f"out of memory; a microbatch takes less ({first_line(error)})") from error
+        raise
 
 
 def _train(run: RunFolder, listener: Listener, command: str) -> dict[str, Any]:
@@ -111,9 +131,12 @@ class _Trainer:
         self.seconds = 0.0
         self.data_hash = DATA_HASH_START
         self.best: dict[str, Any] | None = None
+        self.unevaluated = False
+        """Whether the evaluation due at this step is still to be made, as the last attempt failed in it."""
         extent = self._restore()
         self._record_environment()
-        (run.folder / DIVERGED).unlink(missing_ok=True)
+        for name in (DIVERGED, FAILED):
+            (run.folder / name).unlink(missing_ok=True)
         self.log = MetricsLog(run.folder / "metrics.jsonl", self.step, extent)
         self.started = time.monotonic()
         listener.start(run, self.step)
@@ -122,6 +145,8 @@ class _Trainer:
         """All steps that are left."""
         config, device = self.config, self.backend.device
         finite = torch.ones((), dtype=torch.bool, device=device)
+        if self.unevaluated:
+            self._evaluate()
         clock, since = time.monotonic(), self.step
         stream = batches(self.task, config.seed, config.batch, range(self.step, config.steps))
         for tokens, mask in stream:
@@ -160,8 +185,7 @@ class _Trainer:
                 self._evaluate()
                 clock, since = time.monotonic(), self.step
             if saves:
-                self.log.sync()
-                self.store.save("last", self._checkpoint())
+                self._save_last()
             if stopping and not last:
                 raise Interrupted(
                     f"stopped at step {self.step} of {config.steps}; go on with: canonlab resume {self.folder}"
@@ -230,13 +254,23 @@ class _Trainer:
         return loss if output.auxiliary is None else loss + share * output.auxiliary
 
     def _evaluate(self) -> None:
-        evaluation = self.evaluate(self.config.eval_windows)
+        try:
+            evaluation = self.evaluate(self.config.eval_windows)
+        except Exception:  # what was trained must not be lost with what can't be measured
+            self.unevaluated = True
+            self._save_last()
+            raise
+        self.unevaluated = False
         self._record("eval", **evaluation.plain())
         main = evaluation.headline[0]
         value = evaluation.metrics[main].value
         if not math.isnan(value) and (self.best is None or value > self.best["value"]):
             self.best = {"step": self.step, "metric": main, "value": value}
             self.store.save("best", self._checkpoint())
+
+    def _save_last(self) -> None:
+        self.log.sync()
+        self.store.save("last", self._checkpoint())
 
     def _record(self, kind: str, **values: Any) -> None:
         record = {"kind": kind, "step": self.step, **values}
@@ -254,6 +288,7 @@ class _Trainer:
             "data_sha256": self.data_hash.hex(),
             "best": self.best,
             "log": self.log.extent,
+            "unevaluated": self.unevaluated,
         }
         return Checkpoint(training_tensors(self.model, self.optimizer), facts)
 
@@ -265,6 +300,7 @@ class _Trainer:
         restore_training(checkpoint.tensors, self.model, self.optimizer)
         self.step, self.seconds = checkpoint.facts["step"], checkpoint.facts["seconds"]
         self.data_hash, self.best = bytes.fromhex(checkpoint.facts["data_sha256"]), checkpoint.facts["best"]
+        self.unevaluated = checkpoint.facts.get("unevaluated", False)
         return checkpoint.facts.get("log")
 
     def _record_environment(self) -> None:
@@ -298,19 +334,6 @@ def evaluate_checkpoint(run: Trained, name: str, windows: int | None, seed: int 
         seed = run.seed if seed is None else seed
         evaluation = evaluate(model, run.task, seed, windows, run.backend, run.separator)
     return evaluation, checkpoint.facts["step"]
-
-
-def evaluate(
-    model: Decoder, task: Task, seed: int, windows: int | None, backend: Backend, separator: int | None = None
-) -> Evaluation:
-    """A task's evaluation of a decoder under a run's backend; blocks run eagerly, for any batch shape.
-
-    A model that was trained on isolated instances, which begin with the token `separator`, is shown them so here too.
-    """
-    eager = torch.compiler.set_stance("force_eager") if backend.compile else nullcontext()
-    seen = model if separator is None else Isolated(model, separator)
-    with eager, backend.autocast():
-        return task.evaluate(seen, seed=seed, windows=windows, generate=partial(generate, model, separator=separator))
 
 
 @contextmanager

@@ -5,6 +5,7 @@ environment.json     versions and machine of every session that worked on the ru
 metrics.jsonl        training and evaluation records
 checkpoints/         last.safetensors, best.safetensors
 diverged.json        where and why the last attempt at the run diverged, if it did
+failed.json          why a sweep's last attempt at the run failed, if it did
 sources/             copies of the user's own files, if any; a run goes on with these, whatever became of the originals
 result.json          written last, only when the run is done
 
@@ -35,7 +36,8 @@ from canonlab.training.plan import Plan, plan_run
 from canonlab.training.record import Record, read_record
 
 DIVERGED = "diverged.json"
-FILES = ("config.json", "environment.json", "metrics.jsonl", DIVERGED, "result.json")
+FAILED = "failed.json"
+FILES = ("config.json", "environment.json", "metrics.jsonl", DIVERGED, FAILED, "result.json")
 
 
 @dataclasses.dataclass(frozen=True)
