@@ -159,6 +159,8 @@ class Task(ABC):
     version: ClassVar[int]
     separator: ClassVar[str | None] = "<bos>"
     """The name of the token that opens each instance of a window; None if no token does."""
+    difficulty_parameter: ClassVar[str | None] = None
+    """The parameter that makes the task harder, if one does: reports lay results out by its value."""
     context: int
     vocabulary: Vocabulary
 
