@@ -13,6 +13,9 @@ from typing import Any
 
 from canonlab.errors import InputError, unknown
 
+PREFIX = "canonlab_plugin_"
+"""Of the names that modules from users' files have."""
+
 
 @dataclass(frozen=True)
 class Plugin:
@@ -63,7 +66,7 @@ def _defined_in(value: Any, module_name: str) -> bool:
 
 def _import(path: Path, source: bytes) -> Any:
     """The module of a plugin file, executed once per content: the name carries the hash, so an edit is a new module."""
-    name = f"canonlab_plugin_{path.stem}_{hashlib.sha256(source).hexdigest()[:12]}"
+    name = f"{PREFIX}{path.stem}_{hashlib.sha256(source).hexdigest()[:12]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
@@ -73,7 +76,8 @@ def _import(path: Path, source: bytes) -> Any:
     sys.modules[name] = module  # dataclasses and pickling look their module up by name while it is being executed
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise InputError(f"{path} does not load: {type(error).__name__}: {error}") from error
+        text = " ".join(str(error).split())
+        raise InputError(f"{path} does not load: {type(error).__name__}: {text}") from error
     return module
