@@ -103,3 +103,15 @@ def test_a_forked_child_has_threads_of_its_own(monkeypatch: pytest.MonkeyPatch) 
         assert child.exitcode == 0
     finally:
         torch.set_num_threads(before)
+
+
+def test_code_of_one_signature_lies_in_files_of_its_own() -> None:
+    """So that two processes that compile at once can't take one number in numba's cache for two signatures."""
+    files = set()
+    for taps in (2, 4):
+        for dtype in (torch.float32, torch.bfloat16):
+            cpu.forward(torch.ones(1, 3, 5, dtype=dtype), torch.ones(taps, 5), None)
+            forward, _ = cpu.kernels(taps, dtype)
+            files.add(forward._cache._cache_file._index_path)  # type: ignore[attr-defined]
+            assert len(forward.signatures) == 1  # type: ignore[attr-defined]
+    assert len(files) == 4

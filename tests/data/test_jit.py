@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import PIPE
 
 import numba
 import pytest
@@ -103,6 +104,46 @@ def test_cache_folder(
     monkeypatch.setenv(variable, str(tmp_path / "chosen"))
     if variable != "HOME" or os.name == "posix":
         assert jit.cache_root() == tmp_path / folder
+
+
+STARTED_TOGETHER = """
+import sys
+import numpy
+from canonlab.data import jit
+
+
+def fill(array):
+    for i in range(array.size):
+        array[i] = i
+
+
+compiled = jit.kernel(fill)
+print("ready", flush=True)
+sys.stdin.readline()
+compiled(numpy.empty(3, sys.argv[1]))
+print(sum(compiled.stats.cache_misses.values()))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dtypes", "compiled"), [(["i4"] * 3, 1), (["i4", "i8", "f4"], 3)])
+def test_processes_that_start_together_compile_a_kernel_once(tmp_path: Path, dtypes: list[str], compiled: int) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(STARTED_TOGETHER)
+    environment = os.environ | {"CANONLAB_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(PACKAGE.parent)}
+
+    def start(dtype: str) -> subprocess.Popen[str]:
+        command = [sys.executable, str(program), dtype]
+        return subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True, env=environment)
+
+    processes = [start(dtype) for dtype in dtypes]
+    assert [process.stdout.readline() for process in processes if process.stdout] == ["ready\n"] * len(dtypes)
+    for process in processes:
+        assert process.stdin
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    assert sum(int(process.communicate()[0]) for process in processes) == compiled
+    assert len(list((tmp_path / "cache").rglob("*.nbc"))) == compiled
 
 
 @pytest.mark.slow
