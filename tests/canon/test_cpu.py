@@ -11,7 +11,7 @@ from canonlab.canon import canon, cpu
 
 def gradients(x: Tensor, weight: Tensor, g: Tensor, ids: Tensor | None = None) -> tuple[Tensor, ...]:
     x, weight = x.detach().requires_grad_(), weight.detach().requires_grad_()
-    y = canon(x, weight, segment_ids=ids, backend="numba")
+    y = canon(x, weight, segment_ids=ids, implementation="numba")
     return (y.detach(), *torch.autograd.grad(y, (x, weight), g))
 
 
@@ -66,11 +66,14 @@ def test_bfloat16_rounds_as_torch_does() -> None:
     bits = torch.arange(1 << 16, dtype=torch.int32).to(torch.uint16).view(torch.bfloat16)
     x = bits.reshape(1, -1, 128)  # every bfloat16 number, infinities and NaNs among them
     weight = torch.tensor([1 / 3, 2 / 3])[:, None].expand(2, 128)
-    results = [canon(x, weight, residual=False, backend=backend).float() for backend in ("numba", "reference")]
+    results = [
+        canon(x, weight, residual=False, implementation=implementation).float()
+        for implementation in ("numba", "reference")
+    ]
     torch.testing.assert_close(*results, rtol=0, atol=0, equal_nan=True)
     assert results[0].isnan().any() and results[0].isinf().any()
     loud = torch.tensor(0x7FFFFFFF, dtype=torch.int32).view(torch.float32)  # rounding up its bits would give -0.0
-    assert canon(torch.ones_like(x), loud.expand(2, 128), backend="numba").isnan().all()
+    assert canon(torch.ones_like(x), loud.expand(2, 128), implementation="numba").isnan().all()
 
 
 def test_long_sums_stay_accurate() -> None:

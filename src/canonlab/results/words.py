@@ -17,7 +17,7 @@ INTERVALS = (
 
 SETTINGS = {
     "canon": "Canon",
-    "backend.canon": "Canon backend",
+    "backend.canon": "Canon implementation",
     "lr": "learning rate",
     "coincidence": "evaluation instances also trained on, at most",
     "data_sha256": "SHA-256 of the training data",

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from canonlab.canon import Canon, choose_backend
+from canonlab.canon import Canon, choose_implementation
 from canonlab.errors import InputError, unknown
 from canonlab.models.decoder import Decoder
 from canonlab.models.mixers import fla
@@ -58,9 +58,9 @@ class Backend:
         """Move a model to the device, fix what computes its layers, and compile its blocks where asked."""
         for module in model.modules():
             if isinstance(module, Canon):
-                module.backend = self.canon
+                module.implementation = self.canon
             elif isinstance(module, Mixer):
-                module.backend = self.linear
+                module.implementation = self.linear
         model.to(self.device)
         if self.compile:
             model.compile_blocks()
@@ -93,7 +93,7 @@ def resolve_backend(config: BackendConfig, width: int) -> tuple[Backend, list[st
         linear = "fla" if fla.available(device) else "torch"
     elif linear == "fla":
         fla.require(device)
-    return Backend(str(device), precision, compile_blocks, threads, choose_backend(device, dtype), linear), notes
+    return Backend(str(device), precision, compile_blocks, threads, choose_implementation(device, dtype), linear), notes
 
 
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")

@@ -224,7 +224,7 @@ class GatedDeltaNet(Mixer):
         q_BTHK, k_BTHK = _unit(q_BTHK.to(dtype)), _unit(k_BTHK.to(dtype))
         beta_BTH, dt_BTH = self.beta_and_decay(x).to(dtype).chunk(2, -1)
         log_decay_BTH = -self.A_log.to(dtype).exp() * F.softplus(dt_BTH + self.dt_bias.to(dtype))
-        form = recurrent if x.shape[1] == 1 else fla.gated_delta if self.backend == "fla" else chunked
+        form = recurrent if x.shape[1] == 1 else fla.gated_delta if self.implementation == "fla" else chunked
         scale, initial = (self.keys // self.heads) ** -0.5, recall(state, segment_ids)
         beta_BTH = beta_BTH.sigmoid()
         o_BTHV, final_BHKV = form(q_BTHK, k_BTHK, v_BTHV, beta_BTH, log_decay_BTH, scale, initial, segment_ids)

@@ -206,7 +206,7 @@ class GLA(Mixer):
         pre = self.decay(x).unflatten(-1, (self.heads, -1))
         log_decay_BTHK = F.logsigmoid(pre.to(torch.promote_types(pre.dtype, torch.float32))) / DECAY_ROOT
         scale, initial = q_BTHK.shape[-1] ** -0.5, recall(state, segment_ids)
-        form = recurrent if x.shape[1] == 1 else fla.gla if self.backend == "fla" else chunked
+        form = recurrent if x.shape[1] == 1 else fla.gla if self.implementation == "fla" else chunked
         o_BTHV, final_BHKV = form(q_BTHK, k_BTHK, v_BTHV, log_decay_BTHK, scale, initial, segment_ids)
         remember(state, final_BHKV, segment_ids)
         return self.out(self.norm(o_BTHV).flatten(2) * F.silu(self.gate(x))), state

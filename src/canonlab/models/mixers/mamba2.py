@@ -231,7 +231,7 @@ class Mamba2(Mixer):
         initial_BHKV = recall(state, segment_ids)
         if state is not None and v_BTHV.shape[1] == 1:
             o_BTHV, final_BHKV = recurrent(c_BTK, b_BTK, v_BTHV, log_decay_BTH, initial_BHKV)
-        elif self.backend == "fla":
+        elif self.implementation == "fla":
             c_BTHK, b_BTHK = (t[:, :, None].expand(-1, -1, self.heads, -1) for t in (c_BTK, b_BTK))
             o_BTHV, final_BHKV = fla.simple_gla(c_BTHK, b_BTHK, v_BTHV, log_decay_BTH, 1.0, initial_BHKV, segment_ids)
         else:
