@@ -15,8 +15,7 @@ from canonlab.claims.claim import FAILS, HOLDS, Claim, Judgement
 from canonlab.claims.contrast import Contrast
 from canonlab.claims.evidence import Evidence, Place
 from canonlab.results.compare import LEVEL, Comparison, Value, compare, seeds_for
-from canonlab.tasks.metrics import share
-from canonlab.tasks.student import quantile
+from canonlab.tasks.metrics import share, t_quantile
 
 RATES = np.linspace(0.02, 0.98, 25)
 """True shares of right answers."""
@@ -119,7 +118,7 @@ def several(
     differences = values[rows, best][:, None] - values
     error = np.maximum(differences.std(axis=2, ddof=1), np.sqrt(2) * EVALUATION) / np.sqrt(seeds)
     level = LEVEL / math.comb(architectures, 2)
-    low = differences.mean(axis=2) - quantile(seeds - 1, level) * error
+    low = differences.mean(axis=2) - t_quantile(seeds - 1, level) * error
     told = (low > 0) & (seeds >= seeds_for(level))
     told[rows, best] = False
     return float(told.sum() / (experiments * (architectures - 1))), float(told.any(axis=1).mean())

@@ -11,8 +11,7 @@ from canonlab.results.groups import MINOR, RESOLVED, SIZE, Row, Section, Spread,
 from canonlab.results.load import Measure, Run
 from canonlab.results.published import USUAL, Published, difficulty, published
 from canonlab.results.words import setting_label, setting_text
-from canonlab.tasks.metrics import Z95
-from canonlab.tasks.student import quantile
+from canonlab.tasks.metrics import Z95, t_quantile
 
 RATE, WARMUP, PRECISION = "training.lr", "training.warmup", "backend.precision"
 WORDS = {"canon_frozen": "frozen", "canon_residual": "no residual", "canon_activation": "SiLU"}
@@ -167,7 +166,7 @@ def _error(measure: Measure) -> float:
     """The standard error of an evaluation, from its 95% interval: Wilson's of a share, Student's of a mean."""
     low, high = measure.interval or (measure.value, measure.value)
     of_a_mean = measure.right is None and (measure.clusters or 0) > 1
-    return (high - low) / 2 / (quantile(measure.clusters - 1, LEVEL) if of_a_mean and measure.clusters else Z95)
+    return (high - low) / 2 / (t_quantile(measure.clusters - 1, LEVEL) if of_a_mean and measure.clusters else Z95)
 
 
 def cells(section: Section) -> list[Cell]:

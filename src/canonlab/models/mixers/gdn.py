@@ -33,7 +33,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from canonlab.errors import InputError, require_integer
-from canonlab.models.layers import RMSNorm, linear, low_rank
+from canonlab.models.layers import RMSNorm, ShortConv, linear, low_rank, time_step_bias
 from canonlab.models.mixers import fla
 from canonlab.models.mixers.base import CanonFactory, Mixer, MixerState
 from canonlab.models.mixers.recurrence import (
@@ -47,8 +47,6 @@ from canonlab.models.mixers.recurrence import (
     within_chunks,
 )
 from canonlab.models.mixers.scan import delta_scan
-from canonlab.models.mixers.short_conv import ShortConv
-from canonlab.models.mixers.time_step import time_step_bias
 
 CHUNK = 64
 """Positions in a chunk: of 16 to 128 within 4% of the fastest on a CPU, in fp32 and bf16, for 512 and 4096 tokens."""

@@ -16,12 +16,11 @@ from torch import Tensor
 
 from canonlab.errors import InputError, require_integer, unknown
 from canonlab.models.canon_points import NoCanon
-from canonlab.models.layers import RMSNorm, linear, low_rank
+from canonlab.models.layers import RMSNorm, ShortConv, linear, low_rank
 from canonlab.models.mixers import fla
 from canonlab.models.mixers.base import CanonFactory, Mixer, MixerState
 from canonlab.models.mixers.recurrence import begins, empty_state, first_state, recall, remember, width_of
 from canonlab.models.mixers.scan import diagonal_scan
-from canonlab.models.mixers.short_conv import ShortConv
 
 DECAY_RANK = 16
 """Inner width of the two matrices that give the decays."""
