@@ -1,9 +1,12 @@
 """What the CPU kernels promise beyond being right: threads, memory, rounding."""
 
 import multiprocessing
+from pathlib import Path
 
+import numba
 import pytest
 import torch
+from numba.core.caching import CacheImpl, IndexDataCacheFile
 from torch import Tensor
 
 from canonlab.canon import canon, cpu
@@ -106,3 +109,32 @@ def test_a_forked_child_has_threads_of_its_own(monkeypatch: pytest.MonkeyPatch) 
         assert child.exitcode == 0
     finally:
         torch.set_num_threads(before)
+
+
+def add_one(x: int) -> int:
+    return x + 1
+
+
+def test_a_cache_that_cannot_be_used_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    assert [cpu._compiled(add_one)(1) for _ in range(2)] == [2, 2]
+    (code,) = tmp_path.rglob("*.nbc")
+    code.write_bytes(code.read_bytes()[:20])
+    assert cpu._compiled(add_one)(1) == 2
+
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(IndexDataCacheFile, "save", full)
+    code.unlink()
+    with pytest.warns(RuntimeWarning, match="no space left"):
+        assert cpu._compiled(add_one)(1) == 2
+    monkeypatch.setattr(CacheImpl, "_locator_classes", [])
+    with pytest.warns(RuntimeWarning, match="set NUMBA_CACHE_DIR"):
+        assert cpu._compiled(add_one)(1) == 2
+
+
+def test_without_a_compiler_there_is_a_clear_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "njit", lambda **_: lambda function: function)
+    with pytest.raises(RuntimeError, match="told not to compile"):
+        cpu._compiled(add_one)

@@ -1,5 +1,7 @@
 """The Canon function against its definition, for every implementation."""
 
+import runpy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -198,6 +200,14 @@ def test_choice_of_the_implementation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(functional, "HAS_NUMBA", False)
     assert choose_implementation("cpu", torch.float32) == "reference"
     with pytest.raises(ValueError, match="needs numba, which is not installed"):
+        canon(torch.zeros(1, 1, 1), torch.zeros(4, 1), implementation="numba")
+    monkeypatch.undo()
+    for setting, may_compile in (("", True), ("0", True), ("1", False)):
+        monkeypatch.setenv("NUMBA_DISABLE_JIT", setting)
+        assert runpy.run_path(functional.__file__)["MAY_COMPILE"] is may_compile
+    monkeypatch.setattr(functional, "MAY_COMPILE", False)
+    assert choose_implementation("cpu", torch.float32) == "reference"
+    with pytest.raises(ValueError, match="NUMBA_DISABLE_JIT is set"):
         canon(torch.zeros(1, 1, 1), torch.zeros(4, 1), implementation="numba")
 
 

@@ -72,7 +72,7 @@ def test_windows_are_golden_without_a_cache(tmp_path: Path) -> None:
 
 
 def test_windows_are_golden_where_numba_may_not_compile() -> None:
-    """All of them are, but only those of small tasks are made in a second; and Canon layers take their definition."""
+    """Of the small tasks: Python makes theirs in a second."""
     small = ("laptop copy", "laptop depo", "small brevo", "short lano", "small capo", "small mano")
     environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
     command = [sys.executable, "-W", "error", __file__, *small]

@@ -5,6 +5,7 @@ with a residual connection (Physics of Language Models, Part 4.1, arXiv 2512.173
 """
 
 import importlib.util
+import os
 from difflib import get_close_matches
 
 import torch
@@ -17,6 +18,7 @@ KERNELS = range(2, 9)
 IMPLEMENTATIONS = ("numba", "reference")
 NUMBA_DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 HAS_NUMBA = importlib.util.find_spec("numba") is not None  # looks, does not load
+MAY_COMPILE = os.environ.get("NUMBA_DISABLE_JIT", "") in ("", "0")
 
 
 def canon(
@@ -75,7 +77,7 @@ def reference(x: Tensor, weight: Tensor, segment_ids: Tensor | None) -> Tensor:
 
 def choose_implementation(device: torch.device | str, dtype: torch.dtype) -> str:
     """The implementation that runs when none is asked for: "numba" on a CPU where it can run, else "reference"."""
-    return "numba" if HAS_NUMBA and _numba_fits(device, dtype) else "reference"
+    return "numba" if HAS_NUMBA and MAY_COMPILE and _numba_fits(device, dtype) else "reference"
 
 
 def require_implementation(implementation: str, device: torch.device | str, dtype: torch.dtype) -> str:
@@ -83,6 +85,8 @@ def require_implementation(implementation: str, device: torch.device | str, dtyp
     require_known(implementation)
     if implementation == "numba" and not HAS_NUMBA:
         raise ValueError("Canon implementation 'numba' needs numba, which is not installed: pip install numba")
+    if implementation == "numba" and not MAY_COMPILE:
+        raise ValueError("Canon implementation 'numba' is compiled, and NUMBA_DISABLE_JIT is set: unset it")
     if implementation == "numba" and not _numba_fits(device, dtype):
         allowed = ", ".join(str(dtype) for dtype in NUMBA_DTYPES)
         raise ValueError(f"Canon implementation 'numba' does not run {dtype} on {device} (allowed: {allowed} on cpu)")
