@@ -7,7 +7,8 @@ import random
 from pathlib import Path
 from typing import Any
 
-from canonlab.tasks.metrics import share
+from canonlab.results.load import Record
+from canonlab.tasks.metrics import Metric, share
 
 DEPO = {
     "name": "depo",
@@ -30,6 +31,20 @@ METRICS = {
 
 def sha256(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def record(**given: Any) -> Record:
+    """What a config.json says of a run in memory; nothing that isn't given."""
+    nothing: dict[str, Any] = {"name": "", "identity": "", "written_identity": "", "difficulty": None}
+    parts: dict[str, Any] = {key: {} for key in ("config", "asked", "measuring", "machine")}
+    return Record(**(nothing | parts | given))
+
+
+def metric(
+    value: float, low: float = math.nan, high: float = math.nan, right: int | None = None, count: int = 0
+) -> Metric:
+    """A metric of which little is known."""
+    return Metric(value, right, count, low, high, 0)
 
 
 def write_run(

@@ -1,10 +1,13 @@
 """Running a user's task or mixer: what checking it reports, one promise at a time, and errors that name the culprit."""
 
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 from canonlab.errors import InputError
+from canonlab.plugins import PREFIX
 
 
 class Check(NamedTuple):
@@ -24,7 +27,7 @@ class Broken(Exception):
         self.seen, self.advice, self.passed = seen, advice, passed
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """An error's class and the first line of its message."""
     line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {line}" if line else type(error).__name__
@@ -37,8 +40,17 @@ def of_the_user(what: str, advice: str = "") -> Iterator[None]:
         yield
     except InputError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # an exit of theirs must not be taken for an end of ours
         raise InputError(f"{what} ({first_line(error)}){advice}") from None
+
+
+def users_line(error: BaseException) -> str | None:
+    """Where in a user's own file an error arose, such as "mine.py, line 12"; None when none was at work."""
+    found = None
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        if str(frame.f_globals.get("__name__")).startswith(PREFIX):
+            found = f"{Path(frame.f_code.co_filename).name}, line {number}"
+    return found
 
 
 def run_check(name: str, promise: Callable[[], str], what: str) -> Check:
@@ -47,5 +59,5 @@ def run_check(name: str, promise: Callable[[], str], what: str) -> Check:
         return Check(name, True, promise(), "")
     except Broken as broken:
         return Check(name, broken.passed, broken.seen, broken.advice)
-    except Exception as error:  # what is under test may raise anything
+    except (Exception, SystemExit) as error:  # what is under test may raise anything
         return Check(name, False, first_line(error), f"find out why the {what} raised this")

@@ -16,8 +16,8 @@ from typing import Any
 
 from canonlab.errors import InputError, unknown
 
-MODULE = "canonlab_plugin_"
-"""How the names of plugins' modules begin."""
+PREFIX = "canonlab_plugin_"
+"""Of the names that modules from users' files have."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def _defined_in(value: Any, module_name: str) -> bool:
 
 def _import(path: Path, source: bytes) -> Any:
     """The module of a plugin file, executed once per content: the name carries the hash, so an edit is a new module."""
-    name = f"{MODULE}{path.stem}_{hashlib.sha256(source).hexdigest()[:12]}"
+    name = f"{PREFIX}{path.stem}_{hashlib.sha256(source).hexdigest()[:12]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
@@ -79,9 +79,10 @@ def _import(path: Path, source: bytes) -> Any:
     sys.modules[name] = module  # dataclasses and pickling look their module up by name while it is being executed
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise InputError(f"{path} does not load: {type(error).__name__}: {error}") from error
+        text = " ".join(str(error).split())
+        raise InputError(f"{path} does not load: {type(error).__name__}: {text}") from error
     return module
 
 
@@ -96,7 +97,7 @@ class Parcel:
     def pack(cls, thing: Any) -> "Parcel":
         """A dataclass goes without what it has cached. A class that isn't at the top level of its file can't go."""
         kind = type(thing)
-        plugin = kind.__module__.startswith(MODULE)
+        plugin = kind.__module__.startswith(PREFIX)
         reference = f"{Path(inspect.getfile(kind)).resolve()}:{kind.__qualname__}" if plugin else None
         return cls(reference, pickle.dumps(dataclasses.replace(thing) if dataclasses.is_dataclass(kind) else thing))
 

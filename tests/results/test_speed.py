@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 from canonlab.results.groups import sections
-from canonlab.results.load import Curves, Evaluation, Measure, load_runs
+from canonlab.results.load import Curves, load_runs
 from canonlab.results.speed import first_step, levels, reached
+from canonlab.tasks.base import Evaluation
+from fabricate import metric
 
 
 def curves(*values: float) -> Curves:
-    found = ((100 * (i + 1), Evaluation({"accuracy_k2": Measure(v)}, (), {})) for i, v in enumerate(values))
+    found = ((100 * (i + 1), Evaluation({"accuracy_k2": metric(v)}, (), {})) for i, v in enumerate(values))
     return Curves(evaluations=tuple(found))
 
 

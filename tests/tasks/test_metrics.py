@@ -1,5 +1,6 @@
 """Shares, their intervals, and bounds on rare events."""
 
+import dataclasses
 import math
 import random
 
@@ -8,6 +9,7 @@ import pytest
 
 from canonlab.tasks.metrics import (
     Z95,
+    Metric,
     count_for_half_width,
     mean,
     share,
@@ -111,6 +113,12 @@ def test_union_bound() -> None:
     assert union_bound(1000, math.log(0.01)) == 1.0
     assert union_bound(0, 0.0) == 0.0
     assert 0.0 < union_bound(10**9, -1e6) < 1e-300
+
+
+@pytest.mark.parametrize(("metric", "interval"), [(share(0, 0), None), (Metric(0.5, 1, 2, 0.1, 0.9, 2), (0.1, 0.9))])
+def test_an_interval_is_known_or_it_is_not(metric: Metric, interval: object) -> None:
+    assert metric.interval == interval
+    assert dataclasses.replace(metric, high=math.nan).interval is None
 
 
 T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)

@@ -31,7 +31,7 @@ def test_identity_is_a_function_of_the_configuration() -> None:
         ("model", {"canon_residual": False}),
         ("model", {"model": "llama-nope"}),
         ("task", {"set": {"N": 7, "context": 28}}),
-        ("backend", {"threads": 2}),
+        ("backend", {"precision": "bf16"}),
     ],
 )
 def test_whatever_determines_the_result_is_in_the_identity(part: str, changes: dict[str, Any]) -> None:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from canonlab.models.config import ModelConfig
+from canonlab.models.sizes import Size
 from canonlab.models.table import SIZES
-from canonlab.reports import load_runs, write_page
+from canonlab.reports import write_page
+from canonlab.results.load import load_runs
 from canonlab.tasks.catalog import build_task
 from canonlab.training.config import BackendConfig, RunConfig, TaskConfig, TrainingConfig
 from canonlab.training.loop import train
@@ -78,7 +80,10 @@ def _copies(original: Path, root: Path) -> Iterator[Path]:
     for seed in itertools.count():
         for task, model, canon, size, rate in itertools.product(tasks, MODELS, CANONS, SIZES, RATES):
             head["config"]["task"] = {**task, "source": None}
-            head["config"]["model"]["canon"]["points"] = canon
+            parsed, resolved = Size.parse(size), head["config"]["model"]
+            resolved |= {"layers": parsed.layers, "width": parsed.width}
+            resolved["pattern"][0]["mixer"]["class"] = model
+            resolved["canon"]["points"] = canon
             head["config"]["training"] |= {"lr": rate, "seed": seed}
             head["asked"]["model"] |= {"model": model, "size": size}
             identity = hashlib.sha256(json.dumps([head["config"], head["asked"]], sort_keys=True).encode()).hexdigest()

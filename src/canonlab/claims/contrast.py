@@ -65,23 +65,14 @@ class Contrast:
         return f"{self.first}{measured} {self.relation} {_text(self.second)} {self.against} {place}"
 
 
-def better(first: Architecture, second: Architecture, *tasks: str, metric: str = "") -> tuple[Contrast, ...]:
+def better(first: Architecture, second: Architecture, *tasks: str) -> tuple[Contrast, ...]:
     """The first is better on each of the tasks."""
-    measure = _measure(metric)
-    return tuple(Contrast(first, second, "better than", (task,), measure, measure) for task in tasks)
+    return tuple(Contrast(first, second, "better than", (task,)) for task in tasks)
 
 
-def as_good(first: Architecture, second: Architecture, *tasks: str, margin: float = MARGIN) -> tuple[Contrast, ...]:
+def as_good(first: Architecture, second: Architecture, *tasks: str) -> tuple[Contrast, ...]:
     """The first is better on each of the tasks, or worse by less than the margin."""
-    return tuple(Contrast(first, second, "as good as", (task,), least=-margin) for task in tasks)
-
-
-def alike(
-    first: Architecture, second: Architecture, *tasks: str, metric: str = "", margin: float = MARGIN
-) -> tuple[Contrast, ...]:
-    """The two differ by less than the margin on each of the tasks."""
-    measure = _measure(metric)
-    return tuple(Contrast(first, second, "equal to", (task,), measure, measure, -margin, margin) for task in tasks)
+    return tuple(Contrast(first, second, "as good as", (task,), least=-MARGIN) for task in tasks)
 
 
 def on_average(first: Architecture, second: Architecture, *tasks: str, least: float = 0.0) -> Contrast:
@@ -109,19 +100,15 @@ def twice_as_deep(first: Architecture, second: Architecture) -> Contrast:
 
 def above(first: Architecture, bound: float, task: str, metric: str) -> Contrast:
     """A metric is more than a number."""
-    measure = _measure(metric)
+    measure = Measure("metric", metric)
     return Contrast(first, bound, "above", (task,), measure, measure)
 
 
 def below(first: Architecture, bound: float, task: str, metric: str) -> Contrast:
     """A metric is less than a number."""
-    measure = _measure(metric)
+    measure = Measure("metric", metric)
     return Contrast(first, bound, "below", (task,), measure, measure, -math.inf, 0.0)
 
 
 def _text(side: Architecture | float) -> str:
     return f"{side:.3g}" if isinstance(side, float) else str(side)
-
-
-def _measure(metric: str) -> Measure:
-    return Measure("metric", metric) if metric else MAIN

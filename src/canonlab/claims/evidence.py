@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from canonlab.claims.architecture import Architecture
 from canonlab.claims.contrast import Contrast
@@ -181,13 +180,13 @@ def _place(contrast: Contrast, first: Cell, second: Cell) -> Place | str:
     return Place(task, where, comparison, first.at_edge or second.at_edge, pair)
 
 
-def _by_place(architecture: Architecture, found: Sequence[Cell]) -> dict[tuple[Any, ...], Cell]:
-    """The architecture's cells by what they must have in common with others: section, size, length of training.
+def _by_place(architecture: Architecture, found: Sequence[Cell]) -> dict[tuple[int, str], Cell]:
+    """The architecture's cells by what they must have in common with others: section and `Architecture.place`.
 
     Of cells that differ in none of this (a preset that meant another model in an earlier version), the last.
     """
     return {
-        (id(cell.section), architecture.place(cell.rows[0].settings), cell.training): cell
+        (id(cell.section), architecture.place(cell.rows[0].settings)): cell
         for cell in found
         if architecture.matches(cell.rows[0].settings)
     }

@@ -50,8 +50,7 @@ def _speeds(cell: Cell, metric: str) -> Iterator[tuple[int, Value]]:
             step = _step(run, metric) or run.steps
             # Evaluations are some steps apart, and it was reached somewhere between two of them.
             gap = (steps[-1] - steps[0]) / max(1, len(steps) - 1)
-            data = run.result.provenance.get("data_sha256") if run.result else None
-            yield run.seed, Value(-math.log2(step), gap / step / math.log(2) / math.sqrt(12), data)
+            yield run.seed, Value(-math.log2(step), gap / step / math.log(2) / math.sqrt(12), run.data)
 
 
 def _logarithm(bits: Value) -> Value:

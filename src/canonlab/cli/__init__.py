@@ -9,7 +9,7 @@ import tyro
 from canonlab import __version__
 from canonlab.cli import architectures, data, results, training
 from canonlab.errors import InputError
-from canonlab.training.loop import Diverged, Interrupted
+from canonlab.training.loop import Diverged, Failed, Interrupted
 
 
 def main() -> NoReturn:
@@ -47,7 +47,7 @@ def main() -> NoReturn:
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except (Diverged, OSError) as error:
+    except (Diverged, Failed, OSError) as error:
         _stop(1, error)
     sys.exit(0)
 

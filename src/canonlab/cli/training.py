@@ -20,8 +20,8 @@ from canonlab.models.config import ModelConfig
 from canonlab.sweeps.recipe import load_recipe, read_run_config, run_config
 from canonlab.sweeps.serial import run_all
 from canonlab.training.config import BackendConfig, RunConfig, TaskConfig, TrainingConfig
-from canonlab.training.loop import Listener, evaluate_checkpoint, train
-from canonlab.training.run import RunFolder, create_run, open_run
+from canonlab.training.loop import Failed, Listener, evaluate_checkpoint, train
+from canonlab.training.run import RunFolder, create_run, open_run, open_trained
 from canonlab.training.trackers import Tracking, require_tracker
 
 
@@ -102,7 +102,7 @@ def evaluate(
     require_integer("windows", windows, 0)
     if seed is not None:
         require_integer("seed", seed, 0)
-    found, step = evaluate_checkpoint(open_run(run, from_copies=True), checkpoint, windows or None, seed)
+    found, step = evaluate_checkpoint(open_trained(run), checkpoint, windows or None, seed)
     if as_json:
         console.print_json({"checkpoint": checkpoint, "step": step, **found.plain()})
     else:
@@ -158,5 +158,8 @@ def _work(run: RunFolder, log: str | None, as_json: bool) -> None:
 
 def _sweep(runs: list[RunConfig], parent: Path, log: str | None, as_json: bool) -> None:
     with _listening(log) as listener:
-        run_all(runs, parent, listener, shlex.join(["canonlab", *sys.argv[1:]]))
-    write_report((parent,), parent / "report.html", as_json)
+        made, failures = run_all(runs, parent, listener, shlex.join(["canonlab", *sys.argv[1:]]))
+    if made:
+        write_report((parent,), parent / "report.html", as_json)
+    if failures:
+        raise Failed(f"{len(failures)} of {len(runs)} runs failed: {'; '.join(failures[:3])}; start it again to go on")

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from canonlab.errors import InputError, unknown
@@ -140,8 +141,21 @@ class ModelConfig:
 
 
 def pattern_names(model: str) -> list[str]:
-    """The presets and plugins that `model` names: one, or several of a hybrid, separated by commas."""
-    return [name.strip() for name in model.split(",")]
+    """The presets and plugins that `model` names: one, or several of a hybrid, separated by commas.
+
+    A comma may also be part of a file's path, where that is a file and what stands before the comma is none.
+    """
+    pieces, names = model.split(","), []
+    while pieces:
+        ends = (n for n in range(2, len(pieces) + 1) if _is_file(",".join(pieces[:n])))
+        many = 1 if pieces[0].strip() in PRESETS or _is_file(pieces[0]) else next(ends, 1)
+        names.append(",".join(pieces[:many]).strip())
+        pieces = pieces[many:]
+    return names
+
+
+def _is_file(reference: str) -> bool:
+    return is_plugin(reference) and Path(reference.strip().rpartition(":")[0]).expanduser().is_file()
 
 
 def _preset(name: str) -> Preset:

@@ -149,7 +149,7 @@ def _result_group(section: Section, row: Row, style: LineStyle) -> Markup:
 
 
 def _seed(run: Run) -> Markup:
-    link = tag("a", run.state, href=f"#run-{run.identity}")
+    link = tag("a", run.state, href=f"#run-{run.record.written_identity}")
     return tag("td", link, class_="seed" if run.result else "seed unfinished")
 
 
@@ -266,15 +266,20 @@ def _chart(label: str, number: int, kind: str, metric: str | None, over: str = "
 
 def _provenance(run: Run) -> Markup:
     """Where a run's numbers come from, for who wants to check or repeat them."""
-    entries: list[tuple[str, object]] = [("folder", run.folder), ("run", run.state), ("identity", _code(run.identity))]
+    record = run.record
+    identity = _code(record.written_identity)
+    entries: list[tuple[str, object]] = [("folder", run.folder), ("run", run.state), ("identity", identity)]
     for key, value in (run.result.provenance if run.result else {}).items():
         verbatim = key == "command" or key.endswith("sha256")
         entries.append((setting_label(key), _code(value) if verbatim else _plain(value)))
     if run.evaluation and run.evaluation.notes:
         entries.append(("evaluation", _plain(run.evaluation.notes)))
-    config = tag("pre", json.dumps(finite(run.config), separators=(", ", ": ")))
+    entries += [
+        (key, _plain(part)) for key, part in (("machine", record.machine), ("measured", record.measuring)) if part
+    ]
+    config = tag("pre", json.dumps(finite(record.config), separators=(", ", ": ")))
     details = tag("details", tag("summary", "Configuration"), config)
-    return tag("article", tag("h4", run.name), _definitions(entries), details, id=f"run-{run.identity}")
+    return tag("article", tag("h4", record.name), _definitions(entries), details, id=f"run-{record.written_identity}")
 
 
 def _code(value: object) -> Markup:

@@ -12,7 +12,7 @@ def instance_html(section: Section) -> Markup:
 
     It can't for a user's own task, for one whose data this canonlab makes in another version, and for huge instances.
     """
-    asked = section.runs[0].asked.get("task")
+    asked = section.runs[0].record.asked.get("task")
     if section.task.get("source") or not asked:
         return join("")
     try:

@@ -1,29 +1,28 @@
 """Rows -> cells: one architecture at one size on one task, the best of its learning rates, all of its seeds."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from canonlab.results.compare import DECIDING, LEVEL, Comparison, Value, compare
-from canonlab.results.groups import MINOR, RESOLVED, SIZE, Row, Section, Spread, natural
-from canonlab.results.load import Measure, Run
-from canonlab.results.published import USUAL, Published, difficulty, published
+from canonlab.results.architecture import in_words, unusual
+from canonlab.results.comparability import must_share, terms
+from canonlab.results.compare import DECIDING, LEVEL, Value
+from canonlab.results.groups import RESOLVED, SIZE, Row, Section, Spread, natural
+from canonlab.results.load import Run
 from canonlab.results.words import setting_label, setting_text
-from canonlab.tasks.metrics import Z95, t_quantile
+from canonlab.tasks.metrics import Z95, Metric, t_quantile
 
-RATE, WARMUP, PRECISION = "training.lr", "training.warmup", "backend.precision"
-WORDS = {"canon_frozen": "frozen", "canon_residual": "no residual", "canon_activation": "SiLU"}
-"""What a setting that is not the usual one makes of an architecture, for people."""
+RATE = "training.lr"
 
 SCHEDULE = ("training.exposures", "training.steps", "training.batch")
-"""How long a model is trained: the first of the settings that cells must share to be compared."""
+"""How long a model is trained: what tells cells of one architecture apart before all else."""
 
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """The rows of one model (all its settings) in one section that are trained in the same way but for the rate.
+    """The rows of one model (all its settings) in one section that stand on the same terms: they differ in the rate.
 
     `best` is the row with the highest mean of the section's main metric over its finished seeds, of those with seeds
     enough for a decision, and without a run that diverged, if there are any. The paper quotes the best run; `best_run`
@@ -38,19 +37,19 @@ class Cell:
         """The settings of the model by dotted key, in the user's words."""
         return {key: value for key, value in self.rows[0].settings.items() if key.startswith("model.")}
 
-    @property
+    @cached_property
     def architecture(self) -> str:
         """Model and Canon set, and whatever else of the model but its size is not as usual."""
-        return ", ".join([self.rows[0].architecture, *unusual(self.model)])
+        return ", ".join([self.rows[0].architecture, *in_words(unusual(self.model).items())])
 
     @property
     def size(self) -> str:
         return str(self.rows[0].settings[SIZE])
 
     @property
-    def place(self) -> tuple[str, str]:
+    def place(self) -> tuple[Any, str]:
         """Difficulty and size."""
-        return str(difficulty(self.section.task)), self.size
+        return self.section.level, self.size
 
     @property
     def metric(self) -> str:
@@ -59,8 +58,8 @@ class Cell:
 
     @cached_property
     def by_rate(self) -> list[Row]:
-        """A row for each learning rate. The same rate may have several, from machines with other threads: the one with
-        the most runs that ended stands for it."""
+        """A row for each learning rate. Where the same rate has several, of other microbatches for example, the one
+        with the most runs that ended stands for it."""
         found: dict[Any, Row] = {}
         for row in self.rows:
             known = found.setdefault(row.settings.get(RATE), row)
@@ -85,17 +84,11 @@ class Cell:
         return self.rows[0].runs[0].steps
 
     @cached_property
-    def training(self) -> tuple[tuple[str, str], ...]:
-        """What cells that are compared must have in common: all settings of training but the rate and minor ones, and
-        the precision. As sorted pairs of dotted key and value, as text."""
-        return tuple(sorted((key, repr(value)) for key, value in _training(self.rows[0]).items()))
+    def terms(self) -> tuple[tuple[str, str], ...]:
+        """The settings that cells of its section must share to be compared with it: size, training, precision."""
+        return terms(self.rows[0].settings)
 
-    @property
-    def opponents(self) -> tuple[str, Any]:
-        """What cells of a section that are compared have in common: size and training."""
-        return self.size, self.training
-
-    @property
+    @cached_property
     def spread(self) -> Spread | None:
         """The main metric of the best row over its seeds."""
         return self.best.spread(self.metric) if self.best else None
@@ -129,11 +122,6 @@ class Cell:
         return len(self.rates) > 1 and self.rate in (self.rates[0], self.rates[-1])
 
     @property
-    def published(self) -> Published | None:
-        """The paper's cell for the same task, model and size."""
-        return published(self.section.task, self.rows[0].settings)
-
-    @property
     def parameters(self) -> float | None:
         return self.best.cost("parameters") if self.best else None
 
@@ -142,9 +130,8 @@ class Cell:
         found = {}
         for run in self.best.finished if self.best else ():
             measure = run.result.evaluation.metrics.get(metric) if run.result else None
-            if measure is not None and math.isfinite(measure.value):
-                data = run.result.provenance.get("data_sha256") if run.result else None
-                found[run.seed] = Value(measure.value, _error(measure), data)
+            if measure and math.isfinite(measure.value):
+                found[run.seed] = Value(measure.value, _error(measure), run.data)
         return found
 
     def lost(self, other: "Cell | None") -> list[int]:
@@ -162,39 +149,20 @@ def _ended(row: Row) -> list[Run]:
     return [run for run in row.runs if run.result or run.diverged is not None]
 
 
-def _error(measure: Measure) -> float:
+def _error(metric: Metric) -> float:
     """The standard error of an evaluation, from its 95% interval: Wilson's of a share, Student's of a mean."""
-    low, high = measure.interval or (measure.value, measure.value)
-    of_a_mean = measure.right is None and (measure.clusters or 0) > 1
-    return (high - low) / 2 / (t_quantile(measure.clusters - 1, LEVEL) if of_a_mean and measure.clusters else Z95)
+    low, high = metric.interval or (metric.value, metric.value)
+    of_a_mean = metric.right is None and metric.clusters > 1
+    return (high - low) / 2 / (t_quantile(metric.clusters - 1, LEVEL) if of_a_mean else Z95)
 
 
 def cells(section: Section) -> list[Cell]:
     """The cells of a section, in the order of its rows."""
     found: dict[str, list[Row]] = {}
     for row in section.rows:
-        model = {key: value for key, value in row.settings.items() if key.startswith(("model.", RESOLVED))}
-        found.setdefault(repr(sorted((model | _training(row)).items())), []).append(row)
+        model = [(key, value) for key, value in row.settings.items() if key.startswith(("model.", RESOLVED))]
+        found.setdefault(repr([sorted(model), terms(row.settings)]), []).append(row)
     return [Cell(section, tuple(rows)) for rows in found.values()]
-
-
-def _training(row: Row) -> dict[str, Any]:
-    """The settings of a row's training in which those of a cell agree."""
-    return {
-        key: value
-        for key, value in row.settings.items()
-        if key in (PRECISION, WARMUP) or (key.startswith("training.") and key != RATE and key not in MINOR)
-    }
-
-
-def compare_cells(first: Cell, second: Cell) -> Comparison | None:
-    """Their best rows, seed by seed, on the main metric; None when trained in other ways, or without a common seed.
-
-    The best rates may differ: each architecture is given its own, as in the paper.
-    """
-    if first.training != second.training:
-        return None
-    return compare(first.values(first.metric), second.values(second.metric))
 
 
 def as_many_rates(first: Cell, second: Cell) -> bool:
@@ -204,14 +172,14 @@ def as_many_rates(first: Cell, second: Cell) -> bool:
 
 
 def pairs(found: Sequence[Cell]) -> Iterator[tuple[Cell, Cell]]:
-    """The pairs worth a sentence, the likely better first: at each size and way of training every architecture with
-    the best one, and each Canon set of a model with the smallest of its sets."""
-    places: dict[tuple[str, Any], list[Cell]] = {}
+    """The pairs worth a sentence, the likely better first: of those that stand on the same terms every architecture
+    with the best one, and each Canon set of a model with the smallest of its sets."""
+    groups: dict[tuple[tuple[str, str], ...], list[Cell]] = {}
     for cell in found:
         if cell.spread:
-            places.setdefault(cell.opponents, []).append(cell)
-    for place in sorted(places, key=lambda place: (natural(place[0]), natural(repr(place[1])))):
-        group = sorted(places[place], key=lambda cell: -cell.spread.mean if cell.spread else 0.0)
+            groups.setdefault(cell.terms, []).append(cell)
+    for rivals in sorted(groups.values(), key=lambda group: (natural(group[0].size), natural(repr(group[0].terms)))):
+        group = sorted(rivals, key=lambda cell: -cell.spread.mean if cell.spread else 0.0)
         chosen = [(group[0], other) for other in group[1:]]
         models: dict[str, list[Cell]] = {}
         for cell in group:
@@ -227,7 +195,7 @@ def pairs(found: Sequence[Cell]) -> Iterator[tuple[Cell, Cell]]:
 def more_words(found: Sequence[Cell]) -> list[list[str]]:
     """For each cell what its name must say besides its architecture, such as "steps 300", where another one has the
     same architecture and place."""
-    alike: dict[tuple[str, tuple[str, str]], list[Cell]] = {}
+    alike: dict[tuple[str, tuple[Any, str]], list[Cell]] = {}
     for cell in found:
         alike.setdefault((cell.architecture, cell.place), []).append(cell)
     keys: dict[str, list[str]] = {}
@@ -256,20 +224,8 @@ def _telling(rivals: Sequence[Cell]) -> list[str]:
 
 def _traits(cell: Cell) -> dict[str, Any]:
     """All that can tell cells of one architecture and place apart, what readers know best first."""
-    training = _training(cell.rows[0])
-    first = {key: training[key] for key in SCHEDULE if key in training}
-    last = {key: value for key, value in cell.rows[0].settings.items() if key.startswith(RESOLVED)}
-    task = {"context": cell.section.task["context"]}
-    return {**first, **training, **task, **cell.model, **last}
-
-
-def unusual(model: Mapping[str, Any]) -> list[str]:
-    """What the settings of a model (by dotted key) beside preset, Canon set and size say that is not as usual."""
-    words = []
-    for key, usual in USUAL.items():
-        value = model.get(f"model.{key}", usual)
-        if value != usual and key != "tied":  # a matter of the task, Capo, not of the architecture
-            words.append(WORDS.get(key) or f"{key.replace('_', ' ')} {value}")
-    prefix = "model.mixer."
-    arguments = [f"{key.removeprefix(prefix)} {value}" for key, value in model.items() if key.startswith(prefix)]
-    return [*words, *arguments]
+    settings = cell.rows[0].settings
+    first = {key: settings[key] for key in SCHEDULE if key in settings}
+    told = {key: value for key, value in settings.items() if must_share(key)}
+    last = {key: value for key, value in settings.items() if key.startswith(RESOLVED)}
+    return {**first, **told, "context": cell.section.task["context"], **cell.model, **last}

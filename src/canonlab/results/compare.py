@@ -67,9 +67,14 @@ class Comparison:
         return dataclasses.replace(self, difference=-self.difference, low=-self.high, high=-self.low)
 
     @property
+    def clear(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return self.low > 0 or self.high < 0
+
+    @property
     def decided(self) -> bool:
-        """Whether the interval leaves out zero, over seeds enough for its level."""
-        return self.seeds >= seeds_for(self.level) and (self.low > 0 or self.high < 0)
+        """Whether it does so over seeds enough for its level."""
+        return self.clear and self.seeds >= seeds_for(self.level)
 
 
 def common_seeds(first: Mapping[int, Value], second: Mapping[int, Value]) -> list[int]:

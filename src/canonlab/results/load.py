@@ -1,13 +1,16 @@
 """Run folders as they lie on disk -> `Run` objects. Reads only.
 
 A run folder holds `config.json` from its first moment, `metrics.jsonl` as it trains, and `result.json` once it is done.
+Nothing else in reports and claims reads these files.
 """
 
+import dataclasses
+import hashlib
 import json
 import math
 import os
 import reprlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,6 +18,9 @@ from typing import Any, TypeVar
 
 from canonlab.errors import InputError
 from canonlab.files import read_json
+from canonlab.tasks.base import Evaluation
+from canonlab.tasks.catalog import TASKS
+from canonlab.tasks.metrics import Metric
 from canonlab.training.metrics_log import read_metrics
 from canonlab.training.run import DIVERGED
 
@@ -27,7 +33,7 @@ REQUIRED: dict[str, type] = {
     "config.training.steps": int,
     "config.training.seed": int,
     "config.training.lr": float,
-    "config.backend": dict,
+    "config.backend.precision": str,
     "asked.model.model": str,
     "asked.model.size": str,
     "identity": str,
@@ -35,38 +41,10 @@ REQUIRED: dict[str, type] = {
 }
 """What a report needs of `config.json`."""
 
+MEASURING = ("eval_every", "eval_windows", "final_windows", "checkpoint_every", "log_every")
+"""The settings of training that change no weight."""
+
 T = TypeVar("T", str, int, float, dict, list)
-
-
-@dataclass(frozen=True)
-class Measure:
-    """One metric of one evaluation. [low, high] is its interval over so many independent clusters.
-
-    Only a share, right out of count, has counts.
-    """
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-    right: int | None = None
-    count: int | None = None
-    clusters: int | None = None
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """(low, high); None where there is none, or no value."""
-        if self.low is None or self.high is None or math.isnan(self.value):
-            return None
-        return self.low, self.high
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The metrics of a model at one step; `headline` names those to quote, the main one first."""
-
-    metrics: dict[str, Measure]
-    headline: tuple[str, ...]
-    notes: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -93,32 +71,59 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Record:
+    """What `config.json` says of a run.
+
+    Attributes:
+        identity: SHA-256 of `config`, whenever and wherever the run was made; `written_identity` is the one in the
+            files, whose start is in the folder's name.
+        config: What determines the weights, everything resolved: task, model, training, precision.
+        asked: The same in the user's words, a model's preset and size for example.
+        measuring: When it is evaluated, logged and saved.
+        machine: Device, threads, and what computed: only roundings depend on these.
+        difficulty: The task's parameter that makes it harder, if it names one.
+    """
+
+    name: str
+    identity: str
+    written_identity: str
+    config: dict[str, Any]
+    asked: dict[str, Any]
+    measuring: dict[str, Any]
+    machine: dict[str, Any]
+    difficulty: str | None
+
+
+@dataclass(frozen=True)
 class Run:
     """One training run; `result` is None while it is unfinished.
 
-    `config` is what determines the result, everything resolved: task, model, training, backend. `asked` is the same in
-    the user's words, a model's preset and size for example.
+    `config` and `asked` are those of its record. `twins` are the same run in other folders, where its weights came out
+    otherwise.
     """
 
     folder: Path
-    name: str
-    identity: str
-    config: dict[str, Any]
-    asked: dict[str, Any]
+    record: Record
     curves: Curves
     result: Result | None
     diverged: int | None = None
     """The step at which the last attempt diverged, if it did."""
+    twins: tuple["Run", ...] = ()
 
     @property
     def seed(self) -> int:
         """The seed that initialised the model and chose the data."""
-        return int(self.config["training"]["seed"])
+        return int(self.record.config["training"]["seed"])
 
     @property
     def steps(self) -> int:
         """How many training steps the run is to take."""
-        return int(self.config["training"]["steps"])
+        return int(self.record.config["training"]["steps"])
+
+    @property
+    def data(self) -> str | None:
+        """The SHA-256 of the data that a finished run saw; None where it is not known."""
+        return self.result.provenance.get("data_sha256") if self.result else None
 
     @property
     def evaluated_step(self) -> int:
@@ -146,41 +151,65 @@ class Run:
 def load_runs(paths: Iterable[str | os.PathLike[str]]) -> list[Run]:
     """All runs in `paths`, each a run folder or a folder that holds some at any depth, in order of their folders.
 
-    Of folders of one run, from two machines for example, the finished one counts; the first if several or none is
-    finished. InputError when a path does not exist, none holds a run, a file is damaged or newer, or two folders have
-    different results of one run.
+    Of folders of one run the finished one counts; the first if several or none is finished. Where weights came out
+    otherwise, as they do on another machine, it has the others as its `twins`. InputError when a path does not exist,
+    none holds a run, or a file is damaged or newer.
     """
     given = [Path(path) for path in paths]
     folders = {folder.resolve(): folder for path in given for folder in _run_folders(path)}
     if not folders:
         raise InputError(f"no run found in {', '.join(map(str, given)) or 'an empty list'}: a run has a config.json")
     runs = [load_run(folder) for _, folder in sorted(folders.items())]
-    kept: dict[str, Run] = {}
+    made: dict[str, list[Run]] = {}
     for run in runs:
-        other = kept.setdefault(run.identity, run)
-        if run.result and other.result and _weights(run.result) != _weights(other.result):
-            raise InputError(
-                f"{other.folder} and {run.folder} are the same run {run.name}, but their weights_sha256 differ: "
-                "give only one of them"
-            )
-        if run.result and not other.result:
-            kept[run.identity] = run
-    return [run for run in runs if kept[run.identity] is run]
+        made.setdefault(run.record.identity, []).append(run)
+    counted = {run.folder: run for run in map(_counted, made.values())}
+    return [counted[run.folder] for run in runs if run.folder in counted]
+
+
+def _counted(made: Sequence[Run]) -> Run:
+    """The one that counts of runs of one identity."""
+    first = next((run for run in made if run.result), made[0])
+    known = _weights(first)
+    twins = tuple(run for run in made if known and _weights(run) not in (None, known))
+    return dataclasses.replace(first, twins=twins)
+
+
+def _weights(run: Run) -> Any:
+    """The hash of the weights that training came to; None where it is not known."""
+    return run.result.provenance.get("weights_sha256") if run.result else None
 
 
 def load_run(folder: Path) -> Run:
     """The run in `folder`; InputError as for `load_runs`."""
-    path = folder / "config.json"
+    record = _read_record(folder / "config.json")
+    curves = _read_curves(folder / "metrics.jsonl") if (folder / "metrics.jsonl").exists() else Curves()
+    result = folder / "result.json"
+    return Run(
+        folder,
+        record,
+        curves,
+        _read_result(result, record.written_identity) if result.exists() else None,
+        _read_diverged(folder / DIVERGED) if (folder / DIVERGED).exists() else None,
+    )
+
+
+def _read_record(path: Path) -> Record:
+    """The record in a `config.json`, which keeps what is measured and on which machine among what determines a run."""
     head = read_json(path)
     for key, kind in REQUIRED.items():
         value = _field(head, key, kind, str(path))
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(f"{path}: {key} = {value}: must be a finite number")
-    identity = head["identity"]
-    curves = _read_curves(folder / "metrics.jsonl") if (folder / "metrics.jsonl").exists() else Curves()
-    result = _read_result(folder / "result.json", identity) if (folder / "result.json").exists() else None
-    diverged = _read_diverged(folder / DIVERGED) if (folder / DIVERGED).exists() else None
-    return Run(folder, head["name"], identity, head["config"], head["asked"], curves, result, diverged)
+    config, task = head["config"], head["config"]["task"]
+    training, machine = dict(config["training"]), dict(config["backend"])
+    measuring = {key: training.pop(key) for key in MEASURING if key in training}
+    precision = machine.pop("precision")
+    determining = {"task": task, "model": config["model"], "training": training, "precision": precision}
+    identity = hashlib.sha256(json.dumps(determining, sort_keys=True).encode()).hexdigest()
+    built_in = [named.task for named in TASKS.values() if named.task.name == task["name"] and not task.get("source")]
+    difficulty = built_in[0].difficulty_parameter if built_in else None
+    return Record(head["name"], identity, head["identity"], determining, head["asked"], measuring, machine, difficulty)
 
 
 def _run_folders(path: Path) -> Iterator[Path]:
@@ -238,17 +267,16 @@ def _read_diverged(path: Path) -> int:
     return _field(read_json(path), "step", int, str(path))
 
 
-def _weights(result: Result) -> Any:
-    """The hash of the weights that training came to."""
-    return result.provenance.get("weights_sha256")
-
-
 def _evaluation(record: dict[str, Any], where: str) -> Evaluation:
-    metrics = {}
-    for name, entry in _field(record, "metrics", dict, where).items():
-        value = _field(entry, "value", float, f"{where}: metric {name!r}")
-        metrics[name] = Measure(value, *(entry.get(key) for key in ("low", "high", "right", "count", "clusters")))
+    entries = _field(record, "metrics", dict, where).items()
+    metrics = {name: _metric(entry, f"{where}: metric {name!r}") for name, entry in entries}
     return Evaluation(metrics, tuple(_field(record, "headline", list, where)), record.get("notes") or {})
+
+
+def _metric(entry: dict[str, Any], where: str) -> Metric:
+    value = _field(entry, "value", float, where)
+    low, high = (_field(entry, key, float, where) if key in entry else math.nan for key in ("low", "high"))
+    return Metric(value, entry.get("right"), entry.get("count") or 0, low, high, entry.get("clusters") or 0)
 
 
 def _field(record: object, path: str, kind: type[T], where: str) -> T:

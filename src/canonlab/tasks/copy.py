@@ -69,6 +69,7 @@ class Copy(Task):
 
     name: ClassVar[str] = "copy"
     version: ClassVar[int] = 1
+    difficulty_parameter: ClassVar[str | None] = "N"
 
     def __post_init__(self) -> None:
         require_integer("N", self.N, 2, 10**6)

@@ -26,6 +26,12 @@ class Metric:
     high: float
     clusters: int
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """(low, high); None where they or the value can't be known."""
+        known = not any(map(math.isnan, (self.value, self.low, self.high)))
+        return (self.low, self.high) if known else None
+
 
 def share(right: int | np.ndarray, count: int | np.ndarray) -> Metric:
     """The metric for `right` successes out of `count`, with Wilson's score interval.

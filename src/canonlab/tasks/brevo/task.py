@@ -62,6 +62,7 @@ class Brevo(Task):
 
     name: ClassVar[str] = "brevo"
     version: ClassVar[int] = 1
+    difficulty_parameter: ClassVar[str | None] = "N"
 
     def __post_init__(self) -> None:
         require_integer("N", self.N, SMALLEST, kernels.LARGEST)

@@ -51,6 +51,7 @@ class Depo(Task):
 
     name: ClassVar[str] = "depo"
     version: ClassVar[int] = 1
+    difficulty_parameter: ClassVar[str | None] = "N"
 
     def __post_init__(self) -> None:
         require_integer("N", self.N, SMALLEST, LIMIT)

@@ -40,6 +40,7 @@ class Mano(Task):
 
     name: ClassVar[str] = "mano"
     version: ClassVar[int] = 1
+    difficulty_parameter: ClassVar[str | None] = "L"
 
     def __post_init__(self) -> None:
         require_integer("L", self.L, 1, 10**6)
