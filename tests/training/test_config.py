@@ -24,6 +24,7 @@ from canonlab.training.config import BackendConfig, TrainingConfig
         ("seed", -1, "an integer of at least 0"),
         ("microbatch", 5, "must divide the batch 32"),
         ("schedule", "cosin", "did you mean 'cosine'"),
+        ("optimizer", "adam", "did you mean 'adamw'"),
     ],
 )
 def test_training(field: str, value: Any, allowed: str) -> None:
