@@ -12,8 +12,7 @@ from canonlab.results.compare import DECIDING, LEVEL, Value
 from canonlab.results.groups import RESOLVED, SIZE, Row, Section, Spread, natural
 from canonlab.results.load import Run
 from canonlab.results.words import setting_label, setting_text
-from canonlab.tasks.metrics import Z95, Metric
-from canonlab.tasks.student import quantile
+from canonlab.tasks.metrics import Z95, Metric, t_quantile
 
 RATE = "training.lr"
 
@@ -154,7 +153,7 @@ def _error(metric: Metric) -> float:
     """The standard error of an evaluation, from its 95% interval: Wilson's of a share, Student's of a mean."""
     low, high = metric.interval or (metric.value, metric.value)
     of_a_mean = metric.right is None and metric.clusters > 1
-    return (high - low) / 2 / (quantile(metric.clusters - 1, LEVEL) if of_a_mean else Z95)
+    return (high - low) / 2 / (t_quantile(metric.clusters - 1, LEVEL) if of_a_mean else Z95)
 
 
 def cells(section: Section) -> list[Cell]:

@@ -1,12 +1,14 @@
-"""Multi-token names over a mini-vocabulary: their law, their tokens, and the kernels that draw and write them.
+"""What Depo and Brevo have in common: how many names an instance has, and names of several tokens.
 
-A name has l tokens, l uniform in shortest..longest: l-1 inner tokens uniform in 1..V and an end token uniform in 1..V,
-so that the end of a name can be seen. A name that was drawn before is discarded, length included, and drawn anew
-(arXiv 2512.17351, appendix A; the paper counts the end tokens as V+1..2V).
+The number of names n has Pr[n] proportional to 1 / (sqrt(N) + n) on 3..N. A name has l tokens, l uniform in
+shortest..longest: l-1 inner tokens uniform in 1..V and an end token uniform in 1..V, so that the end of a name can be
+seen. A name that was drawn before is discarded, length included, and drawn anew (arXiv 2512.17351, appendix A; the
+paper counts the end tokens as V+1..2V).
 """
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from math import isqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +17,9 @@ from canonlab.data.jit import inlined, kernel
 from canonlab.data.random import Int, digit, word
 from canonlab.errors import InputError, require_integer
 from canonlab.tasks.base import Role
+
+SMALLEST = 3
+"""The fewest names of an instance."""
 
 BLOCK = 4
 """Names are stored padded to a multiple of this many tokens and copied in such blocks, which is free of branches."""
@@ -32,6 +37,20 @@ class NameLaw(NamedTuple):
     inner: int
     end: int
     reject: np.uint64
+
+
+def size_thresholds(largest: int) -> np.ndarray:
+    """What splits the 64-bit words into one range per size: n is 3 + the number of thresholds that a word reaches.
+
+    The N - 3 thresholds (uint64, ascending) are floor(2^64 Pr[size < n]) for n = 4..N = `largest`, in exact integers:
+    the weights are 2^256 / (2^128 sqrt(N) + 2^128 n), rounded down, so every platform computes the same.
+    """
+    root = isqrt(largest << 256)
+    cumulative = [0]
+    for n in range(SMALLEST, largest + 1):
+        cumulative.append(cumulative[-1] + (1 << 256) // (root + (n << 128)))
+    total = cumulative.pop()
+    return np.array([(part << 64) // total for part in cumulative[1:]], dtype=np.uint64)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,12 +16,11 @@ from torch import Tensor
 
 from canonlab.errors import InputError, require_integer, unknown
 from canonlab.models.canon_points import NoCanon
-from canonlab.models.layers import RMSNorm, linear, low_rank
+from canonlab.models.layers import RMSNorm, ShortConv, linear, low_rank
 from canonlab.models.mixers import fla
 from canonlab.models.mixers.base import CanonFactory, Mixer, MixerState
 from canonlab.models.mixers.recurrence import begins, empty_state, first_state, recall, remember, width_of
 from canonlab.models.mixers.scan import diagonal_scan
-from canonlab.models.mixers.short_conv import ShortConv
 
 DECAY_RANK = 16
 """Inner width of the two matrices that give the decays."""
@@ -206,7 +205,7 @@ class GLA(Mixer):
         pre = self.decay(x).unflatten(-1, (self.heads, -1))
         log_decay_BTHK = F.logsigmoid(pre.to(torch.promote_types(pre.dtype, torch.float32))) / DECAY_ROOT
         scale, initial = q_BTHK.shape[-1] ** -0.5, recall(state, segment_ids)
-        form = recurrent if x.shape[1] == 1 else fla.gla if self.backend == "fla" else chunked
+        form = recurrent if x.shape[1] == 1 else fla.gla if self.implementation == "fla" else chunked
         o_BTHV, final_BHKV = form(q_BTHK, k_BTHK, v_BTHV, log_decay_BTHK, scale, initial, segment_ids)
         remember(state, final_BHKV, segment_ids)
         return self.out(self.norm(o_BTHV).flatten(2) * F.silu(self.gate(x))), state

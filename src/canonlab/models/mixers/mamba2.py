@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from canonlab.errors import InputError, require_integer, unknown
 from canonlab.models.canon_points import NoCanon
-from canonlab.models.layers import RMSNorm
+from canonlab.models.layers import RMSNorm, ShortConv, inverse_softplus, time_step_bias
 from canonlab.models.mixers import fla
 from canonlab.models.mixers.base import CanonFactory, Mixer, MixerState
 from canonlab.models.mixers.recurrence import (
@@ -40,8 +40,6 @@ from canonlab.models.mixers.recurrence import (
     within_chunks,
 )
 from canonlab.models.mixers.scan import diagonal_scan
-from canonlab.models.mixers.short_conv import ShortConv
-from canonlab.models.mixers.time_step import inverse_softplus, time_step_bias
 
 CHUNK = 32
 """Positions in a chunk: the fastest of 16, 32, 64 and 128 on a CPU, forward and backward at width 512."""
@@ -231,7 +229,7 @@ class Mamba2(Mixer):
         initial_BHKV = recall(state, segment_ids)
         if state is not None and v_BTHV.shape[1] == 1:
             o_BTHV, final_BHKV = recurrent(c_BTK, b_BTK, v_BTHV, log_decay_BTH, initial_BHKV)
-        elif self.backend == "fla":
+        elif self.implementation == "fla":
             c_BTHK, b_BTHK = (t[:, :, None].expand(-1, -1, self.heads, -1) for t in (c_BTK, b_BTK))
             o_BTHV, final_BHKV = fla.simple_gla(c_BTHK, b_BTHK, v_BTHV, log_decay_BTH, 1.0, initial_BHKV, segment_ids)
         else:
