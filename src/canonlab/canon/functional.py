@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from canonlab.canon.ops import convolve
+from canonlab.canon.ops import convolve, reference
 
 KERNELS = range(2, 9)
 BACKENDS = ("numba", "reference")
@@ -36,7 +36,8 @@ def canon(
         segment_ids: (batch, time) integers; a position only sees those of its own segment. Padding is segment -1.
         residual: add x; without an activation it costs nothing, since x + conv(x; w) = conv(x; w + e_0).
         activation: SiLU(conv(x)) in place of conv(x).
-        backend: "reference" or "numba"; None lets `choose_backend` choose.
+        backend: "reference" or "numba"; None lets `choose_backend` choose. Under transforms of torch.func, forward-mode
+            derivatives, tracing and export, which see no kernel, "numba" is "reference".
 
     Returns:
         (batch, time, width) in the dtype of x. Sums are in float32, or in float64 when x is.
@@ -55,19 +56,6 @@ def canon(
         y = F.silu(y)
         return x + y if residual else y
     return y
-
-
-def reference(x: Tensor, weight: Tensor, segment_ids: Tensor | None) -> Tensor:
-    """The convolution by its definition: shift, multiply, add. Runs on every device, compiles to one fused kernel."""
-    time = x.shape[1]
-    y = weight[0] * x
-    for lag in range(1, len(weight)):
-        shifted = F.pad(x, (0, 0, lag, 0))[:, :time]
-        if segment_ids is not None:
-            same = F.pad(segment_ids, (lag, 0))[:, :time] == segment_ids
-            shifted = torch.where(same[..., None], shifted, 0)
-        y = y + weight[lag] * shifted
-    return y.to(x.dtype)
 
 
 def choose_backend(device: torch.device | str, dtype: torch.dtype) -> str:
