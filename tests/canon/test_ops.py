@@ -67,8 +67,8 @@ def test_third_gradients() -> None:
 def test_the_operators_keep_the_rules_of_pytorch(packed: bool, weight_gradient: bool) -> None:
     x, weight, ids = draw(packed)
     g = torch.randn_like(x, requires_grad=True)
-    torch.library.opcheck(convolve, (x, weight, ids))
-    torch.library.opcheck(convolve_backward, (g, x, weight, ids, weight_gradient))
+    torch.library.opcheck(convolve.node, (x, weight, ids))
+    torch.library.opcheck(convolve_backward.node, (g, x, weight, ids, weight_gradient))
 
 
 def test_a_frozen_weight_costs_no_sums() -> None:

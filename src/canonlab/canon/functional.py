@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from canonlab.canon.ops import convolve
+from canonlab.canon.ops import convolve, reference
 
 KERNELS = range(2, 9)
 IMPLEMENTATIONS = ("numba", "reference")
@@ -38,7 +38,8 @@ def canon(
         segment_ids: (batch, time) integers; a position only sees those of its own segment. Padding is segment -1.
         residual: add x; without an activation it costs nothing, since x + conv(x; w) = conv(x; w + e_0).
         activation: SiLU(conv(x)) in place of conv(x).
-        implementation: "reference" or "numba"; None lets `choose_implementation` choose.
+        implementation: "reference" or "numba"; None lets `choose_implementation` choose. Under transforms of
+            torch.func, forward-mode derivatives, tracing and export, which see no kernel, "numba" is "reference".
 
     Returns:
         (batch, time, width) in the dtype of x. Sums are in float32, or in float64 when x is.
@@ -60,19 +61,6 @@ def canon(
         y = F.silu(y)
         return x + y if residual else y
     return y
-
-
-def reference(x: Tensor, weight: Tensor, segment_ids: Tensor | None) -> Tensor:
-    """The convolution by its definition: shift, multiply, add. Runs on every device, compiles to one fused kernel."""
-    time = x.shape[1]
-    y = weight[0] * x
-    for lag in range(1, len(weight)):
-        shifted = F.pad(x, (0, 0, lag, 0))[:, :time]
-        if segment_ids is not None:
-            same = F.pad(segment_ids, (lag, 0))[:, :time] == segment_ids
-            shifted = torch.where(same[..., None], shifted, 0)
-        y = y + weight[lag] * shifted
-    return y.to(x.dtype)
 
 
 def choose_implementation(device: torch.device | str, dtype: torch.dtype) -> str:
