@@ -259,7 +259,7 @@ class Task(ABC):
         return []
 
     def coincidence(self, training_windows: int) -> float | None:
-        """An upper bound on the share of evaluation instances that also occur in so many training windows, if known."""
+        """An upper bound on the share of evaluation instances that occur in that many training windows too, if known."""
         return None
 
 

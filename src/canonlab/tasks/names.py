@@ -83,7 +83,7 @@ class Names:
         return sum(self.base**length for length in range(self.shortest, self.longest + 1))
 
     def least_tokens(self, names: int) -> int:
-        """The fewest tokens that so many different names can have in total."""
+        """The fewest tokens that `names` different names can have in total."""
         tokens = 0
         for length in range(self.shortest, self.longest + 1):
             used = min(names, self.base**length)
