@@ -1,13 +1,10 @@
 """Running a user's task or mixer: what checking it reports, one promise at a time, and errors that name the culprit."""
 
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 from canonlab.errors import InputError
-from canonlab.plugins import PREFIX
 
 
 class Check(NamedTuple):
@@ -42,15 +39,6 @@ def of_the_user(what: str, advice: str = "") -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:  # an exit of theirs must not be taken for an end of ours
         raise InputError(f"{what} ({first_line(error)}){advice}") from None
-
-
-def users_line(error: BaseException) -> str | None:
-    """Where in a user's own file an error arose, such as "mine.py, line 12"; None when none was at work."""
-    found = None
-    for frame, number in traceback.walk_tb(error.__traceback__):
-        if str(frame.f_globals.get("__name__")).startswith(PREFIX):
-            found = f"{Path(frame.f_code.co_filename).name}, line {number}"
-    return found
 
 
 def run_check(name: str, promise: Callable[[], str], what: str) -> Check:

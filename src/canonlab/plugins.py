@@ -10,6 +10,7 @@ import importlib.util
 import inspect
 import pickle
 import sys
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,15 @@ def _import(path: Path, source: bytes) -> Any:
         text = " ".join(str(error).split())
         raise InputError(f"{path} does not load: {type(error).__name__}: {text}") from error
     return module
+
+
+def users_line(error: BaseException) -> str | None:
+    """Where in a user's own file an error arose, such as "mine.py, line 12"; None when none was at work."""
+    found = None
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        if str(frame.f_globals.get("__name__")).startswith(PREFIX):
+            found = f"{Path(frame.f_code.co_filename).name}, line {number}"
+    return found
 
 
 @dataclass(frozen=True)

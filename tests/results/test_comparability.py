@@ -7,8 +7,9 @@ import pytest
 
 from canonlab.results.comparability import RULES, must_share, terms
 from canonlab.results.groups import sections
-from canonlab.results.load import MEASURING, load_runs
+from canonlab.results.load import load_runs
 from canonlab.training.config import TrainingConfig
+from canonlab.training.identity import MEASURING
 
 ROOT = Path(__file__).parents[2]
 

@@ -62,7 +62,7 @@ def test_same_words_for_different_models_are_told_apart(fabricate: Fabricate, tm
     section = section_of(tmp_path)
     labels = [section.label(row) for row in section.rows]
     assert len(set(labels)) == 3 and all("Mine + Canon-ABCD, size 2L64D, " in label for label in labels[:2])
-    assert "resolved.source.sha256" in section.varied and "resolved.layers" not in section.varied
+    assert "resolved.sources.0.sha256" in section.varied and "resolved.layers" not in section.varied
     assert "resolved.pattern.0.mixer.arguments.position" in section.varied
 
 

@@ -115,7 +115,7 @@ def test_a_number_that_does_not_exist_is_nan(fabricate: Fabricate) -> None:
 @pytest.mark.parametrize("file", ["config.json", "result.json"])
 def test_a_newer_format_is_refused(fabricate: Fabricate, file: str) -> None:
     folder = fabricate()
-    edit(folder / file, lambda content: content.update(format=2))
+    edit(folder / file, lambda content: content.update(format=3))
     with pytest.raises(InputError, match="written by a newer canonlab"):
         load_runs([folder])
 

@@ -16,9 +16,10 @@ from canonlab.claims.claim import FAILS, HOLDS, Claim, judge
 from canonlab.claims.contrast import Contrast
 from canonlab.results.findings import BETTER, findings
 from canonlab.results.groups import Row, Section
-from canonlab.results.load import Curves, Record, Result, Run
+from canonlab.results.load import Curves, Result, Run
 from canonlab.tasks.base import Evaluation
 from canonlab.tasks.metrics import Z95, Metric, share
+from canonlab.training.record import Record
 
 RATES = np.linspace(0.02, 0.98, 25)
 """True shares of right answers."""
@@ -208,7 +209,14 @@ def _experiments(
 
 
 def _record(seed: int) -> Record:
-    nothing: dict[str, Any] = {"name": "", "identity": "", "written_identity": "", "asked": {}, "measuring": {}}
+    nothing: dict[str, Any] = {
+        "name": "",
+        "identity": "",
+        "written_identity": "",
+        "asked": {},
+        "files": {},
+        "measuring": {},
+    }
     return Record(**nothing, config={"training": {"seed": seed, "steps": 1}}, machine={}, difficulty=None)
 
 

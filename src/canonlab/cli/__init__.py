@@ -2,7 +2,8 @@
 
 import os
 import sys
-from typing import NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import tyro
 
@@ -18,7 +19,7 @@ def main() -> NoReturn:
         print(f"canonlab {__version__}")
         sys.exit(0)
     try:
-        commands = {
+        commands: dict[str, Callable[..., Any]] = {
             "tasks": data.tasks,
             "models": architectures.models,
             "sample": data.sample,
@@ -27,7 +28,7 @@ def main() -> NoReturn:
             "check": architectures.check,
             "check-task": data.check,
             "export-data": data.export,
-            "train": training.train_command(sys.argv[1:]),
+            "train": training.train_command,
             "resume": training.resume,
             "eval": training.evaluate,
             "sweep": training.sweep,

@@ -27,7 +27,7 @@ RULES = (
     Rule("training", True, "how long a model learns, from how much and by which updates changes what it comes to"),
     Rule("training.lr", False, "each architecture stands with the best of its own rates, as different ones suit them"),
     Rule("training.seed", False, "seeds are repetitions, and equal ones are compared with each other"),
-    Rule("training.microbatch", False, "a batch in parts has the gradient of the whole, up to rounding"),
+    Rule("training.microbatch", False, "a batch in parts has the gradient of the whole, balance of experts aside"),
     Rule("precision", True, "bf16 rounds what fp32 does not, and some mixers take that worse than others"),
     Rule("measuring", False, "when it is evaluated, logged or saved changes no weight"),
     Rule("machine", False, "device, threads and kernels do the same arithmetic, rounded in another order"),

@@ -5,46 +5,22 @@ Nothing else in reports and claims reads these files.
 """
 
 import dataclasses
-import hashlib
 import json
 import math
 import os
-import reprlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from canonlab.errors import InputError
-from canonlab.files import read_json
+from canonlab.files import entry, read_json
 from canonlab.tasks.base import Evaluation
-from canonlab.tasks.catalog import TASKS
 from canonlab.tasks.metrics import Metric
 from canonlab.training.metrics_log import read_metrics
+from canonlab.training.record import Record, read_record
 from canonlab.training.run import DIVERGED
-
-KINDS: dict[type, str] = {str: "a string", int: "an integer", float: "a number", dict: "an object", list: "a list"}
-REQUIRED: dict[str, type] = {
-    "config.task.name": str,
-    "config.task.parameters": dict,
-    "config.task.context": int,
-    "config.model.canon.points": str,
-    "config.training.steps": int,
-    "config.training.seed": int,
-    "config.training.lr": float,
-    "config.backend.precision": str,
-    "asked.model.model": str,
-    "asked.model.size": str,
-    "identity": str,
-    "name": str,
-}
-"""What a report needs of `config.json`."""
-
-MEASURING = ("eval_every", "eval_windows", "final_windows", "checkpoint_every", "log_every")
-"""The settings of training that change no weight."""
-
-T = TypeVar("T", str, int, float, dict, list)
 
 
 @dataclass(frozen=True)
@@ -68,30 +44,6 @@ class Result:
     evaluation: Evaluation
     cost: dict[str, Any]
     provenance: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Record:
-    """What `config.json` says of a run.
-
-    Attributes:
-        identity: SHA-256 of `config`, whenever and wherever the run was made; `written_identity` is the one in the
-            files, whose start is in the folder's name.
-        config: What determines the weights, everything resolved: task, model, training, precision.
-        asked: The same in the user's words, a model's preset and size for example.
-        measuring: When it is evaluated, logged and saved.
-        machine: Device, threads, and what computed: only roundings depend on these.
-        difficulty: The task's parameter that makes it harder, if it names one.
-    """
-
-    name: str
-    identity: str
-    written_identity: str
-    config: dict[str, Any]
-    asked: dict[str, Any]
-    measuring: dict[str, Any]
-    machine: dict[str, Any]
-    difficulty: str | None
 
 
 @dataclass(frozen=True)
@@ -182,34 +134,13 @@ def _weights(run: Run) -> Any:
 
 def load_run(folder: Path) -> Run:
     """The run in `folder`; InputError as for `load_runs`."""
-    record = _read_record(folder / "config.json")
-    curves = _read_curves(folder / "metrics.jsonl") if (folder / "metrics.jsonl").exists() else Curves()
-    result = folder / "result.json"
-    return Run(
-        folder,
-        record,
-        curves,
-        _read_result(result, record.written_identity) if result.exists() else None,
-        _read_diverged(folder / DIVERGED) if (folder / DIVERGED).exists() else None,
-    )
-
-
-def _read_record(path: Path) -> Record:
-    """The record in a `config.json`, which keeps what is measured and on which machine among what determines a run."""
-    head = read_json(path)
-    for key, kind in REQUIRED.items():
-        value = _field(head, key, kind, str(path))
-        if isinstance(value, float) and not math.isfinite(value):
-            raise InputError(f"{path}: {key} = {value}: must be a finite number")
-    config, task = head["config"], head["config"]["task"]
-    training, machine = dict(config["training"]), dict(config["backend"])
-    measuring = {key: training.pop(key) for key in MEASURING if key in training}
-    precision = machine.pop("precision")
-    determining = {"task": task, "model": config["model"], "training": training, "precision": precision}
-    identity = hashlib.sha256(json.dumps(determining, sort_keys=True).encode()).hexdigest()
-    built_in = [named.task for named in TASKS.values() if named.task.name == task["name"] and not task.get("source")]
-    difficulty = built_in[0].difficulty_parameter if built_in else None
-    return Record(head["name"], identity, head["identity"], determining, head["asked"], measuring, machine, difficulty)
+    record = read_record(folder)
+    log, path = folder / "metrics.jsonl", folder / "result.json"
+    result = _read_result(path, record.written_identity) if path.exists() else None
+    extent = result.provenance.get("log") if result else None
+    curves = _read_curves(log, extent) if extent or log.exists() else Curves()
+    diverged = _read_diverged(folder / DIVERGED) if (folder / DIVERGED).exists() else None
+    return Run(folder, record, curves, result, diverged)
 
 
 def _run_folders(path: Path) -> Iterator[Path]:
@@ -236,14 +167,14 @@ def _is_run(config: Path) -> bool:
     return isinstance(content, dict) and "identity" in content
 
 
-def _read_curves(path: Path) -> Curves:
+def _read_curves(path: Path, extent: dict[str, Any] | None) -> Curves:
     steps, losses, evaluations = [], [], []
-    for number, record in enumerate(read_metrics(path), start=1):
+    for number, record in enumerate(read_metrics(path, extent), start=1):
         where = f"{path}, line {number}"
         match record.get("kind"):
             case "train":
                 steps.append(record["step"])
-                losses.append(_field(record, "loss", float, where))
+                losses.append(entry(record, "loss", float, where))
             case "eval":
                 evaluations.append((record["step"], _evaluation(record, where)))
     return Curves(tuple(steps), tuple(losses), tuple(evaluations))
@@ -252,42 +183,28 @@ def _read_curves(path: Path) -> Curves:
 def _read_result(path: Path, identity: str) -> Result:
     where = str(path)
     record = read_json(path)
-    if _field(record, "identity", str, where) != identity:
+    if entry(record, "identity", str, where) != identity:
         raise InputError(f"{where}: identity = {record['identity']!r}: is another run's than config.json beside it")
-    cost = _field(record, "cost", dict, where)
+    cost = entry(record, "cost", dict, where)
     for key in ("parameters", "flops_per_token", "tokens", "seconds"):
-        _field(cost, key, float, where)
+        entry(cost, key, float, where)
     apart = ("format", "identity", "name", "evaluation", "cost")
     provenance = {key: value for key, value in record.items() if key not in apart}
-    return Result(_evaluation(_field(record, "evaluation", dict, where), where), cost, provenance)
+    return Result(_evaluation(entry(record, "evaluation", dict, where), where), cost, provenance)
 
 
 def _read_diverged(path: Path) -> int:
     """The step at which the run diverged."""
-    return _field(read_json(path), "step", int, str(path))
+    return entry(read_json(path), "step", int, str(path))
 
 
 def _evaluation(record: dict[str, Any], where: str) -> Evaluation:
-    entries = _field(record, "metrics", dict, where).items()
-    metrics = {name: _metric(entry, f"{where}: metric {name!r}") for name, entry in entries}
-    return Evaluation(metrics, tuple(_field(record, "headline", list, where)), record.get("notes") or {})
+    entries = entry(record, "metrics", dict, where).items()
+    metrics = {name: _metric(written, f"{where}: metric {name!r}") for name, written in entries}
+    return Evaluation(metrics, tuple(entry(record, "headline", list, where)), record.get("notes") or {})
 
 
-def _metric(entry: dict[str, Any], where: str) -> Metric:
-    value = _field(entry, "value", float, where)
-    low, high = (_field(entry, key, float, where) if key in entry else math.nan for key in ("low", "high"))
-    return Metric(value, entry.get("right"), entry.get("count") or 0, low, high, entry.get("clusters") or 0)
-
-
-def _field(record: object, path: str, kind: type[T], where: str) -> T:
-    """The entry at the dotted `path`; InputError when it is missing or of another kind. A null number reads NaN."""
-    value: Any = record
-    for key in path.split("."):
-        if not isinstance(value, dict) or key not in value:
-            raise InputError(f"{where}: {path} is missing")
-        value = value[key]
-    if kind is float and (value is None or (isinstance(value, int) and not isinstance(value, bool))):
-        value = math.nan if value is None else float(value)
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise InputError(f"{where}: {path} = {reprlib.repr(value)}: must be {KINDS[kind]}")
-    return value
+def _metric(written: dict[str, Any], where: str) -> Metric:
+    value = entry(written, "value", float, where)
+    low, high = (entry(written, key, float, where) if key in written else math.nan for key in ("low", "high"))
+    return Metric(value, written.get("right"), written.get("count") or 0, low, high, written.get("clusters") or 0)

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, get_args
 import numpy as np
 from torch import Tensor
 
+from canonlab import typed
 from canonlab.errors import InputError, require_integer, unknown
 from canonlab.tasks.metrics import Metric
 
@@ -183,7 +184,7 @@ class Task(ABC):
     def parameters(self) -> dict[str, Any]:
         """The values that define the task, `context` apart."""
         fields = dataclasses.fields(self)  # type: ignore[arg-type]
-        return {f.name: getattr(self, f.name) for f in fields if f.name != "context"}
+        return {f.name: typed.plain(getattr(self, f.name)) for f in fields if f.name != "context"}
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -263,12 +264,15 @@ class Task(ABC):
         return None
 
 
-def check_settings(cls: type[Task], settings: Mapping[str, Any]) -> None:
-    """Raise an InputError for a setting that is no parameter of the task class."""
-    allowed = [f.name for f in dataclasses.fields(cls) if f.init]  # type: ignore[arg-type]
-    for key in settings:
-        if key not in allowed:
-            raise unknown("task parameter", key, allowed)
+def typed_settings(cls: type[Task], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a task class as it declares its parameters. InputError for what is none, or of another type.
+
+    One that says the default is the default itself, so that it is no other stream: 1.0 where a float has the default 1.
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    values = typed.arguments(cls, settings, what="task parameter")
+    same = {name for name, value in values.items() if value == defaults[name] and not isinstance(value, bool)}
+    return {name: defaults[name] if name in same else value for name, value in values.items()}
 
 
 def require_split(split: str) -> Split:

@@ -2,12 +2,14 @@
 
 import dataclasses
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from canonlab.errors import InputError, require_integer, unknown
+from canonlab import typed
+from canonlab.errors import InputError, require_integer, shown, unknown
 from canonlab.models.config import ModelConfig
 from canonlab.training.optimizer import OPTIMIZERS, SCHEDULES, choices
+from canonlab.training.published import MODEL, TRAINING
 
 WORDS: dict[str, Collection[str]] = {
     "optimizer": OPTIMIZERS,
@@ -16,7 +18,7 @@ WORDS: dict[str, Collection[str]] = {
     "compile": ("auto", "on", "off"),
     "linear": ("auto", "torch", "fla"),
 }
-"""What a field may be. No type says it, since a library that reads types would be first to refuse, in its own words."""
+"""What a field may be."""
 
 
 def _require_word(field: str, value: str) -> None:
@@ -135,6 +137,40 @@ class RunConfig:
     backend: BackendConfig = BackendConfig()
 
 
+def as_parts(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The parts of a RunConfig as mappings of their fields, from plain data; `task: copy` is a task by its name."""
+    names = [field.name for field in dataclasses.fields(RunConfig)]
+    parts = {}
+    for part, given in content.items():
+        if part not in names:
+            raise unknown("field", part, names)
+        fields = {"name": given} if part == "task" and isinstance(given, str) else given
+        if not isinstance(fields, Mapping | None):
+            raise InputError(f"{part} = {shown(fields)}: must be a mapping of fields")
+        parts[part] = dict(fields or {})
+    return parts
+
+
+def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of `below` in which what `above` has takes the place of the same; mappings are laid over one another."""
+    merged = {**below, **above}
+    for key in merged:
+        layers = [layer.get(key, {}) for layer in (below, above)]
+        if all(isinstance(layer, Mapping) for layer in layers):
+            merged[key] = overlay(*layers)
+    return merged
+
+
+def run_config(content: Mapping[str, Any]) -> RunConfig:
+    """The configuration that plain data describes, over what its task publishes, over the defaults."""
+    parts = as_parts(content)
+    if not (name := parts.get("task", {}).get("name")):
+        raise InputError("task: missing; name one, such as task: copy")
+    name = typed.coerce(name, str, "task.name")
+    published = {"model": MODEL.get(name, {}), "training": TRAINING.get(name, {})}
+    return typed.build(RunConfig, overlay(published, parts))
+
+
 def _require_number(
     field: str, value: float, *, least: float = -math.inf, above: float = -math.inf, below: float = math.inf
 ) -> None:
@@ -144,4 +180,4 @@ def _require_number(
             f"above {above:g}" if above > -math.inf else "",
             f"below {below:g}" if below < math.inf else "finite",
         ]
-        raise InputError(f"{field} = {value!r}: must be a number {' and '.join(filter(None, bounds))}")
+        raise InputError(f"{field} = {shown(value)}: must be a number {' and '.join(filter(None, bounds))}")

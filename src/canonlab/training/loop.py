@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from canonlab.checks import first_line, users_line
+from canonlab.checks import first_line
 from canonlab.data.batches import DATA_HASH_START, batches, extend_data_hash
 from canonlab.errors import InputError, unknown
 from canonlab.files import locked, read_json, remove_leftovers, write_json
@@ -22,6 +22,7 @@ from canonlab.models.cost import cost
 from canonlab.models.decoder import Decoder
 from canonlab.models.generate import instances
 from canonlab.models.moe import dropped_share
+from canonlab.plugins import users_line
 from canonlab.tasks.base import Evaluation
 from canonlab.training.backend import environment
 from canonlab.training.checkpoint import (

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from canonlab.errors import InputError
-from canonlab.files import FORMAT, check_format, replacing
+from canonlab.files import FORMAT, check_format, entry, replacing
 
 HEADER = {"kind": "log", "step": 0, "format": FORMAT}
 """The first line."""
@@ -58,15 +58,19 @@ def _line(record: dict[str, Any]) -> bytes:
     return (json.dumps(record) + "\n").encode()
 
 
-def _up_to(path: Path, extent: dict[str, Any]) -> bytes:
+def _read(path: Path) -> bytes:
     try:
-        content = path.read_bytes()[: extent["bytes"]]
+        return path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    if len(content) != extent["bytes"] or hashlib.sha256(content).hexdigest() != extent["sha256"]:
+
+
+def _up_to(path: Path, extent: dict[str, Any]) -> bytes:
+    content = _read(path)[: entry(extent, "bytes", int, path)]
+    if {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()} != extent:
         raise InputError(
-            f"{path} is not the log that the last checkpoint of the run was saved with; put a copy in its place, or "
-            "delete the checkpoint to begin the run anew"
+            f"{path} is not the log that the run's result or checkpoint was saved with; put a copy in its place, or "
+            "delete these to begin the run anew"
         )
     return content
 
@@ -76,12 +80,12 @@ def _up_to_step(path: Path, step: int) -> bytes:
     return b"".join(map(_line, [HEADER, *records]))
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """All records of a log but its header. A last line cut short by a kill is left out; other damage: InputError."""
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+def read_metrics(path: Path, extent: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """All records of a log but its header, or those of the `extent` that a result or a checkpoint has for it.
+
+    A last line cut short by a kill is left out. InputError for other damage, and where the log is not of that extent.
+    """
+    lines = (_up_to(path, extent) if extent else _read(path)).split(b"\n")
     records = []
     for number, line in enumerate(lines[:-1], start=1):  # after the last newline: nothing, or what a kill cut short
         try:

@@ -20,7 +20,7 @@ from canonlab.models.config import pattern_names
 from canonlab.models.cost import cost
 from canonlab.models.decoder import DecoderConfig
 from canonlab.plugins import Plugin, is_plugin, load_plugin
-from canonlab.tasks.base import MAX_WINDOWS, Task, check_settings
+from canonlab.tasks.base import MAX_WINDOWS, Task, typed_settings
 from canonlab.tasks.catalog import build_task
 from canonlab.training.backend import Backend, resolve_backend
 from canonlab.training.config import RunConfig, TaskConfig, TrainingConfig
@@ -234,6 +234,6 @@ def load_task(config: TaskConfig) -> Task:
         raise InputError(f"task = {config.name!r}: {cls.__name__} must be a subclass of canonlab.tasks.base.Task")
     if not dataclasses.is_dataclass(cls):
         raise InputError(f"task = {config.name!r}: {cls.__name__} must be a @dataclass(frozen=True)")
-    check_settings(cls, config.set)
+    settings = typed_settings(cls, config.set)
     with of_the_user(f"task = {config.name!r}: {cls.__name__} can't be made"):
-        return cls(**config.set)
+        return cls(**settings)

@@ -139,7 +139,7 @@ def _taken_up(plan: Plan, folder: Path) -> RunFolder:
         where = _differences(record.identified_by, identifying(plan.content))
         raise InputError(f"{folder} holds a run of another configuration ({'; '.join(where)})")
     begun = _as_begun(plan, record)
-    return RunFolder(folder, begun, record.written, tuple(_otherwise(plan.asked, begun)))
+    return RunFolder(folder, begun, record.written_identity, tuple(_otherwise(plan.asked, begun)))
 
 
 def _as_begun(plan: Plan, record: Record) -> Plan:
@@ -185,6 +185,7 @@ def _config_file(plan: Plan) -> dict[str, Any]:
         "files": {parameter: path.name for parameter, path in plan.task.files.items()},
         "identified_by": identifying(plan.content),
         "config": plan.content,
+        "difficulty": plan.task.difficulty_parameter,
         "measuring": plan.measuring,
         "machine": plan.machine,
     }
@@ -205,7 +206,7 @@ def open_run(folder: Path) -> RunFolder:
         raise _unreadable(folder, record, error) from None
     if plan.identity != record.identity:
         raise _changed(folder, record.identified_by, identifying(plan.content))
-    return RunFolder(folder, _as_begun(plan, record), record.written)
+    return RunFolder(folder, _as_begun(plan, record), record.written_identity)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,7 +237,7 @@ def open_trained(folder: Path) -> Trained:
             raise _changed(folder, {part: before[part]}, {part: now[part]})
     trained = record.config["training"]
     separator = plan.task.separator_id if trained["isolate"] else None
-    return Trained(folder, record.written, plan.task, plan.decoder, plan.backend, trained["seed"], separator)
+    return Trained(folder, record.written_identity, plan.task, plan.decoder, plan.backend, trained["seed"], separator)
 
 
 def _unreadable(folder: Path, record: Record, error: Exception) -> InputError:
