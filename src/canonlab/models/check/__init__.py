@@ -12,7 +12,7 @@ from canonlab.models.config import ModelConfig
 
 
 class Promise(NamedTuple):
-    """`check` returns what was seen or raises `Broken`. Where a promise that it `needs` is broken, it would say little."""
+    """`check` returns what was seen, or raises `Broken`; it says little where one of `needs` is a broken promise."""
 
     check: Callable[[Subject], str]
     needs: tuple[str, ...] = ("forward",)
