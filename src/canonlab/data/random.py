@@ -109,7 +109,7 @@ def round_keys(rng: np.ndarray) -> np.ndarray:
 
 @kernel
 def permuted(index: Int, n: Int, keys: np.ndarray) -> np.int64:
-    """Where the permutation of 0..n-1 with these round keys takes `index`, by itself; n is at most 2^62.
+    """Where the permutation of 0..n-1 with these round keys takes `index`, each by itself; n is at most 2^62.
 
     A Feistel network permutes the words of b bits, b being the fewest that n needs, but at least 8, as permutations of
     fewer bits would be far from uniform. A result that is no index below n goes through the network again until it is

@@ -369,7 +369,7 @@ CHECKS: dict[str, Callable[[Task, int, int], str]] = {
 
 
 def check_task(task: Task, seed: int = 0, windows: int = COUNT, names: Iterable[str] = tuple(CHECKS)) -> list[Check]:
-    """The checks called `names` of `task`, on a stream of `seed`; models are evaluated on so many windows."""
+    """The checks called `names` of `task`, on a stream of `seed`; models are evaluated on `windows` windows."""
     require_integer("seed", seed, 0)
     require_integer("windows", windows, 1)
     for name in (names := tuple(names)):

@@ -36,8 +36,9 @@ class Metric:
 def share(right: int | np.ndarray, count: int | np.ndarray) -> Metric:
     """The metric for `right` successes out of `count`, with Wilson's score interval.
 
-    Arrays give both for each cluster of answers that may depend on each other: a window's, say. The interval is then
-    that of the so many independent answers that would tell as much (Kish, Survey Sampling, 1965: the design effect).
+    Arrays give both for each cluster of answers that may depend on each other: a window's, say. Answers that are alike
+    tell less than as many independent ones, so the interval is that of fewer answers: of their number divided by the
+    design effect (Kish, Survey Sampling, 1965), which is measured from how much the clusters differ.
     """
     if isinstance(right, np.ndarray) and isinstance(count, np.ndarray):
         used = count > 0

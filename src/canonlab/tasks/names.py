@@ -25,6 +25,8 @@ BLOCK = 4
 """Names are stored padded to a multiple of this many tokens and copied in such blocks, which is free of branches."""
 
 HASH = np.uint64(0x9E3779B97F4A7C15)
+"""2^64 / the golden ratio: multiplied by it, codes that differ little are far apart in the upper bits."""
+
 WORD_BITS = np.uint64(64)
 
 
@@ -81,7 +83,7 @@ class Names:
         return sum(self.base**length for length in range(self.shortest, self.longest + 1))
 
     def least_tokens(self, names: int) -> int:
-        """The fewest tokens that so many different names can have in total."""
+        """The fewest tokens that `names` different names can have in total."""
         tokens = 0
         for length in range(self.shortest, self.longest + 1):
             used = min(names, self.base**length)
@@ -155,23 +157,24 @@ def draw_names(
     table[: last_slot + 1] = 0
     count: Int = 0
     while count < n:
+        # One random word gives a length and the digits of the longest name, of which a shorter one leaves some unused.
         extra, fraction = digit(word(rng), law.longest - law.shortest + 1)
         length = law.shortest + extra
         code: Int = 0
         end: Int = 0
         for position in range(law.longest):
             value, fraction = digit(fraction, law.base)
-            names[count, position] = law.inner + value
+            names[count, position] = law.inner + value  # from the name's end on that is padding, which nobody reads
             code = code * law.base + value + 1 if position < length else code
             end = value if position < length else end
         names[count, length - 1] = law.end + end
         lengths[count] = length
-        if fraction < law.reject:
+        if fraction < law.reject:  # else some names would come more often than others, see `digit`
             continue
         slot = np.int64((np.uint64(code) * HASH) >> shift)
         while table[slot] != 0 and table[slot] != code:
             slot = (slot + 1) & last_slot
-        count += np.int64(table[slot] == 0)
+        count += np.int64(table[slot] == 0)  # a name that is there already stays below `count` and is overwritten
         table[slot] = code
 
 

@@ -101,6 +101,7 @@ def chunked(
     chunk: int = CHUNK,
 ) -> tuple[Tensor, Tensor]:
     """As `recurrent`, in chunks of `chunk` positions: the work grows linearly with T and is done in matrix products."""
+    # Under autocast products alone are in half precision: the triangular system hands errors on from token to token.
     dtype, time, v_dtype = beta_BTH.dtype, q_BTHK.shape[1], v_BTHV.dtype
     length = min(chunk, time)
     q_BTHK, k_BTHK, v_BTHV = q_BTHK.to(dtype), k_BTHK.to(dtype), v_BTHV.to(dtype)
@@ -110,9 +111,10 @@ def chunked(
 
     m_BCHLL = beta_BCHL[..., None] * within_BCHLL * (k_BCHLK @ k_BCHLK.mT)
     identity = torch.eye(length, dtype=dtype, device=m_BCHLL.device).expand_as(m_BCHLL)
-    # Only the entries below the diagonal are read.
+    # (I + M)^-1 itself, as v and k both need it. Of M only the entries below the diagonal are read.
     inverse_BCHLL = torch.linalg.solve_triangular(m_BCHLL, identity, upper=False, unitriangular=True)
     w_BCHLL = inverse_BCHLL * beta_BCHL[..., None, :]
+    # The only loop over chunks: S' = e^{g_L} S + (e^{g_L - g} k)^T u with u = W v - (W e^g k) S.
     before_BCHKV, u_BCHLV, final_BHKV = delta_scan(
         from_start_BCHL[..., -1],
         k_BCHLK * to_end_BCHL[..., None],

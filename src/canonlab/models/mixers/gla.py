@@ -77,6 +77,7 @@ def chunked(
     initial_BHKV = first_state(initial_BHKV, v_BTHV, k_BTHK.shape[-1], log_decay_BTHK.dtype)
     log_decay_BTHK = _restart(log_decay_BTHK, segment_ids)
     time, length = q_BTHK.shape[1], 1
+    # A power of two, because `_scores` doubles its blocks until one is left.
     while length < min(CHUNK, time):
         length *= 2
     padding = -time % length
@@ -87,6 +88,7 @@ def chunked(
 
     q, k, v, log_decay = (chunks(x) for x in (scale * q_BTHK, k_BTHK, v_BTHV, log_decay_BTHK))
     scores_BCHLL, since_start, until_end = _scores(q, k, log_decay)
+    # Decays are float32 or float64; the products run in the dtype of v, where the time goes.
     update_BCHKV = (k * until_end.exp()).to(v.dtype).mT @ v
     decay_BCHK = since_start[..., -1, :].exp()
     before_BCHKV, final_BHKV = diagonal_scan(decay_BCHK, update_BCHKV.to(initial_BHKV.dtype), initial_BHKV)

@@ -185,7 +185,7 @@ class Brevo(Task):
         ]
 
     def coincidence(self, training_windows: int) -> float:
-        """At most this share of the evaluation instances has its list of edges anywhere in so many training windows.
+        """At most this share of the evaluation instances has its list of edges anywhere in the training windows.
 
         A training instance with the same m edges lists them in the same order with probability 1 / m!; the bound takes
         the fewest edges for m, all graphs for the same, and adds this up over all instances of a window that start

@@ -202,7 +202,7 @@ class Depo(Task):
         ]
 
     def coincidence(self, training_windows: int) -> float:
-        """At most this share of the evaluation instances has its list of edges anywhere in so many training windows.
+        """At most this share of the evaluation instances has its list of edges anywhere in the training windows.
 
         A training instance lists the same edges in the same order with probability at most Pr[n = N] / ((N-1)! N!),
         names and queries left aside. The bound adds this up over all instances of a window that start early enough.
