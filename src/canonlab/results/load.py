@@ -98,8 +98,7 @@ class Record:
 class Run:
     """One training run; `result` is None while it is unfinished.
 
-    `config` and `asked` are those of its record. `twins` are the same run in other folders, where its weights came out
-    otherwise.
+    `twins` are the same run in other folders, where its weights came out otherwise.
     """
 
     folder: Path
@@ -183,14 +182,13 @@ def _weights(run: Run) -> Any:
 def load_run(folder: Path) -> Run:
     """The run in `folder`; InputError as for `load_runs`."""
     record = _read_record(folder / "config.json")
-    curves = _read_curves(folder / "metrics.jsonl") if (folder / "metrics.jsonl").exists() else Curves()
-    result = folder / "result.json"
+    log, result, diverged = (folder / name for name in ("metrics.jsonl", "result.json", DIVERGED))
     return Run(
         folder,
         record,
-        curves,
+        _read_curves(log) if log.exists() else Curves(),
         _read_result(result, record.written_identity) if result.exists() else None,
-        _read_diverged(folder / DIVERGED) if (folder / DIVERGED).exists() else None,
+        _field(read_json(diverged), "step", int, str(diverged)) if diverged.exists() else None,
     )
 
 
@@ -260,11 +258,6 @@ def _read_result(path: Path, identity: str) -> Result:
     apart = ("format", "identity", "name", "evaluation", "cost")
     provenance = {key: value for key, value in record.items() if key not in apart}
     return Result(_evaluation(_field(record, "evaluation", dict, where), where), cost, provenance)
-
-
-def _read_diverged(path: Path) -> int:
-    """The step at which the run diverged."""
-    return _field(read_json(path), "step", int, str(path))
 
 
 def _evaluation(record: dict[str, Any], where: str) -> Evaluation:

@@ -34,21 +34,15 @@ def _diverged(rows: Iterable[Row]) -> Iterable[str]:
 
 
 def _made_again(runs: Iterable[Run]) -> Iterable[str]:
+    """Of one run where it lies; of several the folders that they lie in."""
     made = [(run, *run.twins) for run in runs if run.twins]
-    if not made:
-        return
-    told = _differing([run for twins in made for run in twins])
-    how = f"on machines that differ in {told}" if told else "and came out otherwise"
-    if len(made) == 1:
-        what, counting = "the one", [made[0][0].folder]
-    else:
-        what, counting = "those", [twins[0].folder.parent for twins in made]
-    where = enumeration(dict.fromkeys(map(str, counting)))
-    times = "twice" if all(len(twins) == 2 for twins in made) else "more than once"
-    yield (
-        f"{plural(len(made), 'run')} {'was' if len(made) == 1 else 'were'} made {times}, {how}: "
-        f"{what} in {where} {'counts' if len(made) == 1 else 'count'}."
-    )
+    if made:
+        told = _differing([run for twins in made for run in twins])
+        how = f"on machines that differ in {told}" if told else "and came out otherwise"
+        one = len(made) == 1
+        places = dict.fromkeys(str(run.folder if one else run.folder.parent) for run, *_ in made)
+        counting = f"the one in {enumeration(places)} counts" if one else f"those in {enumeration(places)} count"
+        yield f"{plural(len(made), 'run')} {'was' if one else 'were'} made more than once, {how}: {counting}."
 
 
 def _machines(section: Section) -> Iterable[str]:
