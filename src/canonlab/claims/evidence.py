@@ -57,8 +57,8 @@ class Evidence:
 
     @cached_property
     def used(self) -> tuple[Place, ...]:
-        """The places that the difference is taken over: of each task those with as many seeds as a decision takes,
-        since the others would take seeds from these; all where none has so many."""
+        """The places that the difference is taken over: of each task those with enough seeds for a decision, as only
+        seeds that all places have are averaged; all where none has enough."""
         found: list[Place] = []
         for task in self.contrast.tasks:
             of_task = [place for place in self.places if place.task == task]

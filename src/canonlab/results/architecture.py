@@ -13,8 +13,8 @@ NAMES = ("model", "size", "canon")
 """The fields of a model that say which one it is: nothing about them is usual or not."""
 
 ANY = {
-    "exact_intermediate": "how the inner width of an MLP is rounded matters to small models, and to no name",
-    "tied": "whether head and embedding are one is a matter of the task: Capo's are",
+    "exact_intermediate": "how the inner width of an MLP is rounded: a few parameters, worth no name of their own",
+    "tied": "whether head and embedding are one: a matter of the task, as Capo's are",
 }
 """Fields that make no other architecture, and why."""
 

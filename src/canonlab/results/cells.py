@@ -69,8 +69,8 @@ class Cell:
 
     @cached_property
     def best(self) -> Row | None:
-        """None when no run is finished, or none of them has the metric. A rate at which a run diverged is no rival of
-        one at which none did: what is left of it may be the easy part."""
+        """The row that stands for the cell; None when no finished run has the metric. A learning rate at which a run
+        diverged comes after all at which none did, since the runs that are left may be the lucky ones."""
         ranked = [
             (min(spread.seeds, DECIDING), not diverged(row), spread.mean, row)
             for row in self.by_rate
@@ -101,8 +101,8 @@ class Cell:
 
     @cached_property
     def tried(self) -> list[Row]:
-        """The rows that `best` was chosen from: those with as many seeds (or enough), of which diverged ones count, as
-        the worst that a rate can be."""
+        """The rows that count as learning rates tried: those with as many ended runs as the best one has seeds, or
+        enough for a decision. A run that diverged has ended too, as badly as a rate can do."""
         least = min(self.spread.seeds, DECIDING) if self.spread else 1
         return [row for row in self.by_rate if len(_ended(row)) >= least]
 

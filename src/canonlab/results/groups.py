@@ -62,7 +62,7 @@ class Row:
         return [(run, measured) for run, measured in found if measured and math.isfinite(measured.value)]
 
     def values(self, metric: str) -> list[float]:
-        """Their values of it."""
+        """The values of the metric over these runs."""
         return [measured.value for _, measured in self.measured(metric)]
 
     def spread(self, metric: str) -> Spread | None:
@@ -158,8 +158,9 @@ class Section:
 
     @cached_property
     def charted(self) -> tuple[str, ...]:
-        """The metrics that get a learning curve: the quoted ones; all difficulties of a quoted one, or of what it sums
-        up (Brevo's accuracy, by depth); and means such as Lano's divergence, unless they are parts of a quoted one."""
+        """The metrics that get a learning curve: the quoted ones; each difficulty of a quoted one (all hops of Depo, or
+        Brevo's accuracy by depth); and what is no share, such as Lano's divergence, unless it is part of a quoted one,
+        as the bits of names are."""
         families = {family[:2] for name in self.headline if (family := metric_family(name))}
         members = [
             name

@@ -18,13 +18,14 @@ from canonlab.training.config import TrainingConfig
 from canonlab.training.published import TRAINING
 
 PRESETS = {name: name for name in ("depo1", "depo2", "brevo1", "brevo2", "mano")} | {"lano": "lano-cfg3f"}
-"""Published task -> a preset of it, at another difficulty maybe."""
+"""Published task -> a preset of it, whatever its difficulty."""
 
 
 class Published(NamedTuple):
-    """One cell: shares by quoted metric, main one first, and by depth for Brevo1; `uncertain` is where it stood.
+    """One cell: shares by quoted metric, main one first, and by depth for Brevo1.
 
-    It was trained for so many `steps` on windows of `context` tokens, and with `settings` of training.
+    It stands in `figures` of the paper, `uncertain` where it can't be told for sure which cell is meant. It was trained
+    for so many `steps` on windows of `context` tokens, with these `settings` of training.
     """
 
     values: tuple[float, ...]
