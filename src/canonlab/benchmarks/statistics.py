@@ -161,9 +161,8 @@ def clear(
         (found,) = findings(section)
         return found.comparison.clear and found.first.architecture.startswith(better)
 
-    return (
-        sum(map(leaves_out_zero, _experiments(draw, truth, spread, seeds, rates, experiments, learning))) / experiments
-    )
+    sections = _experiments(draw, truth, spread, seeds, rates, experiments, learning)
+    return sum(map(leaves_out_zero, sections)) / experiments
 
 
 def verdicts(
