@@ -73,7 +73,7 @@ class Comparison:
 
     @property
     def decided(self) -> bool:
-        """Whether it does so over seeds enough for its level."""
+        """Whether it does, and over as many seeds as a decision at its level takes."""
         return self.clear and self.seeds >= seeds_for(self.level)
 
 
