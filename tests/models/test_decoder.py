@@ -1,6 +1,8 @@
 """The decoder: decoding, packing, padding and causality for every preset, hybrids and Canon sets, in float64."""
 
+import copy
 import dataclasses
+import functools
 
 import pytest
 import torch
@@ -26,9 +28,11 @@ def canon_sets(name: str) -> list[str]:
     return sets + (["A", "B", "C", "D", "AC"] if name == "llama-rope" else [])
 
 
-def build(name: str, canon: str, seed: int = 0) -> Decoder:
+@functools.cache
+def build(name: str, canon: str) -> Decoder:
+    """A model that all tests share: one that changes it takes a copy."""
     config = ModelConfig(model=name, size="2L32D4H", canon=canon).decoder(VOCABULARY)
-    model = config.build(seed).double().eval()
+    model = config.build().double().eval()
     for parameter in model.parameters():  # weights of trained size, so that mixing is far from uniform
         if parameter.ndim >= 2 and parameter.shape[0] > 8:  # all matrices, but not the taps of convolutions
             parameter.data.mul_(0.16 / parameter.data.std())
@@ -108,7 +112,7 @@ def test_reordered_state_continues_the_other_rows(model: Decoder) -> None:
 
 
 def test_every_weight_gets_a_gradient(model: Decoder) -> None:
-    model.train().requires_grad_(True)
+    model = copy.deepcopy(model).train().requires_grad_(True)
     output = model(tokens(2, 80), select=torch.ones(2, 80, dtype=torch.bool))
     loss = output.logits.square().sum()
     (loss if output.auxiliary is None else loss + output.auxiliary).backward()
@@ -118,7 +122,7 @@ def test_every_weight_gets_a_gradient(model: Decoder) -> None:
 
 
 def test_half_precision_is_close(model: Decoder) -> None:
-    model, ids = model.float(), tokens(2, 80)
+    model, ids = copy.deepcopy(model).float(), tokens(2, 80)
     segments = torch.tensor([[-1] * 5 + [0] * 40 + [1] * 35] * 2)
     exact, state = model(ids, segments).logits, model.init_state(2, 80)
     with torch.autocast("cpu", torch.bfloat16):
@@ -134,11 +138,11 @@ def test_a_full_state_refuses_more_before_writing() -> None:
     model = build("llama-rope", "ABCD")
     state = model.init_state(1, 4)
     model(tokens(1, 3), None, state)
-    copy = state.blocks[0]["mixer"]["k"].clone()
+    before = state.blocks[0]["mixer"]["k"].clone()
     with pytest.raises(InputError, match="max_len = 4"):
         model(tokens(1, 2), None, state)
     assert isinstance(state, DecoderState)
-    assert torch.equal(state.blocks[0]["mixer"]["k"], copy)
+    assert torch.equal(state.blocks[0]["mixer"]["k"], before)
     assert state.position == 3
 
 

@@ -3,7 +3,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from canonlab.models.mixers.scan import delta_scan, diagonal_scan
 
-B, C, H, L, K, V = 2, 5, 3, 6, 4, 2
+B, C, H, L, K, V = 2, 5, 2, 4, 3, 2
 
 
 def _inputs():
