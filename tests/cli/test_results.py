@@ -82,7 +82,7 @@ def test_a_report_may_lie_in_a_run(run: Cli, fabricate: Fabricate) -> None:
 
 @pytest.mark.parametrize("name", ["../../docs", "/tmp/canonlab-test-outside", "..", "a/b", "con"])
 def test_a_sweep_stays_in_its_folder(name: str, run: Cli, tmp_path: Path) -> None:
-    (tmp_path / "r.yaml").write_text(f"name: {name}\ntask: copy\ntraining: {{steps: 1}}\n")
+    (tmp_path / "r.yaml").write_text(f"name: {name}\ntask: copy\ntraining: {{steps: 1}}\nmodel: {{size: 1L16D2H}}\n")
     before = everything(tmp_path)
     status, _, err = run("sweep r.yaml")
     assert (status, err.count("\n"), everything(tmp_path) == before) == (2, 1, True)
