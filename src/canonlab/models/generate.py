@@ -21,9 +21,9 @@ def generate(
 ) -> list[list[int]]:
     """The new tokens of each prompt: at most `max_new`, up to and including the first `stop`.
 
-    Temperature 0 takes the most likely token; above, tokens are drawn from softmax(logits / temperature) with a random
-    stream of `seed`. Prompts are padded on the left with segment -1, which nothing sees. InputError for no prompt, an
-    empty one, or a negative temperature.
+    Temperature 0 takes the most likely token; above, tokens are drawn from softmax(logits / temperature), each row's
+    with a random stream of its own: see `canonlab.sampling.sample`. Prompts are padded on the left with segment -1,
+    which nothing sees. InputError for no prompt, an empty one, or a negative temperature.
     """
     device = model.embedding.weight.device
     width = longest(prompts)
@@ -38,4 +38,4 @@ def generate(
         last[:, -1] = True
         return model(given, torch.zeros_like(given) if new else segments, state, select=last).logits
 
-    return sample(logits_after, len(prompts), max_new, stop, temperature, seed)
+    return sample(logits_after, prompts, max_new, stop, temperature, seed)
