@@ -7,7 +7,8 @@ import random
 from pathlib import Path
 from typing import Any
 
-from canonlab.tasks.metrics import share
+from canonlab.tasks.metrics import Metric, share
+from canonlab.training.record import Record
 
 DEPO = {
     "name": "depo",
@@ -30,6 +31,20 @@ METRICS = {
 
 def sha256(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def record(**given: Any) -> Record:
+    """What a config.json says of a run in memory; nothing that isn't given."""
+    nothing: dict[str, Any] = {"name": "", "identity": "", "written_identity": "", "difficulty": None}
+    parts: dict[str, Any] = {key: {} for key in ("config", "asked", "files", "measuring", "machine")}
+    return Record(**(nothing | parts | given))
+
+
+def metric(
+    value: float, low: float = math.nan, high: float = math.nan, right: int | None = None, count: int = 0
+) -> Metric:
+    """A metric of which little is known."""
+    return Metric(value, right, count, low, high, 0)
 
 
 def write_run(
@@ -60,14 +75,18 @@ def write_run(
             "width": width,
             "pattern": [{"mixer": {"class": "Attention", "arguments": {"heads": 2, "position": model}}, "mlp": None}],
             "canon": {"points": canon, "kernel": 4, "residual": True},
-            "source": {"class": "Mixer", "sha256": sha256(model)} if ".py:" in model else None,
+            "sources": [{"class": "Mixer", "sha256": sha256(model)}] if ".py:" in model else [],
         },
-        "training": {"steps": steps, "batch": 32, "lr": lr, "warmup": 100, "seed": seed, "clip": 1.0}
+        "training": {"steps": steps, "batch": 32, "lr": lr, "warmup": 100, "seed": seed, "clip": 1.0, "microbatch": 0}
         | (training or {}),
         "backend": {"device": "cpu", "precision": "fp32", "compile": False, "threads": 2, "canon": "numba"}
         | (backend or {}),
     }
-    asked = {"model": {"model": model, "size": size, "canon": canon or "none", "mixer": {}}}
+    asked = {
+        "task": {"name": task["name"], "set": {}},
+        "model": {"model": model, "size": size, "canon": canon or "none", "mixer": {}},
+        "training": {},
+    }
     identity = sha256(json.dumps(config, sort_keys=True))
     name = f"{task['name']}-{model}-{canon or 'none'}-{size}-lr{lr:g}-s{seed}-{identity[:10]}"
     folder = root / name.replace("/", "_")

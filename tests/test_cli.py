@@ -15,7 +15,8 @@ import pytest
 
 from canonlab import cli
 from canonlab.errors import InputError
-from canonlab.training.config import WORDS, RunConfig
+from canonlab.models.config import ModelConfig
+from canonlab.training.config import WORDS, BackendConfig, RunConfig, TaskConfig, TrainingConfig
 from tiny_runs import MIXER
 
 TINY = "--set N=6 context=28 --size 1L16D2H --canon ABCD --steps 12 --batch 4 --lr 0.01 --warmup 2 --eval-every 6 "
@@ -58,7 +59,9 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 def test_tasks(run: Cli) -> None:
     assert {"copy", "depo1", "depo2"} <= {row["name"] for row in run.json("tasks")}
     depo = run.json("tasks depo1 --set N=300")
-    assert set(depo) == {"name", "parameters", "context", "facts", "vocabulary"}
+    assert set(depo) == {"name", "parameters", "context", "facts", "published", "vocabulary"}
+    assert depo["published"] == {"steps": 87_500, "batch": 128, "lr": 0.001}
+    assert "published training: steps = 87500, batch = 128, lr = 0.001\n" in run("tasks depo1")[1]
     assert (depo["name"], depo["context"], depo["parameters"]["N"], depo["parameters"]["K"]) == ("depo1", 2048, 300, 8)
     assert [token["id"] for token in depo["vocabulary"]] == list(range(len(depo["vocabulary"])))
     roles: dict[str, int] = {}
@@ -141,11 +144,60 @@ def test_config_file_and_flags(run: Cli, tmp_path: Path) -> None:
     assert (asked["training"]["steps"], asked["training"]["lr"], asked["model"]["canon"]) == (3, 0.02, "AC")
 
 
-def test_published_hyper_parameters_are_the_defaults(run: Cli) -> None:
-    _, out, _ = run("train depo1 --help")
-    help_ = " ".join(out.replace("│", " ").split())
-    assert "(default: 87500)" in help_
-    assert "(default: 128)" in help_
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[RunConfig]:
+    """What `train` was asked for; it then stops with the error "seen"."""
+    configs: list[RunConfig] = []
+
+    def create(config: RunConfig, out: Path | None) -> None:
+        configs.append(config)
+        raise InputError("seen")
+
+    monkeypatch.setattr(cli.training, "create_run", create)
+    return configs
+
+
+def test_flags_are_laid_over_the_file_over_what_the_task_publishes(
+    run: Cli, tmp_path: Path, asked: list[RunConfig]
+) -> None:
+    (tmp_path / "run.yaml").write_text(
+        "name: x\nabout: y\ntask: {name: depo1, set: {N: 9, K: 2}}\nmodel: {tied: true, mixer: {heads: 4}}\n"
+        "training: {batch: '16', lr: 1, warmup: 1e2}\nbackend: {compile: off}\n"
+    )
+    run("train --config run.yaml --lr 0.02 --no-tied --mixer qk_norm=true --set K=3 V=8")
+    run("train depo1")
+    config, published = asked
+    assert config.task == TaskConfig("depo1", {"N": 9, "K": 3, "V": 8})
+    assert config.model == ModelConfig(mixer={"heads": 4, "qk_norm": True})
+    assert config.training == TrainingConfig(steps=87_500, batch=16, lr=0.02, warmup=100)
+    assert config.backend == BackendConfig(compile="off")
+    assert published == RunConfig(
+        TaskConfig("depo1"), ModelConfig(), TrainingConfig(steps=87_500, batch=128, lr=0.001), BackendConfig()
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("task: mano\ngrid: {training.lr: [0.1]}", "run.yaml has grid, so many runs; use canonlab sweep"),
+        ("task: mano\nvariants: [{training.lr: [0.1]}]", "run.yaml has variants, so many runs"),
+        ("foo: 3", "unknown field 'foo' (allowed: backend, model, task, training)"),
+        ("traning: {lr: 1}", "did you mean 'training'"),
+        ("training: 3", "training = 3: must be a mapping of fields"),
+        ("training: {step: 3}", "unknown field of training 'step'; did you mean 'steps'"),
+        ("model: {mixer: 3}", "model.mixer = 3: must be a mapping"),
+        ("model: {tied: yes}", "model.tied = 'yes': must be true or false"),
+        ("training:\n  steps: 0o17", "run.yaml, line 2: '0o17' is no plain decimal number"),
+        ("training: {lr: .nan}", "lr = nan: must be a number above 0 and finite"),
+        ("training: {steps: .inf}", "training.steps = inf: must be an integer"),
+        ("task: {name: [copy]}", "task.name = ['copy']: must be text"),
+        ("{}", "task: missing; name one"),
+    ],
+)
+def test_what_is_wrong_with_a_file_of_one_run_is_said(run: Cli, tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "run.yaml").write_text(text)
+    status, _, err = run(f"train {'' if 'task' in text or text == '{}' else 'copy'} --config run.yaml")
+    assert (status, message in err, err.count("\n")) == (2, True, 1), err
 
 
 @pytest.mark.parametrize(
@@ -165,16 +217,9 @@ def test_published_hyper_parameters_are_the_defaults(run: Cli) -> None:
     ],
 )
 def test_the_task_may_stand_anywhere_among_the_flags(
-    run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+    run: Cli, tmp_path: Path, asked: list[RunConfig], words: str
 ) -> None:
-    asked: list[RunConfig] = []
-
-    def create(config: RunConfig, out: Path | None) -> None:
-        asked.append(config)
-        raise InputError("seen")
-
     (tmp_path / "run.yaml").write_text(f"task: {'mano' if words.endswith('depo1') else 'depo1'}\n")
-    monkeypatch.setattr(cli.training, "create_run", create)
     assert run(f"train {words}")[2] == "canonlab: error: seen\n"
     (config,) = asked
     assert config.task.name == "depo1"
@@ -185,13 +230,16 @@ def test_a_tasks_exposures_are_known_before_steps_are_checked(run: Cli, tmp_path
     assert run("train --steps 0 capo --device gpu")[2].startswith("canonlab: error: unknown device 'gpu'")
 
 
-def test_help_of_a_task_named_late_has_its_defaults(run: Cli) -> None:
-    assert "(default: 87500)" in " ".join(run("train --seed 1 depo1 --help")[1].replace("│", " ").split())
-
-
-def test_defaults_of_another_task_are_never_silent(run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli.training, "_look", lambda words: ("mano", {}))
-    assert "task = 'copy': name it first" in run("train copy")[2]
+def test_help_of_training_names_types_and_defaults(run: Cli) -> None:
+    help_ = " ".join(run("train --help")[1].replace("│", " ").split())
+    assert "[TASK]" in help_ and "None" not in help_
+    for line in (
+        "--steps INT Optimizer steps; 0 for as many as `exposures` take. (default: by task, else 10000)",
+        "--clip FLOAT Largest gradient norm; 0 for no clipping. (default: 1.0)",
+        "--tied, --no-tied The head is the embedding. (default: by task, else False)",
+        "--config PATH YAML of one run",
+    ):
+        assert line in help_
 
 
 def test_help_says_what_is_required_and_which_words_there_are(run: Cli) -> None:
@@ -226,6 +274,18 @@ def test_sweep_skips_what_is_done(run: Cli, tmp_path: Path) -> None:
     assert (tmp_path / "runs" / "tiny" / "report.html").exists()
 
 
+def test_sweep_takes_changes_and_a_device(run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    swept: list[tuple[list[RunConfig], Path]] = []
+    monkeypatch.setattr(cli.training, "_sweep", lambda runs, parent, log, as_json: swept.append((runs, parent)))
+    run("sweep laptop/copy --set training.seed=[0,4] model.canon=ABCD training.steps=100 --device cpu")
+    ((runs, parent),) = swept
+    assert [(r.training.seed, r.model.canon, r.training.steps, r.backend.device) for r in runs] == [
+        (0, "ABCD", 100, "cpu"),
+        (4, "ABCD", 100, "cpu"),
+    ]
+    assert parent == Path("runs/copy")
+
+
 BAD = [
     ("tasks deppo1", "did you mean 'depo1'"),
     ("train cpy", "did you mean 'copy'"),
@@ -252,7 +312,7 @@ BAD = [
     ("models lama-rope", "did you mean 'llama-rope'"),
     ("models --size 8L512", "size = '8L512'"),
     ("models --mixer heads=2", "name the model"),
-    ("train copy --mixer heads=two", "heads = 'two': must be of type int"),
+    ("train copy --mixer heads=two", "mixer.heads = 'two': must be an integer"),
     ("train copy --model mixer.py", "name the class too"),
     ("train copy --config nothing.yaml", "cannot read nothing.yaml: No such file or directory"),
     ("train copy --config laptop/copy", "cannot read laptop/copy: No such file or directory"),
@@ -264,6 +324,16 @@ BAD = [
     ("tasks depo --set context=100", "context = 100"),
     ("tasks depo --set NN=4", "did you mean 'N'"),
     ("tasks depo --set N", "must be NAME=VALUE"),
+    ("tasks depo --set N=9 N=8", "'N=8': N is given twice"),
+    ("tasks depo --set N=010", "'N=010', line 1: '010' is no plain decimal number"),
+    ("tasks depo --set lengths=[1,2", "'lengths=[1,2' is not valid YAML"),
+    ("tasks depo --set lengths=[1,2,3]", "lengths = [1, 2, 3]: must be a list of 2"),
+    ("tasks brevo1 --set query=lst", "unknown query 'lst'; did you mean 'last'"),
+    ("tasks capo --set simple=1", "simple = 1: must be true or false"),
+    ("train", "task: missing; name one"),
+    ("train copy --steps 1.5", "training.steps = '1.5': must be an integer"),
+    ("sweep laptop/copy --set training.sed=1", "did you mean 'seed'"),
+    ("sweep laptop/copy --device gpu", "unknown device 'gpu'"),
     ("tasks copy --set N=two", "N = 'two'"),
     ("sample copy --split evl", "did you mean 'eval'"),
     ("sample copy --count 0", "count = 0"),
@@ -318,6 +388,9 @@ def test_malformed_answers(run: Cli, stdin: str, message: str) -> None:
         ("task: copy\nfoo: 3\n", "unknown recipe field 'foo'"),
         ("training: {lr: 0.1}\n", "task: missing"),
         ("task: copy\ngrid: {lr: [0.1]}\n", "must be a field inside a part"),
+        ("task: copy\ntraining:\n  lr: 1\n  lr: 2\n", "recipe.yaml, line 4: 'lr' is given twice"),
+        ("task: copy\ngrid: {training.seed: &a [1], training.warmup: *a}\n", "line 2: the alias 'a'"),
+        (f"task: copy\ngrid: {'[' * 5000}", "line 2: more than 32 mappings and lists inside one another"),
     ],
 )
 def test_bad_recipes(run: Cli, tmp_path: Path, text: str, message: str) -> None:
@@ -336,7 +409,7 @@ def test_a_damaged_run_is_said_in_one_line(run: Cli, tmp_path: Path) -> None:
     whole = metrics.read_text()
     metrics.write_text(whole.replace('"step": 6', '"stp": 6', 1))
     status, _, err = run("resume here")
-    assert (status, "line 2, is damaged" in err) == (2, True)
+    assert (status, "is not the log that" in err) == (2, True)
     metrics.write_text(whole)
     checkpoint = tmp_path / "here" / "checkpoints" / "last.safetensors"
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from canonlab.errors import InputError
-from canonlab.files import read_json, replacing, write_json, write_text, writing
+from canonlab.files import FORMAT, locked, read_json, replacing, taking_turns, write_json, write_text, writing
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -40,6 +40,8 @@ def test_what_is_no_fault_of_the_path_is_a_failure(tmp_path: Path) -> None:
 def test_a_newer_format_is_refused_and_this_one_is_read(tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     write_json(path, {"a": 1})
+    assert read_json(path) == {"format": FORMAT, "a": 1}
+    path.write_text('{"format": 1, "a": 1}')
     assert read_json(path) == {"format": 1, "a": 1}
     path.write_text('{"format": 99}')
     with pytest.raises(InputError, match="format 99, written by a newer canonlab"):
@@ -49,3 +51,35 @@ def test_a_newer_format_is_refused_and_this_one_is_read(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot read .*nothing.json"):
         read_json(tmp_path / "nothing.json")
+
+
+@pytest.mark.parametrize(
+    "change", [('"a": 1', '"a": 2'), ('"a": 1', '"a": true'), ('"a"', '"b"'), ('"sha256"', '"sha1"')]
+)
+def test_any_change_of_what_was_written_is_noticed(tmp_path: Path, change: tuple[str, str]) -> None:
+    path = tmp_path / "file.json"
+    write_json(path, {"a": 1, "b": [0.1, None, "\u00e9"]})
+    read_json(path)
+    path.write_text(path.read_text().replace(*change))
+    with pytest.raises(InputError, match="file.json is damaged: its content is not what was written"):
+        read_json(path)
+
+
+def test_files_have_the_mode_that_the_umask_gives(tmp_path: Path) -> None:
+    with replacing(tmp_path / "file") as temporary:
+        temporary.chmod(0o600)
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_turn_ends_with_its_block_and_is_not_waited_for_forever(tmp_path: Path) -> None:
+    with (
+        taking_turns(tmp_path / ".lock", patience=60),
+        pytest.raises(InputError, match="another process"),
+        locked(tmp_path),
+    ):
+        pass
+    with locked(tmp_path), taking_turns(tmp_path / ".lock", patience=0.01):
+        pass
+    with pytest.raises(OSError), taking_turns(tmp_path / "missing" / ".lock", patience=60):
+        pass

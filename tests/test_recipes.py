@@ -17,7 +17,8 @@ from canonlab.models.config import ModelConfig
 from canonlab.models.cost import cost
 from canonlab.models.decoder import DecoderConfig
 from canonlab.models.presets import PRESETS
-from canonlab.results.published import difficulty, published, published_task, tables
+from canonlab.results.groups import level_of
+from canonlab.results.published import published, published_task, tables
 from canonlab.sweeps.recipe import load_recipe, shipped_recipes
 from canonlab.tasks.base import Task
 from canonlab.tasks.catalog import build_task
@@ -69,7 +70,7 @@ HYPER_PARAMETERS: dict[tuple[str, Any], dict[str, Any]] = {
     ("lano", "cfg3f"): {**LANO, "context": 512},
     ("lano", "cfg3j"): {**LANO, "context": 1536},
     ("lano", "cfg3k"): {**LANO, "context": 1536},
-    ("copy", None): COPY,
+    ("copy", 500): COPY,
 }
 
 CAPO = {**USUAL, "weight_decay": 0.01, "beta2": 0.999, "eps": 1e-8, "context": 512, "seed": {0}, "steps": 0}
@@ -106,7 +107,7 @@ class Model(NamedTuple):
     def label(self) -> tuple[str, Any]:
         """Published name of the task, or its own, and how hard it is."""
         identity = self.task.identity
-        return published_task(identity) or self.task.name, difficulty(identity)
+        return published_task(identity) or self.task.name, level_of(identity, self.task.difficulty_parameter)
 
 
 @functools.cache

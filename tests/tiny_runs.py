@@ -1,8 +1,12 @@
 """A tiny run on tiny data, for tests of what surrounds it; a user's own mixer and task."""
 
 import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from canonlab.files import read_json, write_json
 from canonlab.models.config import ModelConfig
 from canonlab.training.config import BackendConfig, RunConfig, TaskConfig, TrainingConfig
 
@@ -86,3 +90,14 @@ class ShortCopy(Copy):
 
 def varied(config: RunConfig, part: str, **changes: Any) -> RunConfig:
     return dataclasses.replace(config, **{part: dataclasses.replace(getattr(config, part), **changes)})
+
+
+def edit(path: Path, change: Callable[[Any], Any]) -> None:
+    """Change a file of a run folder in place, as somebody would who can compute its checksum."""
+    content = read_json(path)
+    version = content.pop("format")
+    change(content)
+    if version == 1:
+        path.write_text(json.dumps({"format": 1, **content}))
+    else:
+        write_json(path, content)

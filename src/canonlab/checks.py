@@ -24,7 +24,7 @@ class Broken(Exception):
         self.seen, self.advice, self.passed = seen, advice, passed
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """An error's class and the first line of its message."""
     line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {line}" if line else type(error).__name__
@@ -37,7 +37,7 @@ def of_the_user(what: str, advice: str = "") -> Iterator[None]:
         yield
     except InputError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # an exit of theirs must not be taken for an end of ours
         raise InputError(f"{what} ({first_line(error)}){advice}") from None
 
 
@@ -47,5 +47,5 @@ def run_check(name: str, promise: Callable[[], str], what: str) -> Check:
         return Check(name, True, promise(), "")
     except Broken as broken:
         return Check(name, broken.passed, broken.seen, broken.advice)
-    except Exception as error:  # what is under test may raise anything
+    except (Exception, SystemExit) as error:  # what is under test may raise anything
         return Check(name, False, first_line(error), f"find out why the {what} raised this")

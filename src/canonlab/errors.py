@@ -2,6 +2,10 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from reprlib import Repr
+
+LONGEST = 120
+"""Characters of a value that a message shows."""
 
 
 class InputError(Exception):
@@ -11,18 +15,25 @@ class InputError(Exception):
     """
 
 
+def shown(value: object) -> str:
+    """A value as a message names it: as Python writes it, its middle left out when it is long."""
+    short = Repr()
+    short.maxstring = short.maxother = short.maxlong = LONGEST
+    return short.repr(value)
+
+
 def unknown(field: str, value: object, allowed: Iterable[str]) -> InputError:
     """The error for a `value` of `field` that is none of the `allowed` words."""
     words = sorted(allowed)
     close = get_close_matches(str(value).lower(), [word.lower() for word in words], n=1, cutoff=0.5)
     nearest = next((word for word in words if close and word.lower() == close[0]), None)
     hint = f"; did you mean {nearest!r}?" if nearest else ""
-    return InputError(f"unknown {field} {value!r}{hint} (allowed: {', '.join(words)})")
+    return InputError(f"unknown {field} {shown(value)}{hint} (allowed: {', '.join(words)})")
 
 
 def require_integer(field: str, value: object, low: int, high: int | None = None) -> int:
     """`value` itself when it is an integer in low..high (both included), else an InputError that says so."""
     allowed = f"an integer of at least {low}" if high is None else f"an integer from {low} to {high}"
     if not isinstance(value, int) or isinstance(value, bool) or value < low or (high is not None and value > high):
-        raise InputError(f"{field} = {value!r}: must be {allowed}")
+        raise InputError(f"{field} = {shown(value)}: must be {allowed}")
     return value

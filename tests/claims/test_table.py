@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from canonlab.claims import CLAIMS, judge, plain, terminal
+from canonlab.claims import CLAIMS, judge, summary
+from canonlab.claims.table import terminal
+from canonlab.results.groups import sections
 from canonlab.results.load import load_runs
 from fabricate import write_run
 
@@ -47,7 +49,7 @@ def test_narrow_terminals_lose_nothing(true_numbers: Any, runs_of: Any, width: i
 
 
 def test_plain_is_strict_json(true_numbers: Any, runs_of: Any) -> None:
-    found = plain(judge(CLAIMS, runs_of(true_numbers(CLAIMS[1]))))
+    found = summary(judge(CLAIMS, runs_of(true_numbers(CLAIMS[1]))))
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     claims = {claim["number"]: claim for claim in found["claims"]}
     assert claims["2"]["verdict"] == "holds" and claims["12"]["verdict"] == "not decided"
@@ -61,7 +63,7 @@ def test_run_folders_are_judged(tmp_path: Path) -> None:
     for canon in ("", "ABCD"):
         for seed in range(4):
             write_run(tmp_path, canon=canon, seed=seed)
-    lifted, speed = judge(CLAIMS[1:3], load_runs([tmp_path]))
+    lifted, speed = judge(CLAIMS[1:3], sections(load_runs([tmp_path])))
     parts = {str(part.contrast): part.verdict for part in lifted.evidence}
     assert parts["llama-rope + Canon-ABCD better than llama-rope on depo"] == "supported"
     assert parts["llama-rope + Canon-ABCD as good as llama-rope at half the hops on depo"] == "supported"

@@ -166,11 +166,41 @@ def test_numbers_have_the_type_that_the_mixer_declares(tmp_path: Path) -> None:
     for model, name in (("gla", "key_share"), (plugin(tmp_path), "scale")):
         values = [
             ModelConfig(model, canon="none", mixer={name: v}).decoder(10).pattern[0].mixer.arguments[name]
-            for v in (1, 1.0)
+            for v in (1, 1.0, "1")
         ]
-        assert [(type(value), value) for value in values] == [(float, 1.0)] * 2
-    rank = ModelConfig("gla", mixer={"gate_rank": 8}).decoder(10).pattern[0].mixer.arguments["gate_rank"]
-    assert type(rank) is int
+        assert [(type(value), value) for value in values] == [(float, 1.0)] * 3
+    for rank in (8, 8.0, "8"):
+        made = ModelConfig("gla", mixer={"gate_rank": rank}).decoder(10).pattern[0].mixer.arguments["gate_rank"]
+        assert (type(made), made) == (int, 8)
+
+
+@pytest.mark.parametrize(
+    ("model", "mixer", "message"),
+    [
+        ("gla", {"heads": "two"}, "mixer.heads = 'two': must be an integer"),
+        ("gla", {"heads": True}, "mixer.heads = True: must be an integer"),
+        ("gla", {"key_share": "half"}, "mixer.key_share = 'half': must be a number"),
+        ("gdn,llama-rope", {"qk_norm": 1}, "mixer.qk_norm = 1: must be true or false"),
+        ("llama-rope", {"position": 1}, "mixer.position = 1: must be text"),
+    ],
+)
+def test_an_argument_of_another_type_is_refused(model: str, mixer: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError) as error:
+        ModelConfig(model, mixer=mixer).decoder(10)
+    assert str(error.value) == message
+
+
+def test_a_default_and_the_same_value_given_are_one_decoder(tmp_path: Path) -> None:
+    fields = "scale: float = 1\n        odd: int = None\n        at: Path = None"
+    own = MEAN.replace("{canon}", "").replace("scale: float = 1.0", fields)
+    (tmp_path / "own.py").write_text(f"from __future__ import annotations\nfrom pathlib import Path\n{own}")
+    name = f"{tmp_path / 'own.py'}:RunningMean"
+    plain, *given = [
+        ModelConfig(name, "1L32D", mixer=mixer).decoder(10).plain()
+        for mixer in ({}, {"scale": 1}, {"scale": "1.0"}, {"at": "a/b"})
+    ]
+    assert [json.dumps(each) for each in given[:2]] == [json.dumps(plain)] * 2
+    assert given[2]["pattern"][0]["mixer"]["arguments"] == {"scale": 1.0, "at": "a/b"}
 
 
 def test_the_identity_names_every_argument_and_every_block() -> None:

@@ -8,7 +8,7 @@ import torch
 from canonlab.errors import InputError
 from canonlab.models.config import ModelConfig
 from canonlab.models.decoder import Decoder
-from canonlab.models.generate import generate
+from canonlab.models.generate import Isolated, generate
 
 
 def plain_greedy(model: Decoder, prompt: list[int], max_new: int, stop: int | None) -> list[int]:
@@ -30,6 +30,23 @@ def test_batched_equals_one_by_one() -> None:
         assert generate(model, prompts, 12, stop) == expected
     assert len({tuple(row) for row in generate(model, prompts, 12)}) > 1, "the prompts must lead to different answers"
     assert generate(model, prompts, 0) == [[], [], [], []]
+
+
+@pytest.mark.parametrize("family", ["llama-rope", "gdn"])
+def test_instances_of_a_prompt_are_isolated(family: str) -> None:
+    model = ModelConfig(family, "2L32D2H", canon="none").decoder(10).build(3).double().eval()
+    for parameter in model.parameters():
+        parameter.data.mul_(4)
+    isolated = Isolated(model, 0)
+    prompts = [[0, 1, 2, 0, 3], [3], [4, 4, 4, 0, 6, 0, 8, 9], [0, 0]]
+    alone = [[0, 3], [3], [0, 8, 9], [0]]
+    for seen, last in zip(prompts, alone, strict=True):
+        logits = isolated(torch.tensor([seen])).logits[0, -1]
+        torch.testing.assert_close(logits, model(torch.tensor([last])).logits[0, -1])
+    written = generate(model, prompts, 9, separator=0)
+    assert written == [plain_greedy(isolated, prompt, 9, None) for prompt in prompts]  # type: ignore[arg-type]
+    assert any(0 in row[:-1] for row in written), "new instances must be among what is written"
+    assert written != generate(model, prompts, 9)
 
 
 def test_draws_follow_the_logits_and_repeat_with_the_seed() -> None:

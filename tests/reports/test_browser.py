@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from canonlab.reports import load_runs, write_page
+from canonlab.reports import write_page
+from canonlab.results.load import load_runs
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = [

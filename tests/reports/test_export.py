@@ -22,7 +22,7 @@ def test_every_metric_of_every_run_has_a_line(campaign: Path, tmp_path: Path) ->
         lines = list(csv.DictReader(file))
     assert tuple(lines[0]) == COLUMNS and len(lines) == 6 * 4 + 2 * 3
     for run in runs:
-        mine = {line["metric"]: line for line in lines if line["run"] == run.name}
+        mine = {line["metric"]: line for line in lines if line["run"] == run.record.name}
         assert run.evaluation and mine.keys() == run.evaluation.metrics.keys()
         for name, measure in run.evaluation.metrics.items():
             assert float(mine[name]["value"]) == measure.value and int(mine[name]["right"]) == measure.right

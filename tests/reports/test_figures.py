@@ -26,7 +26,7 @@ def test_everything_is_drawn(campaign: Path, tmp_path: Path) -> None:
     names = {path.name for path in written}
     depo = "depo-N10-K4-V50-lengths_1_1-context96"
     assert {f"{depo}-accuracy_k4.pdf", f"{depo}-speed.png", "depo-K4-V50-lengths_1_1-context96-heatmaps.pdf"} <= names
-    assert {"copy-N64-context130-token_accuracy.png", "copy-N64-context130-heatmaps.png"} <= names
+    assert {"copy-N64-context130-token_accuracy.png", "copy-context130-heatmaps.png"} <= names
     assert all(path.read_bytes().startswith((b"%PDF", b"\x89PNG")) for path in written)
     again = write_figures(runs, tmp_path / "again")
     assert [path.read_bytes() for path in again] == [path.read_bytes() for path in written]

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from canonlab.errors import InputError
-from canonlab.reports import load_runs, write_page
+from canonlab.reports import write_page
 from canonlab.reports.markup import Markup, join, script_json, tag
 from canonlab.reports.page import line_styles, thin
 from canonlab.results.groups import sections
+from canonlab.results.load import load_runs
 
 Fabricate = Callable[..., Path]
 HOSTILE = """</script><script>alert("1")</script><img src=x onerror='alert(2)'>&amp;"""

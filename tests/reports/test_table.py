@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from canonlab.reports import load_runs, terminal_tables
+from canonlab.reports import terminal_tables
+from canonlab.results.load import load_runs
 
 
 def printed(folder: Path, width: int) -> str:

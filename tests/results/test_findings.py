@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from canonlab.results.cells import cells, pairs
+from canonlab.results.cells import cells, pairs, rivals
 from canonlab.results.findings import BETTER, UNDECIDED, findings, overview
 from canonlab.results.groups import Section, sections
 from canonlab.results.load import load_runs
@@ -204,9 +204,17 @@ def test_divergence_counts_where_the_other_has_no_such_seed(fabricate: Fabricate
     assert found.verdict == UNDECIDED and "1 run of the first diverged" in found.sentence
 
 
-def test_one_rate_on_two_machines_is_tried_once(fabricate: Fabricate) -> None:
+def test_seeds_from_several_machines_count_together(fabricate: Fabricate) -> None:
+    for seed, number in enumerate((0.9, 0.92, 0.88)):
+        set_main(fabricate(seed=seed, backend={"threads": 1 + seed}), number)
+    root = make(fabricate, "", {0.003: [0.5, 0.49, 0.51]})
+    (found,) = findings(section(root))
+    assert found.verdict == BETTER and found.comparison.seeds == 3 and len(found.first.tried) == 1
+
+
+def test_of_rows_at_one_rate_the_one_with_most_seeds_stands_for_it(fabricate: Fabricate) -> None:
     root = make(fabricate, "ABCD", {0.003: [0.9, 0.92, 0.88]})
-    make(fabricate, "ABCD", {0.003: [0.99]}, backend={"threads": 4})
+    make(fabricate, "ABCD", {0.003: [0.99]}, training={"microbatch": 4})
     make(fabricate, "", {0.003: [0.5, 0.49, 0.51]})
     (found,) = findings(section(root))
     assert found.verdict == BETTER and len(found.first.tried) == 1
@@ -257,7 +265,8 @@ def test_pairs_are_with_the_best_and_with_the_smallest_canon_set(fabricate: Fabr
     make(fabricate, "", {0.003: [0.3]})
     make(fabricate, "AC", {0.003: [0.6]})
     make(fabricate, "", {0.003: [0.1]}, model="llama-nope")
-    named = [(a.architecture, b.architecture) for a, b in pairs(cells(section(root)))]
+    (group,) = rivals(cells(section(root)))
+    named = [(a.architecture, b.architecture) for a, b in pairs(group)]
     assert named == [
         ("llama-rope + Canon-ABCD", "llama-rope + Canon-AC"),
         ("llama-rope + Canon-ABCD", "llama-rope"),

@@ -1,11 +1,12 @@
 """The layout of difficulty against size: nothing lost, the paper's order."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from canonlab.results.grid import by_width, families, grid
-from canonlab.results.groups import sections
+from canonlab.results.groups import level_of, level_text, sections
 from canonlab.results.load import load_runs
 from canonlab.tasks.catalog import build_task
 
@@ -18,6 +19,27 @@ def test_families_hold_one_task_at_all_difficulties(fabricate: Fabricate, depo: 
     fabricate({**depo, "parameters": {**depo["parameters"], "V": 9}})
     groups = families(sections(load_runs([folder.parent])))
     assert [[part.task["parameters"]["N"] for part in group] for group in groups] == [[10], [20, 100]]
+
+
+def test_a_users_task_is_laid_out_by_the_parameter_it_names(fabricate: Fabricate, depo: dict[str, Any]) -> None:
+    """A task names what makes it harder, in numbers or in words, whose contexts may differ."""
+    for hardness, context in ((20, 96), (3, 96), (7, 128), ("easy", 96), ("hard", 128)):
+        parameters = {"size": hardness, "other": 1}
+        folder = fabricate({**depo, "parameters": parameters, "context": context, "source": {"sha256": "0" * 64}})
+    runs = load_runs([folder.parent])
+    assert [section.level for section in sections(runs)] == [None] * 5
+    named = [dataclasses.replace(run, record=dataclasses.replace(run.record, difficulty="size")) for run in runs]
+    found = families(sections(named))
+    levels = {tuple(section.level for section in family) for family in found}
+    assert levels == {(3, 20), (7,), ("easy", "hard")}
+    assert [level_text("size", level) for level in (3, "easy", None)] == ["size = 3", "easy", ""]
+    (numbers,) = (family for family in found if family[0].level == 3)
+    assert [place for row in grid(numbers).values() for place in row] == [(3, "2L64D"), (20, "2L64D")]
+
+
+def test_a_shipped_grammar_has_its_name() -> None:
+    own = {"parameters": {"grammar": "9" * 64}}
+    assert level_of(build_task("lano-cfg3j").identity, "grammar") == "cfg3j" and level_of(own, "grammar") == "9" * 10
 
 
 def test_sizes_are_in_the_papers_order() -> None:

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from canonlab.reports import load_runs, summary
 from canonlab.results.groups import Row, Section, natural, sections
-from canonlab.results.load import Curves, Evaluation, Measure, Result, Run
+from canonlab.results.load import Curves, Result, Run, load_runs
 from canonlab.results.notes import section_notes
+from canonlab.results.summary import summary
+from canonlab.tasks.base import Evaluation
+from fabricate import metric, record
 
 Fabricate = Callable[..., Path]
 Task = dict[str, Any]
@@ -60,7 +62,7 @@ def test_same_words_for_different_models_are_told_apart(fabricate: Fabricate, tm
     section = section_of(tmp_path)
     labels = [section.label(row) for row in section.rows]
     assert len(set(labels)) == 3 and all("Mine + Canon-ABCD, size 2L64D, " in label for label in labels[:2])
-    assert "resolved.source.sha256" in section.varied and "resolved.layers" not in section.varied
+    assert "resolved.sources.0.sha256" in section.varied and "resolved.layers" not in section.varied
     assert "resolved.pattern.0.mixer.arguments.position" in section.varied
 
 
@@ -105,6 +107,40 @@ def test_different_data_for_one_seed_is_said(fabricate: Fabricate, tmp_path: Pat
     assert any("Not comparable: runs of seed 0 saw different" in note for note in section_notes(section_of(tmp_path)))
 
 
+def test_runs_of_several_machines_are_one_row_and_it_is_said(fabricate: Fabricate, tmp_path: Path) -> None:
+    for seed in range(4):
+        fabricate(seed=seed, backend={"threads": 1 + seed % 2, "device": f"cuda:{seed}"})
+        fabricate(seed=seed, canon="", backend={"device": "cuda:7"})
+    section = section_of(tmp_path)
+    assert [[run.seed for run in row.runs] for row in section.rows] == [[0, 1, 2, 3]] * 2
+    assert section.varied == () and not any("thread" in key for key in section.shared)
+    (note,) = (note for note in section_notes(section) if "machines" in note)
+    assert note == "Runs of llama-rope + Canon-ABCD were made on several machines: they differ in threads (1 and 2)."
+
+
+def test_rows_of_different_machines_are_said(fabricate: Fabricate, tmp_path: Path) -> None:
+    for canon, hardware in (("", "old card"), ("A", "new card")):
+        path = fabricate(canon=canon) / "result.json"
+        result = json.loads(path.read_text())
+        path.write_text(json.dumps({**result, "versions": {**result["versions"], "hardware": hardware}}))
+    assert "Rows were made on several machines: they differ in hardware (new card and old card)." in section_notes(
+        section_of(tmp_path)
+    )
+
+
+def test_runs_made_twice_are_said(fabricate: Fabricate, tmp_path: Path) -> None:
+    folders = sorted(fabricate(backend={"threads": threads}) for threads in (1, 2))
+    how = "on machines that differ in threads (1 and 2)"
+    assert section_notes(section_of(tmp_path)) == [
+        f"1 run was made more than once, {how}: the one in {folders[0]} counts.",
+    ]
+    for threads in (1, 2):
+        fabricate(seed=1, backend={"threads": threads})
+    assert f"2 runs were made more than once, {how}: those in {folders[0].parent} count." in section_notes(
+        section_of(tmp_path)
+    )
+
+
 def test_one_run_claims_nothing_about_data_or_parameters(fabricate: Fabricate, tmp_path: Path) -> None:
     fabricate()
     assert section_notes(section_of(tmp_path)) == []
@@ -136,8 +172,8 @@ def test_natural_order() -> None:
 
 def test_charts_show_depths_and_divergence_but_no_parts() -> None:
     def section(headline: tuple[str, ...], *metrics: str, shares: bool = True) -> Section:
-        found = {name: Measure(0.5, right=1 if shares and name != "kl" else None) for name in metrics}
-        run = Run(Path(), "", "", {}, {}, Curves(), Result(Evaluation(found, headline, {}), {}, {}))
+        found = {name: metric(0.5, right=1 if shares and name != "kl" else None) for name in metrics}
+        run = Run(Path(), record(), Curves(), Result(Evaluation(found, headline, {}), {}, {}))
         return Section({}, (Row({}, (run,)),))
 
     brevo = section(("accuracy",), "accuracy", "accuracy_depth1", "accuracy_depth2", "accuracy_deeper")

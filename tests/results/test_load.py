@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from canonlab.errors import InputError
-from canonlab.reports import load_runs
+from canonlab.results.load import load_run, load_runs
 from canonlab.training.loop import train
 from canonlab.training.run import create_run
 from tiny_runs import Recorder, tiny_config
 
 Fabricate = Callable[..., Path]
+FOLDERS = Path(__file__).parents[1] / "training" / "folders"
 
 
 def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -28,7 +29,7 @@ def test_reads_what_training_writes(tmp_path: Path) -> None:
     created = create_run(tiny_config(), tmp_path / "run")
     result = train(created, Recorder(), "canonlab train copy")
     (run,) = load_runs([tmp_path])
-    assert run.folder == tmp_path / "run" and run.name == created.plan.name and run.seed == 0 and run.steps == 12
+    assert run.folder == tmp_path / "run" and run.record.name == created.plan.name and run.seed == 0 and run.steps == 12
     assert run.curves.loss_steps == (2, 4, 6, 8, 10, 12)
     assert [step for step, _ in run.curves.evaluations] == [6, 12]
     assert run.result is not None and run.result.provenance["command"] == "canonlab train copy"
@@ -108,12 +109,13 @@ def test_a_number_that_does_not_exist_is_nan(fabricate: Fabricate) -> None:
     edit(folder / "result.json", lambda result: result["evaluation"]["metrics"]["accuracy_k4"].update(value=None))
     (run,) = load_runs([folder])
     assert run.evaluation is not None and math.isnan(run.evaluation.metrics["accuracy_k4"].value)
+    assert run.evaluation.metrics["accuracy_k4"].interval is None
 
 
 @pytest.mark.parametrize("file", ["config.json", "result.json"])
 def test_a_newer_format_is_refused(fabricate: Fabricate, file: str) -> None:
     folder = fabricate()
-    edit(folder / file, lambda content: content.update(format=2))
+    edit(folder / file, lambda content: content.update(format=3))
     with pytest.raises(InputError, match="written by a newer canonlab"):
         load_runs([folder])
 
@@ -174,12 +176,42 @@ def test_of_folders_of_one_run_the_finished_one_counts(fabricate: Fabricate, tmp
     assert [run.folder for run in load_runs([tmp_path])] == [first, other], "the first where none is finished"
 
 
-def test_two_results_of_one_run_are_refused(fabricate: Fabricate, tmp_path: Path) -> None:
+def test_a_run_made_twice_counts_once_and_knows_its_twin(fabricate: Fabricate, tmp_path: Path) -> None:
+    """Another number of threads rounds otherwise: the same run, but other weights."""
+    folders = sorted(fabricate(backend={"threads": threads}) for threads in (1, 2, 4))
+    shutil.copytree(folders[0], tmp_path / "runs" / "z")
+    (run,) = load_runs([tmp_path])
+    assert run.folder == folders[0] and [twin.folder for twin in run.twins] == folders[1:]
+    for folder in folders[:2]:
+        (folder / "result.json").unlink()
+    (run,) = load_runs([tmp_path])
+    assert run.folder == folders[2] and [twin.folder for twin in run.twins] == [tmp_path / "runs" / "z"]
+
+
+def test_machine_and_measuring_make_no_other_run(fabricate: Fabricate) -> None:
     folder = fabricate()
-    shutil.copytree(folder, tmp_path / "runs" / "a")
-    edit(folder / "result.json", lambda result: result.update(weights_sha256="0" * 64))
-    with pytest.raises(InputError, match=rf"runs/a and .*{folder.name} are the same run .* weights_sha256 differ"):
-        load_runs([tmp_path])
+    other = fabricate(
+        training={"log_every": 5, "eval_every": 7, "checkpoint_every": 3, "eval_windows": 2, "final_windows": 9},
+        backend={"device": "cuda", "compile": True, "threads": 9, "canon": "reference", "linear": "fla"},
+    )
+    one, two = (load_run(each).record for each in (folder, other))
+    assert one.identity == two.identity and one.config == two.config and one.written_identity != two.written_identity
+    assert two.measuring["log_every"] == 5 and two.machine["threads"] == 9 and "precision" not in two.machine
+    for changed in ({"training": {"batch": 8}}, {"backend": {"precision": "bf16"}}, {"seed": 1}, {"canon": "A"}):
+        assert load_run(fabricate(**changed)).record.identity != one.identity
+
+
+def test_folders_of_version_0_1_are_read() -> None:
+    finished, stopped = (load_run(FOLDERS / "0.1" / name) for name in ("finished", "stopped"))
+    assert finished.result and finished.evaluated_step == 40 and stopped.result is None
+    record = finished.record
+    assert record.difficulty == "N" and record.config["precision"] == "fp32" and record.machine["threads"] == 1
+    assert record.measuring["final_windows"] == 8 and record.written_identity.startswith("c7882b6fc2")
+
+
+def test_a_users_task_named_like_a_built_in_one_has_no_difficulty(fabricate: Fabricate, depo: dict[str, Any]) -> None:
+    assert load_run(fabricate(depo)).record.difficulty == "N"
+    assert load_run(fabricate({**depo, "source": {"sha256": "0"}})).record.difficulty is None
 
 
 def test_folders_without_runs(fabricate: Fabricate, tmp_path: Path) -> None:

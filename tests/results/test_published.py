@@ -1,9 +1,12 @@
 """The published numbers: found where task and model are the paper's, and nowhere else."""
 
+import dataclasses
 from typing import Any
 
 import pytest
 
+from canonlab.models.config import ModelConfig
+from canonlab.results.architecture import in_words, unusual, usual_settings
 from canonlab.results.published import published, published_task, tables
 from canonlab.tasks.catalog import build_task
 
@@ -35,10 +38,35 @@ def test_no_cell_for_what_was_not_published(changed: dict[str, Any]) -> None:
     assert published(task("depo1", K=4), settings(**changed)) is None
 
 
+@pytest.mark.parametrize("field", dataclasses.fields(ModelConfig), ids=lambda field: field.name)
+def test_no_cell_for_a_model_that_differs_in_any_field(field: dataclasses.Field[Any]) -> None:
+    """But for how inner widths are rounded."""
+    other = False if field.name == "canon_residual" else "other"
+    changed = {"mixer.heads": 1} if field.name == "mixer" else {field.name: other}
+    assert (published(task("depo1", K=4), settings(**changed)) is None) == (field.name != "exact_intermediate")
+
+
+def test_a_new_field_of_models_is_noticed_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    grown = dataclasses.make_dataclass("Grown", [("gate", bool, False)], bases=(ModelConfig,), frozen=True)
+    monkeypatch.setattr("canonlab.results.architecture.USUAL", usual_settings(grown))
+    plain = published(task("depo1", K=4), settings())
+    assert plain is not None and published(task("depo1", K=4), settings(gate=False)) == plain
+    assert published(task("depo1", K=4), settings(gate=True)) is None
+    assert in_words(unusual(settings(gate=True)).items()) == ["gate True"]
+
+
+def test_another_difficulty_of_the_same_task() -> None:
+    at = published(task("depo1", N=300), settings())
+    assert at and published(task("depo1", N=225), settings(), level=300) == at != published(task("depo1"), settings())
+    lano = published(task("lano-cfg3j"), settings())
+    assert lano and published(task("lano-cfg3f"), settings(), level="cfg3j") == lano and lano.context == 1536
+
+
 def test_no_cell_for_another_task() -> None:
     assert published(task("depo1", V=49), settings()) is None
     assert published(task("depo1", N=224), settings()) is None
     assert published(task("copy"), settings()) is None
+    assert published({**task("depo1"), "source": {"sha256": "0"}}, settings()) is None
     assert published_task(task("depo2", N=3)) == "depo2" and published_task(task("lano-cfg3b")) == "lano"
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from canonlab.results import words
-from canonlab.results.load import Measure
+from fabricate import metric
 
 
 @pytest.mark.parametrize(
@@ -46,10 +46,10 @@ def test_only_nothing_and_everything_read_so(share: float, text: str) -> None:
 def test_values_and_intervals() -> None:
     assert words.value_text(math.nan, True) == words.NOTHING
     assert words.value_text(0.123456, False) == "0.1235"
-    assert words.interval_text(Measure(0.63, 0.6, 0.66, 630, 1000), True) == "[60.0..66.0]"
-    assert words.interval_text(Measure(0.63, 0.6, 0.66), False) == "[0.6..0.66]"
-    assert words.interval_text(Measure(0.63), True) == ""
-    assert words.interval_text(Measure(math.nan, 0, 1, 0, 0), True) == ""
+    assert words.interval_text(metric(0.63, 0.6, 0.66, 630, 1000), True) == "[60.0..66.0]"
+    assert words.interval_text(metric(0.63, 0.6, 0.66), False) == "[0.6..0.66]"
+    assert words.interval_text(metric(0.63), True) == ""
+    assert words.interval_text(metric(math.nan, 0, 1, 0, 0), True) == ""
     assert words.range_text(0.58, 0.651, True) == "58.0..65.1"
 
 
@@ -86,4 +86,4 @@ def test_settings() -> None:
 
 
 def test_enumeration() -> None:
-    assert [words.enumeration("abc"[:n]) for n in (1, 2, 3)] == ["a", "a and b", "a, b and c"]
+    assert [words.enumeration("abc"[:n]) for n in range(4)] == ["", "a", "a and b", "a, b and c"]

@@ -1,13 +1,14 @@
 """The recipe format: which runs a mapping describes, and one line for whatever is wrong in it."""
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from canonlab.errors import InputError
-from canonlab.sweeps.recipe import load_recipe, parse_recipe, read_run_config, read_yaml, run_config, shipped_recipes
+from canonlab.sweeps.recipe import Recipe, load_recipe, parse_recipe, shipped_recipes
+from canonlab.training.config import run_config
 
 
 def described(content: dict[str, Any]) -> list[tuple[Any, ...]]:
@@ -71,6 +72,7 @@ def test_a_variant_brings_its_tasks_published_settings() -> None:
     [
         ({"variant": []}, "did you mean 'variants'"),
         ({"variants": {"training.lr": [0.1]}}, "variants: must be a list of grids"),
+        ({"extend": "laptop/copy"}, "did you mean 'extends'"),
         ({"variants": [{"training.lr": 0.1}]}, "variants: training.lr = 0.1: must be a list of values, such as [0.1]"),
         ({"variants": ["training.lr"]}, "variants = 'training.lr': must map fields"),
         ({"grid": {"training.lr": []}}, "grid: training.lr = []: must be a list of values"),
@@ -101,50 +103,132 @@ def test_what_is_wrong_is_said_in_one_line(content: dict[str, Any], message: str
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("key", ["grid", "variants"])
-def test_one_run_has_no_grid(tmp_path: Path, key: str) -> None:
-    (tmp_path / "many.yaml").write_text(f"task: mano\n{key}: " + "{training.lr: [0.1]}\n")
-    with pytest.raises(InputError, match=key):
-        read_run_config(tmp_path / "many.yaml")
+def seeds_and_steps(recipe: Recipe) -> list[tuple[int, int]]:
+    return [(run.training.seed, run.training.steps) for run in recipe.runs]
 
 
-@pytest.mark.parametrize("field", ["steps", "lr", "seed"])
-def test_yes_is_no_number(field: str) -> None:
-    with pytest.raises(InputError, match=f"training.{field} = True: must be a number"):
-        parse_recipe({"task": "copy", "training": {field: True}})
+def test_changes_are_laid_over_a_recipe() -> None:
+    content = {"task": "mano", "training": {"steps": 9}, "grid": {"training.seed": [5, 6], "model.canon": ["A", "B"]}}
+    changed = parse_recipe(content, changes={"training.seed": [0, 1, 2], "training.steps": 100, "model.canon": "none"})
+    assert seeds_and_steps(changed) == [(0, 100), (1, 100), (2, 100)]
+    assert {run.model.canon for run in changed.runs} == {"none"}
+    assert seeds_and_steps(parse_recipe(content, changes={"training.seed": 3, "model.canon": "C"})) == [(3, 9)]
 
 
-@pytest.mark.parametrize("text", ["1e-3", "1.0e-3", ".1e-2", "1E-3", "0.001"])
-def test_numbers_with_an_exponent(text: str) -> None:
-    assert read_yaml(text) == 0.001 and yaml.safe_load("1e-3") == "1e-3"
-
-
-def test_on_and_off_are_words_and_true_and_yes_are_not(tmp_path: Path) -> None:
-    (tmp_path / "run.yaml").write_text("backend: {compile: off}\nmodel: {tied: true, canon_frozen: yes}\n")
-    assert read_run_config(tmp_path / "run.yaml") == {
-        "backend": {"compile": "off"},
-        "model": {"tied": True, "canon_frozen": True},
+def test_a_change_replaces_a_field_wherever_it_varies() -> None:
+    content = {
+        "grid": {"task.set.N, training.steps": [[10, 100], [20, 100], [10, 300]], "training.seed": [5]},
+        "variants": [{"model.canon": ["A", "B"]}, {"training.seed": [6], "model.canon": ["C"]}],
     }
+    runs = parse_recipe({"task": "depo1", **content}, changes={"training.steps": 7, "training.seed": [1]}).runs
+    assert [(r.task.set["N"], r.training.steps, r.model.canon, r.training.seed) for r in runs] == [
+        (10, 7, "A", 1),
+        (10, 7, "B", 1),
+        (20, 7, "A", 1),
+        (20, 7, "B", 1),
+        (10, 7, "C", 1),
+        (20, 7, "C", 1),
+    ]
+
+
+def test_a_list_is_the_value_of_an_axis_of_lists() -> None:
+    changes = {"task.set.lengths": [[2, 3]], "task.set.N, training.steps": [[9, 10], [8, 20]]}
+    runs = parse_recipe({"task": {"name": "depo1", "set": {"lengths": [1, 1]}}}, changes=changes).runs
+    assert [(r.task.set, r.training.steps) for r in runs] == [
+        ({"lengths": [2, 3], "N": 9}, 10),
+        ({"lengths": [2, 3], "N": 8}, 20),
+    ]
+
+
+def test_a_parameter_is_set_after_all_of_them() -> None:
+    recipe = parse_recipe(
+        {"task": "depo1", "grid": {"task.set": [{"N": 9, "K": 2}, {"N": 7}]}}, changes={"task.set.N": 5}
+    )
+    assert [run.task.set for run in recipe.runs] == [{"N": 5, "K": 2}, {"N": 5}]
+
+
+def test_runs_that_a_change_makes_alike_are_one() -> None:
+    content = {"task": "mano", "variants": [{"model.canon": ["A"]}, {"model.canon": ["B"], "training.seed": [0, 1]}]}
+    assert len(parse_recipe(content).runs) == 3
+    assert seeds_and_steps(parse_recipe(content, changes={"model.canon": "C"})) == [(0, 80_000), (1, 80_000)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"training.sed": 1}, "unknown field of training 'sed'; did you mean 'seed'"),
+        ({"seed": 1}, "'seed': must be a field inside a part, such as training.lr"),
+        ({"training.seed": []}, "--set: training.seed = []: must be a list of values"),
+        ({"training.seed": True}, "training.seed = True: must be an integer"),
+        ({"training.seed.x": 1}, "training.seed = {'x': 1}: must be an integer"),
+        ({"task.name.x": 1}, "'task.name.x': goes through 'name', which is no mapping"),
+    ],
+)
+def test_what_is_wrong_with_a_change_is_said(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as error:
+        parse_recipe({"task": "mano"}, changes=changes)
+    assert message in str(error.value)
+
+
+def test_a_recipe_extends_another_one(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(
+        "name: base\nabout: what the base is about\n"
+        "task: {name: depo1, set: {N: 9, K: 2}}\nmodel: {size: 2L64D, canon: A}\ntraining: {steps: 5}\n"
+        "grid: {training.lr: [0.1, 0.2], training.seed: [0, 1]}\n"
+        "variants: [{model.canon: [B, C], model.tied: [true]}]\n"
+    )
+    top = tmp_path / "top.yaml"
+    top.write_text("extends: base.yaml\ntask: {set: {K: 3}}\ntraining: {lr: 0.5}\ngrid: {training.seed: [7]}\n")
+    recipe = load_recipe(str(top))
+    assert (recipe.name, recipe.about) == ("top", "")
+    assert [(r.task.set, r.model.canon, r.model.tied, r.training.lr, r.training.seed) for r in recipe.runs] == [
+        ({"N": 9, "K": 3}, canon, True, 0.5, 7) for canon in ("B", "C")
+    ]
+    top.write_text("extends: base.yaml\ntask: mano\nvariants: [{model.canon: [D]}]\n")
+    (tmp_path / "above.yaml").write_text("extends: top.yaml\nmodel: {canon: none}\n")
+    assert {(r.task.name, r.model.canon, r.model.tied) for r in load_recipe(str(top)).runs} == {("mano", "D", False)}
+    assert {(r.task.name, r.model.canon) for r in load_recipe(str(tmp_path / "above.yaml")).runs} == {("mano", "none")}
+
+
+def test_a_recipe_extends_a_shipped_one() -> None:
+    shipped = load_recipe("laptop/copy").runs
+    extended = parse_recipe({"extends": "laptop/copy", "training": {"steps": 7}}).runs
+    assert {run.training.steps for run in extended} == {7}
+    assert [(r.model, r.training.seed) for r in extended] == [(r.model, r.training.seed) for r in shipped]
+
+
+def test_recipes_that_extend_each_other_are_refused(tmp_path: Path) -> None:
+    for name, other in (("a", "b"), ("b", "a"), ("c", "c")):
+        (tmp_path / f"{name}.yaml").write_text(f"extends: {other}.yaml\n")
+    for name in "abc":
+        with pytest.raises(InputError, match=rf"extends = '{name}.yaml': .*{name}.yaml extends itself"):
+            load_recipe(str(tmp_path / f"{name}.yaml"))
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("foo: 3", "unknown field 'foo'"),
-        ("traning: {lr: 1}", "did you mean 'training'"),
-        ("training: 3", "training = 3: must be a mapping"),
-        ("training: {step: 3}", "did you mean 'steps'"),
+        ("extends: laptop/cpy", "no such file either) 'laptop/cpy'; did you mean 'laptop/copy'"),
+        ("extends: [laptop/copy]", "extends = ['laptop/copy']: must be one recipe"),
+        ("extends: broken.yaml", "broken.yaml, line 2: 'lr' is given twice"),
     ],
 )
-def test_what_is_wrong_with_one_run_is_said(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "run.yaml").write_text(text)
-    with pytest.raises(InputError, match=message):
-        read_run_config(tmp_path / "run.yaml")
+def test_what_is_wrong_with_extending_is_said(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "broken.yaml").write_text("training: {lr: 1,\nlr: 2}\n")
+    (tmp_path / "top.yaml").write_text(text)
+    with pytest.raises(InputError) as error:
+        load_recipe(str(tmp_path / "top.yaml"))
+    assert message in str(error.value)
 
 
-def test_a_run_is_not_looked_for_among_the_shipped_recipes() -> None:
-    with pytest.raises(InputError, match="cannot read laptop/copy: No such file or directory$"):
-        read_run_config(Path("laptop/copy"))
+def test_too_many_runs_are_counted_and_not_made() -> None:
+    axes = {f"training.{field}": list(range(1000)) for field in ("seed", "warmup", "log_every")}
+    start = time.process_time()
+    with pytest.raises(InputError, match="the recipe has 1,000,000,000 runs: at most 100,000"):
+        parse_recipe({"task": "mano", "grid": axes})
+    with pytest.raises(InputError, match="the recipe has 100,001 runs"):
+        parse_recipe({"task": "mano", "grid": {"training.seed": list(range(100_001))}})
+    assert time.process_time() - start < 1
 
 
 def test_a_shipped_recipe_by_name() -> None:

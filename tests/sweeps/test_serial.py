@@ -1,10 +1,19 @@
-"""Runs one after another: what is skipped, what goes on, and what a diverged run does to the others."""
+"""Runs one after another: what is skipped, what goes on, and what a run that fails or diverges does to the others."""
 
-import json
+import dataclasses
+import re
+from contextlib import nullcontext
 from pathlib import Path
 
+import pytest
+import torch
+
+from canonlab.files import locked, read_json
+from canonlab.models.config import ModelConfig
 from canonlab.sweeps.serial import run_all
-from tiny_runs import Recorder, tiny_config
+from canonlab.training.loop import Failed, _failures, train
+from canonlab.training.run import create_run, open_run
+from tiny_runs import MIXER, Recorder, tiny_config
 
 DIVERGES = {"lr": 1e30, "clip": 0.0, "warmup": 0, "steps": 40, "log_every": 1}
 
@@ -12,14 +21,15 @@ DIVERGES = {"lr": 1e30, "clip": 0.0, "warmup": 0, "steps": 40, "log_every": 1}
 def test_a_diverged_run_stops_no_other_and_is_not_repeated(tmp_path: Path) -> None:
     configs = [tiny_config(**DIVERGES), tiny_config()]
     first = Recorder()
-    diverged, done = run_all(configs, tmp_path, first, "sweep")
+    (diverged, done), failures = run_all(configs, tmp_path, first, "sweep")
+    assert failures == []
     assert done.done and not diverged.done
-    record = json.loads((diverged.folder / "diverged.json").read_text())
+    record = read_json(diverged.folder / "diverged.json")
     assert set(record) == {"format", "step", "reason"}
     log = (diverged.folder / "metrics.jsonl").read_bytes()
 
     second = Recorder()
-    assert [run.folder for run in run_all(configs, tmp_path, second, "sweep")] == [diverged.folder, done.folder]
+    assert [run.folder for run in run_all(configs, tmp_path, second, "sweep")[0]] == [diverged.folder, done.folder]
     assert second.records == [] and (diverged.folder / "metrics.jsonl").read_bytes() == log
     (message,) = second.messages
     assert f"canonlab resume {diverged.folder}" in message and f"step {record['step']}" in message
@@ -28,5 +38,75 @@ def test_a_diverged_run_stops_no_other_and_is_not_repeated(tmp_path: Path) -> No
 def test_what_is_left_is_run(tmp_path: Path) -> None:
     run_all([tiny_config()], tmp_path, Recorder(), "sweep")
     listener = Recorder()
-    runs = run_all([tiny_config(), tiny_config(seed=1)], tmp_path, listener, "sweep")
+    runs, _ = run_all([tiny_config(), tiny_config(seed=1)], tmp_path, listener, "sweep")
     assert all(run.done for run in runs) and listener.messages[0] == "run 2 of 2"
+
+
+def failing(folder: Path, line: str, condition: str = "x.shape[0] > 1") -> ModelConfig:
+    """A mixer that executes `line` when it is trained, not when it is tried."""
+    before = "        return self.out"
+    assert before in MIXER
+    path = folder / "mine.py"
+    path.write_text(MIXER.replace(before, f"        if {condition} and self.training:\n            {line}\n{before}"))
+    return ModelConfig(model=f"{path}:Mean", size="1L16D2H")
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("raise ValueError('no')", r"mine.py, line 20: ValueError: no$"),
+        ("raise SystemExit(0)", r"mine.py, line 20: SystemExit: 0$"),
+        ("return x[:, :1, :3], state", "RuntimeError: The size of tensor"),
+    ],
+)
+def test_a_users_code_that_fails_stops_no_other_run(tmp_path: Path, line: str, reason: str) -> None:
+    broken = dataclasses.replace(tiny_config(), model=failing(tmp_path, line, "x.shape[0] == 4"))
+    listener = Recorder()
+    runs, failures = run_all([broken, tiny_config()], tmp_path / "runs", listener, "sweep")
+    assert [run.done for run in runs] == [False, True]
+    (failure,) = failures
+    assert re.search(reason, failure) and "\n" not in failure
+    record = read_json(runs[0].folder / "failed.json")
+    assert failure == f"{runs[0].folder}: {record['reason']}" and "Traceback" in record["traceback"][0]
+
+
+@pytest.mark.parametrize("damage", ["checkpoint", "held", "result", "config"])
+def test_a_folder_that_cannot_be_used_stops_no_other_run(tmp_path: Path, damage: str) -> None:
+    (run,), _ = run_all([tiny_config()], tmp_path, Recorder(), "sweep")
+    if damage != "result":
+        (run.folder / "result.json").unlink()
+    damaged = {"checkpoint": "checkpoints/last.safetensors", "result": "result.json", "config": "config.json"}
+    if damage in damaged:
+        path = run.folder / damaged[damage]
+        path.write_bytes(path.read_bytes()[:-9])
+    with locked(run.folder) if damage == "held" else nullcontext():
+        runs, failures = run_all([tiny_config(), tiny_config(seed=1)], tmp_path, Recorder(), "sweep")
+    assert runs[-1].done and len(failures) == 1 and str(run.folder) in failures[0]
+    assert ("another process is working on" if damage == "held" else "damaged") in failures[0]
+
+
+def test_memory_that_is_not_enough_is_told(tmp_path: Path) -> None:
+    line = "raise RuntimeError('DefaultCPUAllocator: can\\'t allocate memory: you tried to allocate 9 bytes')"
+    with pytest.raises(Failed, match="mine.py, line 20: RuntimeError: DefaultCPUAllocator"):
+        config = dataclasses.replace(tiny_config(), model=failing(tmp_path, line, "x.shape[0] == 4"))
+        train(create_run(config, tmp_path / "run"), Recorder())
+    with pytest.raises(Failed, match="out of memory; a microbatch takes less"), _failures():
+        torch.empty(1 << 60)
+
+
+def test_what_cannot_be_measured_is_not_lost(tmp_path: Path) -> None:
+    """An evaluation that fails leaves a checkpoint of its step, and is made when the run goes on."""
+    flag = tmp_path / "broken"
+    condition = f"not self.training and len(x) > 1 and __import__('os').path.exists({str(flag)!r})"
+    model = failing(tmp_path, "raise ValueError('no')")
+    text = (tmp_path / "mine.py").read_text().replace("x.shape[0] > 1 and self.training", condition)
+    (tmp_path / "mine.py").write_text(text)
+    config = dataclasses.replace(tiny_config(checkpoint_every=100), model=model)
+    flag.touch()
+    with pytest.raises(Failed, match="mine.py, line 20: ValueError: no"):
+        train(create_run(config, tmp_path / "run"), Recorder())
+    flag.unlink()
+    listener = Recorder()
+    result = train(open_run(tmp_path / "run"), listener)
+    assert listener.first == 6 and [r["step"] for r in listener.records if r["kind"] == "eval"] == [6, 12]
+    assert result["weights_sha256"] == train(create_run(config, tmp_path / "whole"), Recorder())["weights_sha256"]

@@ -24,3 +24,9 @@ def test_unknown_tasks() -> None:
         build_task("depo3")
     with pytest.raises(InputError, match=r"unknown task 'x' \(allowed: brevo1, brevo2, capo, .*depo2, .*mano\)"):
         build_task("x")
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_what_makes_a_task_harder_is_one_of_its_parameters(name: str) -> None:
+    task = build_task(name)
+    assert task.difficulty_parameter in task.identity["parameters"]

@@ -1,5 +1,7 @@
 """What a run runs on is found once, and said where something is missing."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -33,6 +35,26 @@ def test_what_was_asked_for_is_taken() -> None:
 def test_hardware_without_bf16_gets_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend, "_multiplies_bf16", lambda device: False)
     assert resolve_backend(CPU, 512)[0].precision == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "precision"),
+    [
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": True}, "fp32"),
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_bf16": True}, "bf16"),
+        ({"cpu_name": "AMD EPYC", "avx512_bf16": True}, "bf16"),
+        ({"cpu_name": "AMD EPYC"}, "fp32"),
+        ({}, "fp32"),
+    ],
+)
+def test_bf16_is_taken_where_it_is_known_to_be_faster(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, object], precision: str
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert resolve_backend(dataclasses.replace(CPU, compile="off"), 512)[0].precision == precision
+    asked = BackendConfig(device="cpu", precision="bf16", compile="off")
+    assert resolve_backend(asked, 512)[0].precision == "bf16"
 
 
 def test_without_a_compiler_blocks_are_eager_and_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

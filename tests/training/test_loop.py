@@ -1,6 +1,7 @@
 """Training end to end: what is written, resuming to the same bits, stopping, diverging."""
 
 import dataclasses
+import itertools
 import json
 import os
 import signal
@@ -17,13 +18,14 @@ import torch.nn.functional as F
 
 from canonlab.data.batches import DATA_HASH_START, extend_data_hash
 from canonlab.errors import InputError
-from canonlab.training.checkpoint import SafetensorsStore
+from canonlab.files import read_json
+from canonlab.training.checkpoint import SafetensorsStore, restore_model
 from canonlab.training.config import TaskConfig
 from canonlab.training.loop import Diverged, Interrupted, evaluate_checkpoint, train
 from canonlab.training.metrics_log import read_metrics
 from canonlab.training.optimizer import learning_rate
-from canonlab.training.run import create_run, open_run
-from tiny_runs import Recorder, tiny_config
+from canonlab.training.run import create_run, open_run, open_trained
+from tiny_runs import Recorder, edit, tiny_config
 
 
 def without_speed(folder: Path) -> list[dict[str, Any]]:
@@ -33,8 +35,7 @@ def without_speed(folder: Path) -> list[dict[str, Any]]:
 def test_a_run_writes_what_the_contract_says(folder: Path, recorder: Recorder) -> None:
     run = create_run(tiny_config(), folder)
     result = train(run, recorder, "the command")
-    assert result["format"] == 1
-    assert json.loads((folder / "result.json").read_text()) == result
+    assert read_json(folder / "result.json") == result
     assert result["identity"] == run.plan.identity
     assert result["command"] == "the command"
     assert result["cost"]["tokens"] == 12 * 4 * 28
@@ -82,7 +83,7 @@ def test_the_loop_is_the_plain_loop(folder: Path, recorder: Recorder) -> None:
             corrected = mean[name] / (1 - 0.9 ** (step + 1))
             scale = (square[name] / (1 - 0.98 ** (step + 1))).sqrt() + 1e-6
             p.data = p.data * (1 - rate * decay) - rate * corrected / scale
-    tensors = SafetensorsStore(folder / "checkpoints").load("last").tensors  # type: ignore[union-attr]
+    tensors = SafetensorsStore(folder / "checkpoints").load("last", run.identity).tensors  # type: ignore[union-attr]
     for name, p in model.named_parameters():
         torch.testing.assert_close(tensors[f"model/{name}"], p.data, rtol=1e-4, atol=1e-6)
 
@@ -113,7 +114,7 @@ KILLED = textwrap.dedent("""
     import sys
     from pathlib import Path
     sys.path.insert(0, sys.argv[2])
-    from tiny_runs import Recorder, tiny_config
+    from tiny_runs import Recorder, edit, tiny_config
     from canonlab.training.loop import train
     from canonlab.training.run import create_run
     print("ready", flush=True)
@@ -154,7 +155,7 @@ def test_divergence_stops_and_keeps_the_last_good_checkpoint(folder: Path, recor
     assert not run.done
     diverged = run.diverged
     assert diverged and 0 < diverged["step"] <= 40 and diverged["reason"] == "the loss or its gradient is not finite"
-    checkpoint = SafetensorsStore(folder / "checkpoints").load("last")
+    checkpoint = SafetensorsStore(folder / "checkpoints").load("last", run.identity)
     if checkpoint is not None:
         assert all(torch.isfinite(t).all() for n, t in checkpoint.tensors.items() if n.startswith("model/"))
 
@@ -177,11 +178,12 @@ def test_training_learns(folder: Path, recorder: Recorder) -> None:
 def test_evaluating_a_checkpoint_repeats_the_result(folder: Path, recorder: Recorder) -> None:
     run = create_run(tiny_config(), folder)
     result = train(run, recorder)
-    found, step = evaluate_checkpoint(run, "last", 8, None)
+    trained = open_trained(folder)
+    found, step = evaluate_checkpoint(trained, "last", 8, None)
     assert step == 12
     assert found.plain() == result["evaluation"]
     with pytest.raises(InputError, match="did you mean 'best'"):
-        evaluate_checkpoint(run, "bst", 8, None)
+        evaluate_checkpoint(trained, "bst", 8, None)
 
 
 def test_isolated_instances_change_the_loss_only_behind_the_first(folder: Path, tmp_path: Path) -> None:
@@ -205,15 +207,37 @@ def test_instances_are_isolated_by_the_separator_of_their_task(folder: Path, tmp
     assert losses[0] == pytest.approx(losses[1], rel=0.05)
 
 
+def test_evaluation_isolates_what_training_isolated(folder: Path, recorder: Recorder) -> None:
+    """Copy packs instances; this attention can look back at the token after the same one, but not across instances."""
+    config = tiny_config(steps=40, lr=0.03, isolate=True)
+    result = train(create_run(config, folder), recorder)
+    trained = open_trained(folder)
+    found, _ = evaluate_checkpoint(trained, "last", 8, None)
+    assert found.plain() == result["evaluation"]
+    checkpoint = SafetensorsStore(folder / "checkpoints").load("last", trained.identity)
+    model, task = trained.decoder.build().eval(), trained.task
+    assert checkpoint
+    restore_model(checkpoint.tensors, model)
+    first = task.separator_id
+
+    def isolated(ids: torch.Tensor) -> torch.Tensor:
+        starts = [0, *(at for at in range(1, ids.shape[1]) if ids[0, at] == first), ids.shape[1]]
+        return torch.cat([model(ids[:, i:j]).logits for i, j in itertools.pairwise(starts)], dim=1)
+
+    def seeing(ids: torch.Tensor) -> torch.Tensor:
+        return model(ids).logits
+
+    assert task.evaluate(isolated, seed=0, windows=8, batch=1).plain() == result["evaluation"]
+    assert task.evaluate(seeing, seed=0, windows=8).plain() != result["evaluation"]
+
+
 def test_another_environment_is_recorded_and_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(record: dict[str, Any]) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(Interrupted):
         train(create_run(tiny_config(), folder), Recorder(interrupt))
-    sessions = json.loads((folder / "environment.json").read_text())
-    sessions["sessions"][0]["environment"]["torch"] = "2.10.0"
-    (folder / "environment.json").write_text(json.dumps(sessions))
+    edit(folder / "environment.json", lambda file: file["sessions"][0]["environment"].update(torch="2.10.0"))
     second = Recorder()
     train(open_run(folder), second)
     assert any("torch 2.10.0 -> " in message for message in second.messages)

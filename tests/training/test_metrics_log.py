@@ -38,7 +38,7 @@ def test_a_torn_last_line_is_left_out(tmp_path: Path, torn: bytes) -> None:
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     lines(path, 2)
-    path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
+    path.write_text(path.read_text().replace('"format": 2', '"format": 3'))
     with pytest.raises(InputError, match="written by a newer canonlab"):
         read_metrics(path)
 

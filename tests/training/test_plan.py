@@ -31,7 +31,7 @@ def test_identity_is_a_function_of_the_configuration() -> None:
         ("model", {"canon_residual": False}),
         ("model", {"model": "llama-nope"}),
         ("task", {"set": {"N": 7, "context": 28}}),
-        ("backend", {"threads": 2}),
+        ("backend", {"precision": "bf16"}),
     ],
 )
 def test_whatever_determines_the_result_is_in_the_identity(part: str, changes: dict[str, Any]) -> None:
@@ -95,6 +95,67 @@ def test_isolation_needs_a_token_that_opens_an_instance(tmp_path: Path, folder: 
     with pytest.raises(InputError, match="isolate = true: the task short-copy has no token that opens an instance"):
         create_run(dataclasses.replace(tiny_config(isolate=True), task=task), folder)
     assert not folder.exists()
+
+
+OWN = (
+    TASK.replace("import dataclasses\n", "from __future__ import annotations\nimport dataclasses\n", 1)
+    + """    share: float = 1
+    pair: tuple[int, float] = (1, 2)
+    loose: Unknown = 3
+"""
+)
+
+
+@pytest.mark.parametrize("values", [(7, 7.0, "7", "7.0", "+7")])
+@pytest.mark.parametrize("name", ["copy", "own"])
+def test_one_value_of_a_parameter_is_one_run_and_one_stream(tmp_path: Path, name: str, values: tuple[Any, ...]) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    task = "copy" if name == "copy" else f"{tmp_path / 'own.py'}:ShortCopy"
+    plans = [
+        plan_run(dataclasses.replace(tiny_config(), task=TaskConfig(task, {"N": N, "context": 28}))) for N in values
+    ]
+    assert len({plan.identity for plan in plans}) == len({plan.task.stream_key(0) for plan in plans}) == 1
+    assert repr(plans[0].task.parameters["N"]) == "7"
+
+
+def test_a_default_and_the_same_value_given_are_one_stream(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    name = f"{tmp_path / 'own.py'}:ShortCopy"
+    alike = [{}, {"N": "6"}, {"share": 1.0}, {"share": "1"}, {"pair": [1, 2]}, {"pair": ["1", 2.0]}, {"loose": 3.0}]
+    assert len({load_task(TaskConfig(name, settings)).stream_key(0) for settings in alike}) == 1
+    default = load_task(TaskConfig(name))
+    assert load_task(TaskConfig(name, {"share": 2})).parameters["share"] == 2.0 != default.parameters["share"]
+    assert load_task(TaskConfig(name, {"loose": True})).parameters["loose"] is True
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"N": "six"}, "N = 'six': must be an integer"),
+        ({"N": True}, "N = True: must be an integer"),
+        ({"share": "half"}, "share = 'half': must be a number"),
+        ({"pair": [1]}, "pair = [1]: must be a list of 2"),
+        ({"pairs": [1, 2]}, "unknown task parameter 'pairs'; did you mean 'pair'"),
+    ],
+)
+def test_parameters_of_another_type_are_refused(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    with pytest.raises(InputError) as error:
+        load_task(TaskConfig(f"{tmp_path / 'own.py'}:ShortCopy", settings))
+    assert str(error.value).startswith(message)
+
+
+def test_a_path_and_a_mapping_of_fields_as_parameters(tmp_path: Path) -> None:
+    own = OWN.replace(
+        "@dataclasses", "@dataclasses.dataclass(frozen=True)\nclass Part:\n    a: float = 1.0\n\n\n@dataclasses", 1
+    )
+    own = own.replace("import dataclasses\n", "import dataclasses\nfrom pathlib import Path\n", 1)
+    (tmp_path / "own.py").write_text(own + "    at: Path | None = None\n    part: Part = Part()\n")
+    config = TaskConfig(f"{tmp_path / 'own.py'}:ShortCopy", {"at": "a/b", "part": {"a": 2}})
+    plan = plan_run(dataclasses.replace(tiny_config(), task=config))
+    assert isinstance(plan.task.at, Path)  # type: ignore[attr-defined]
+    assert plan.task.parameters["at"] == "a/b" and plan.task.parameters["part"] == {"a": 2.0}
+    assert open_run(create_run(plan.asked, tmp_path / "run").folder).plan.identity == plan.identity
 
 
 def test_a_whole_number_and_the_float_of_that_value_are_the_same_run() -> None:

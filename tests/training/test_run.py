@@ -12,13 +12,13 @@ import torch
 
 import canonlab.tasks
 from canonlab.errors import InputError
+from canonlab.files import locked
 from canonlab.models.config import ModelConfig
 from canonlab.training.config import RunConfig, TaskConfig
-from canonlab.training.lock import locked
 from canonlab.training.loop import Interrupted, evaluate_checkpoint, train
 from canonlab.training.plan import plan_run
-from canonlab.training.run import create_run, open_run
-from tiny_runs import MIXER, TASK, Recorder, tiny_config, varied
+from canonlab.training.run import create_run, open_run, open_trained
+from tiny_runs import MIXER, TASK, Recorder, edit, tiny_config, varied
 
 
 def test_the_backend_is_resolved_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,7 +33,7 @@ def test_threads_of_one_run_are_not_those_of_the_next(folder: Path, recorder: Re
     run = create_run(varied(tiny_config(), "backend", threads=before + 1), folder)
     train(run, recorder)
     assert torch.get_num_threads() == before
-    evaluate_checkpoint(run, "last", 4, None)
+    evaluate_checkpoint(open_trained(folder), "last", 4, None)
     assert torch.get_num_threads() == before
 
 
@@ -81,10 +81,9 @@ def test_opening_what_is_no_run(tmp_path: Path) -> None:
     ("damage", "message"),
     [
         (lambda text: text[: len(text) // 2], "not valid JSON"),
-        (lambda text: text.replace('"format": 1', '"format": 2'), "written by a newer canonlab"),
+        (lambda text: text.replace('"format": 2', '"format": 3'), "written by a newer canonlab"),
         (lambda text: "{}", "names no format version"),
-        (lambda text: text.replace('"lr": 0.01', '"lr": 0.02'), "makes another run"),
-        (lambda text: text.replace('"asked"', '"other"'), "is damaged"),
+        (lambda text: text.replace('"lr": 0.01', '"lr": 0.02'), "its content is not what was written"),
     ],
 )
 def test_a_damaged_configuration_is_refused(folder: Path, damage: Any, message: str) -> None:
@@ -93,6 +92,27 @@ def test_a_damaged_configuration_is_refused(folder: Path, damage: Any, message: 
     path.write_text(damage(path.read_text()))
     with pytest.raises(InputError, match=message):
         open_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda file: file["asked"]["training"].update(lr=0.02), r"another run of its .*training.lr 0.01, not 0.02"),
+        (lambda file: file["asked"]["model"].update(canon="ABC"), r'model.canon.points "ABCD", not "ABC"'),
+        (lambda file: file["identified_by"]["training"].update(lr=0.02), "identity is not the hash"),
+        (lambda file: file.pop("asked"), "asked.task.name is missing"),
+        (lambda file: file["asked"]["training"].update(optimiser="sgd"), "newer canonlab.*no training.optimiser"),
+        (lambda file: file["config"].update(training=[]), "config.training = .*must be an object"),
+        (lambda file: file["config"]["training"].update(seed="0"), "training.seed = '0': must be an integer"),
+        (lambda file: file.update(machine=None), "machine = None: must be an object"),
+    ],
+)
+def test_a_configuration_that_was_changed_is_refused(folder: Path, change: Any, message: str) -> None:
+    create_run(tiny_config(), folder)
+    edit(folder / "config.json", change)
+    with pytest.raises(InputError, match=message) as error:
+        open_run(folder)
+    assert "\n" not in str(error.value)
 
 
 def plugged(tmp_path: Path) -> RunConfig:
@@ -125,13 +145,9 @@ def test_a_hybrid_of_users_mixers_and_presets_resumes(tmp_path: Path, folder: Pa
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, model=names, size="3L16D2H"))
     interrupted(config, folder)
     assert {p.name for p in (folder / "sources").iterdir()} == {"mine.py", "other.py", "tasks.py"}
-    run = open_run(folder, from_copies=True)
-    assert "-Mean,llama-rope,Mean-ACD-" in run.plan.name
+    assert "-Mean+llama-rope+Mean-ACD-" in open_run(folder).plan.name
     (tmp_path / "other.py").unlink()
     train(open_run(folder), recorder)
-    (tmp_path / "other.py").write_text(MIXER + "# changed")
-    with pytest.raises(InputError, match="is not the source"):
-        open_run(folder)
 
 
 def test_two_sources_of_one_name_are_refused(tmp_path: Path, folder: Path) -> None:
@@ -143,21 +159,58 @@ def test_two_sources_of_one_name_are_refused(tmp_path: Path, folder: Path) -> No
         create_run(dataclasses.replace(config, model=dataclasses.replace(config.model, model=names)), folder)
 
 
-def test_a_moved_source_is_found_in_the_run_folder(tmp_path: Path, folder: Path) -> None:
-    create_run(plugged(tmp_path), folder)
-    (tmp_path / "mine.py").unlink()
-    assert list(open_run(folder).plan.plugins.values())[-1].path == (folder / "sources" / "mine.py").resolve()
-
-
-def test_an_edited_source_is_refused(tmp_path: Path, folder: Path) -> None:
+def test_a_run_goes_on_with_the_source_that_it_began_with(tmp_path: Path, folder: Path) -> None:
     config = plugged(tmp_path)
     before = plan_run(config).identity
     create_run(config, folder)
     (tmp_path / "mine.py").write_text(MIXER + "\n# edited\n")
     assert plan_run(config).identity != before
-    with pytest.raises(InputError, match="not the source that this run began with"):
-        open_run(folder)
-    assert open_run(folder, from_copies=True).plan.identity == before
+    assert open_run(folder).plan.identity == before
+    assert list(open_run(folder).plan.plugins.values())[-1].path == (folder / "sources" / "mine.py").resolve()
+    with pytest.raises(InputError, match=r"holds a run of another configuration \(model.sources"):
+        create_run(config, folder)
+
+
+@pytest.mark.parametrize("opening", [open_run, open_trained])
+def test_a_copy_that_was_changed_is_not_executed(tmp_path: Path, folder: Path, opening: Any) -> None:
+    create_run(plugged(tmp_path), folder)
+    (folder / "sources" / "mine.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\n" + MIXER)
+    with pytest.raises(InputError, match="mine.py is not the source that this run began with"):
+        opening(folder)
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("part", ["task", "model"])
+def test_a_path_in_a_strangers_configuration_is_not_executed(tmp_path: Path, folder: Path, part: str) -> None:
+    create_run(plugged(tmp_path), folder)
+    trap = tmp_path / "trap.py"
+    trap.write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\n" + MIXER + TASK)
+    reference = {"task": ("name", f"{trap}:ShortCopy"), "model": ("model", f"{trap}:Mean")}[part]
+
+    def point_there(file: Any) -> None:
+        file["asked"][part].update([reference])
+
+    edit(folder / "config.json", point_there)
+    for opening in (open_run, open_trained):
+        with pytest.raises(InputError, match=r"cannot read .*sources.trap.py"):
+            opening(folder)
+    edit(folder / "config.json", lambda file: file["config"][part].update(source=None, sources=[]))
+    (folder / "sources" / "trap.py").write_bytes(trap.read_bytes())
+    for opening in (open_run, open_trained):
+        with pytest.raises(InputError):
+            opening(folder)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_commas_in_paths(tmp_path: Path, recorder: Recorder) -> None:
+    place = tmp_path / "a, b" / "llama-rope,gdn"
+    place.mkdir(parents=True)
+    config = plugged(place)
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, model=f"gdn,{config.model.model}"))
+    run = create_run(varied(config, "model", size="2L64D2H"), parent=place / "runs, all")
+    assert "," not in run.folder.name
+    train(open_run(run.folder), recorder)
+    assert evaluate_checkpoint(open_trained(run.folder), "last", 4, None)[1] == 12
 
 
 @pytest.mark.parametrize(
@@ -197,9 +250,7 @@ def test_names_that_no_file_has_are_kept_as_they_are(
 
 def test_a_run_from_before_files_were_kept_opens(folder: Path) -> None:
     create_run(tiny_config(), folder)
-    file = json.loads((folder / "config.json").read_text())
-    del file["files"]
-    (folder / "config.json").write_text(json.dumps(file))
+    edit(folder / "config.json", lambda file: file.pop("files"))
     assert open_run(folder).plan.identity == plan_run(tiny_config()).identity
 
 
@@ -238,7 +289,7 @@ def test_two_processes_do_not_work_on_one_run(folder: Path) -> None:
     run = create_run(tiny_config(), folder)
     with locked(folder), pytest.raises(InputError, match="another process is working"):
         train(run, Recorder())
-    assert train(run, Recorder())["format"] == 1
+    assert train(run, Recorder())["identity"] == run.identity
 
 
 def test_a_checkpoint_of_another_run_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -248,6 +299,36 @@ def test_a_checkpoint_of_another_run_is_refused(folder: Path, tmp_path: Path) ->
     shutil.copytree(folder / "checkpoints", other / "checkpoints")
     with pytest.raises(InputError, match="belongs to another run"):
         train(open_run(other), Recorder())
+    with pytest.raises(InputError, match="belongs to another run"):
+        evaluate_checkpoint(open_trained(other), "last", 4, None)
+    shutil.copy(folder / "result.json", other / "result.json")
+    with pytest.raises(InputError, match=r"result.json belongs to another run"):
+        train(open_run(other), Recorder())
+
+
+def test_one_flipped_bit_of_a_checkpoints_step_is_noticed(folder: Path) -> None:
+    train(create_run(tiny_config(), folder), Recorder())
+    (folder / "result.json").unlink()
+    path = folder / "checkpoints" / "last.safetensors"
+    content = path.read_bytes()
+    assert content.count(b'\\"step\\": 12') == 2  # the step itself, and that of the best evaluation
+    path.write_bytes(content.replace(b'\\"step\\": 12', b'\\"step\\": 13', 1))
+    with pytest.raises(InputError, match="bytes are not those that were written"):
+        train(open_run(folder), Recorder())
+
+
+@pytest.mark.parametrize("damage", ["lost", "shortened", "changed"])
+def test_a_log_that_is_not_the_checkpoints_is_noticed(folder: Path, damage: str) -> None:
+    train(create_run(tiny_config(), folder), Recorder())
+    (folder / "result.json").unlink()
+    path = folder / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    if damage == "lost":
+        path.unlink()
+    else:
+        path.write_text("".join(lines[:-1] if damage == "shortened" else lines).replace("loss", "lost"))
+    with pytest.raises(InputError, match=r"metrics.jsonl"):
+        train(open_run(folder), Recorder())
 
 
 def test_configs_are_plain_json(folder: Path) -> None:

@@ -1,19 +1,21 @@
 """How long a report on many runs takes, and how large its page is: a real run, and copies of it under other names."""
 
-import hashlib
 import itertools
-import json
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from canonlab.files import read_json, sha256, write_json
 from canonlab.models.config import ModelConfig
+from canonlab.models.sizes import Size
 from canonlab.models.table import SIZES
-from canonlab.reports import load_runs, write_page
+from canonlab.reports import write_page
+from canonlab.results.load import load_runs
 from canonlab.tasks.catalog import build_task
 from canonlab.training.config import BackendConfig, RunConfig, TaskConfig, TrainingConfig
+from canonlab.training.identity import identifying
 from canonlab.training.loop import train
 from canonlab.training.run import create_run
 
@@ -72,20 +74,25 @@ def bench_report(counts: Sequence[int] = (500, 1000, 10_000), steps: int = 500) 
 
 def _copies(original: Path, root: Path) -> Iterator[Path]:
     """The folder of a run again and again, as if it were of other settings."""
-    head, result = (json.loads((original / name).read_text()) for name in ("config.json", "result.json"))
+    head, result = (read_json(original / name) for name in ("config.json", "result.json"))
+    del head["format"], result["format"]
     log = (original / "metrics.jsonl").read_bytes()
     tasks = [build_task("mano", {"L": level}).identity for level in LEVELS]
     for seed in itertools.count():
         for task, model, canon, size, rate in itertools.product(tasks, MODELS, CANONS, SIZES, RATES):
             head["config"]["task"] = {**task, "source": None}
-            head["config"]["model"]["canon"]["points"] = canon
+            parsed, resolved = Size.parse(size), head["config"]["model"]
+            resolved |= {"layers": parsed.layers, "width": parsed.width}
+            resolved["pattern"][0]["mixer"]["class"] = model
+            resolved["canon"]["points"] = canon
             head["config"]["training"] |= {"lr": rate, "seed": seed}
             head["asked"]["model"] |= {"model": model, "size": size}
-            identity = hashlib.sha256(json.dumps([head["config"], head["asked"]], sort_keys=True).encode()).hexdigest()
+            head["identified_by"] = identifying(head["config"])
+            identity = sha256(head["identified_by"])
             name = f"mano-{model}-{canon or 'none'}-{size}-lr{rate:g}-s{seed}-{identity[:10]}"
             folder = root / name
             folder.mkdir(parents=True)
-            (folder / "config.json").write_text(json.dumps({**head, "identity": identity, "name": name}))
-            (folder / "result.json").write_text(json.dumps({**result, "identity": identity, "name": name}))
+            for file, content in (("config.json", head), ("result.json", result)):
+                write_json(folder / file, {**content, "identity": identity, "name": name})
             (folder / "metrics.jsonl").write_bytes(log)
             yield folder

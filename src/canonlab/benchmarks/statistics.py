@@ -1,22 +1,25 @@
 """How often intervals and verdicts are right, in simulated experiments whose truth is known.
 
-A run's value is the truth, plus what its seed's data make of it (which both sides of a comparison share), plus what its
-initial weights make of it, plus the error of a finite evaluation. All are normal, and in percentage points.
+A run's value is the truth, plus what its seed's data make of it (which all that are compared share), plus what its
+initial weights make of it, plus the error of a finite evaluation. All are normal, and in percentage points. The runs
+are made in memory; what is decided about them is asked of the code that reports and claims ask.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from canonlab.claims.architecture import Architecture
-from canonlab.claims.claim import FAILS, HOLDS, Claim, Judgement
+from canonlab.claims.claim import FAILS, HOLDS, Claim, judge
 from canonlab.claims.contrast import Contrast
-from canonlab.claims.evidence import Evidence, Place
-from canonlab.results.compare import LEVEL, Comparison, Value, compare, seeds_for
-from canonlab.tasks.metrics import share
-from canonlab.tasks.student import quantile
+from canonlab.results.findings import BETTER, findings
+from canonlab.results.groups import Row, Section
+from canonlab.results.load import Curves, Result, Run
+from canonlab.tasks.base import Evaluation
+from canonlab.tasks.metrics import Z95, Metric, share
+from canonlab.training.record import Record
 
 RATES = np.linspace(0.02, 0.98, 25)
 """True shares of right answers."""
@@ -33,7 +36,8 @@ EVALUATION = 0.5
 UNLEARNT = 40.0
 """Points: what a run lacks that has not learnt a task which others have."""
 
-Pair = tuple[dict[int, Value], dict[int, Value]]
+TASK: dict[str, Any] = {"name": "simulated", "parameters": {}, "context": 1}
+NOWHERE = Path()
 
 
 def bench_statistics(experiments: int = 4000, seed: int = 0) -> dict[str, list[dict[str, Any]]]:
@@ -49,7 +53,7 @@ def bench_statistics(experiments: int = 4000, seed: int = 0) -> dict[str, list[d
                 "spread": spread,
                 "seeds": seeds,
                 "learning_rates": f"{tried[0]} and {tried[1]}",
-                "decided": decided(difference, spread, seeds, tried, experiments, seed, learning),
+                "clear": clear(difference, spread, seeds, tried, experiments, seed, learning),
             }
             for spread, seeds in settings
             for tried in rates
@@ -92,9 +96,9 @@ def bench_statistics(experiments: int = 4000, seed: int = 0) -> dict[str, list[d
     ]
     return {
         "95% intervals of shares from 2 to 98% that hold the truth": cover,
-        "comparisons decided where there is no difference": comparisons(0.0, [(1, 1), (3, 3), (3, 1)]),
+        "comparisons whose interval leaves out zero, without a difference": comparisons(0.0, [(1, 1), (3, 3), (3, 1)]),
         "the same where runs learn or don't, each with a chance of one half": comparisons(0.0, [(1, 1), (3, 3)], 0.5),
-        "comparisons decided where the difference is 10 points": comparisons(10.0, [(1, 1), (3, 3)]),
+        "the same with a difference of 10 points, where all runs learn": comparisons(10.0, [(1, 1), (3, 3)]),
         "decided among equal architectures, each against the best: of comparisons, of sections with any": many,
         "decided comparisons with an architecture that is so many points better than the others; spread 3": power,
         "verdicts on claims by the true differences, in points; spread 3": judged,
@@ -106,23 +110,16 @@ def several(
 ) -> tuple[float, float]:
     """How often architectures, of spread SPREADS[1] and equal but for the first one's lead, are told apart.
 
-    As on the page each is compared with the best, at a level for all pairs, since the best is chosen by the numbers.
-    `learning` is the chance of a run to learn at all. Shares of the comparisons that are decided, and of experiments in
-    which any is.
+    Shares of the comparisons that are decided, and of experiments in which any is. `learning` is the chance of a run to
+    learn at all; else it stays UNLEARNT lower.
     """
     draw = np.random.default_rng([seed, architectures, seeds])
-    values = draw.normal(0, SPREADS[1], (experiments, architectures, seeds))
-    values[:, 0] += lead
-    values += draw.normal(0, EVALUATION, values.shape) - UNLEARNT * (draw.random(values.shape) >= learning)
-    rows = np.arange(experiments)
-    best = values.mean(axis=2).argmax(axis=1)
-    differences = values[rows, best][:, None] - values
-    error = np.maximum(differences.std(axis=2, ddof=1), np.sqrt(2) * EVALUATION) / np.sqrt(seeds)
-    level = LEVEL / math.comb(architectures, 2)
-    low = differences.mean(axis=2) - quantile(seeds - 1, level) * error
-    told = (low > 0) & (seeds >= seeds_for(level))
-    told[rows, best] = False
-    return float(told.sum() / (experiments * (architectures - 1))), float(told.any(axis=1).mean())
+    truth = [lead, *[0.0] * (architectures - 1)]
+    decided = [
+        sum(finding.verdict == BETTER for finding in findings(section))
+        for section in _experiments(draw, truth, SPREADS[1], seeds, [1] * architectures, experiments, learning)
+    ]
+    return sum(decided) / (experiments * (architectures - 1)), sum(map(bool, decided)) / experiments
 
 
 def coverage(windows: int, answers: int, alike: float, experiments: int, seed: int = 0) -> np.ndarray:
@@ -143,7 +140,7 @@ def coverage(windows: int, answers: int, alike: float, experiments: int, seed: i
     return found
 
 
-def decided(
+def clear(
     difference: float,
     spread: float,
     seeds: int,
@@ -152,19 +149,21 @@ def decided(
     seed: int = 0,
     learning: float = 1.0,
 ) -> float:
-    """How often a comparison is decided, for the better side where there is one.
+    """How often the interval of a comparison leaves out zero, on the better side where there is one.
 
     Each side has tried so many learning rates, all equally good, and stands with the best of them by the mean over
-    seeds: the worst case of choosing by the numbers that are then compared. `learning` is the chance of a run to learn
-    at all; else it stays UNLEARNT lower.
+    seeds: the worst case of choosing by the numbers that are then compared. Whether the seeds are enough to decide
+    anything, and the rates as many, is left aside here, to see what these rules are for.
     """
     draw = np.random.default_rng([seed, round(10 * spread), seeds, *rates])
-    pairs = _experiments(draw, difference, spread, seeds, rates, experiments, learning)
-    return float(np.mean([_decided(compare(*pair), difference) for pair in pairs]))
+    truth, better = [difference, 0.0], _name(0) if difference else ""
 
+    def leaves_out_zero(section: Section) -> bool:
+        (found,) = findings(section)
+        return found.comparison.clear and found.first.architecture.startswith(better)
 
-def _decided(found: Comparison | None, difference: float) -> bool:
-    return found is not None and (found.low > 0 or (found.high < 0 and difference == 0))
+    sections = _experiments(draw, truth, spread, seeds, rates, experiments, learning)
+    return sum(map(leaves_out_zero, sections)) / experiments
 
 
 def verdicts(
@@ -172,43 +171,57 @@ def verdicts(
 ) -> float:
     """How often a claim that so many differences are above zero gets a verdict, with a spread of 3 points.
 
-    The first difference is differences[0], the others are differences[1].
+    The first difference is differences[0], the others are differences[1]. Each is between two architectures of its own.
     """
     draw = np.random.default_rng([seed, parts, seeds, *(round(100 + d) for d in differences)])
-    side = Architecture("simulated")
-    contrast = Contrast(side, side, "better than", ("simulated",))
-    claim = Claim("", "", "", "", (), (contrast,) * parts)
-    truth = [differences[0], *[differences[1]] * (parts - 1)]
-    pairs = [_experiments(draw, difference, 3.0, seeds, (1, 1), experiments) for difference in truth]
-    nothing = Comparison(0.0, 0.0, 0.0, seeds)
-    found = [
-        Judgement(
-            claim,
-            tuple(
-                Evidence(contrast, (Place("simulated", "", nothing, False, pair),), (), LEVEL / parts)
-                for pair in experiment
-            ),
-        )
-        for experiment in zip(*pairs, strict=True)
-    ]
-    return float(np.mean([judgement.verdict == verdict for judgement in found]))
+    truth = [part for difference in (differences[0], *[differences[1]] * (parts - 1)) for part in (difference, 0.0)]
+    sides = [Architecture(_name(number)) for number in range(len(truth))]
+    pairs = zip(sides[::2], sides[1::2], strict=True)
+    contrasts = tuple(Contrast(first, second, "better than", (TASK["name"],)) for first, second in pairs)
+    claim = Claim("", "", "", "", (), contrasts)
+    found = _experiments(draw, truth, SPREADS[1], seeds, [1] * len(truth), experiments)
+    return sum(judge([claim], [section])[0].verdict == verdict for section in found) / experiments
+
+
+def _name(number: int) -> str:
+    return f"model-{number}"
 
 
 def _experiments(
     draw: np.random.Generator,
-    difference: float,
+    truth: Sequence[float],
     spread: float,
     seeds: int,
-    rates: tuple[int, int],
+    rates: Sequence[int],
     experiments: int,
     learning: float = 1.0,
-) -> list[Pair]:
-    """The values of both sides by seed, each at its best learning rate."""
-    data = draw.normal(0, spread / 2, (experiments, 1, seeds))
-    sides = []
-    for count, shift in zip(rates, (difference, 0.0), strict=True):
-        tried = 50 + shift + data + draw.normal(0, spread, (experiments, count, seeds))
-        tried += draw.normal(0, EVALUATION, tried.shape) - UNLEARNT * (draw.random(tried.shape) >= learning)
-        best = tried[np.arange(experiments), tried.mean(axis=2).argmax(axis=1)]
-        sides.append([{seed: Value(v / 100, EVALUATION / 100) for seed, v in enumerate(row)} for row in best.tolist()])
-    return list(zip(*sides, strict=True))
+) -> Iterator[Section]:
+    """Sections of architectures that are so many points better than 50%, at so many learning rates each."""
+    rows = [(number, 10.0**-rate) for number, count in enumerate(rates) for rate in range(count)]
+    shape = (experiments, len(rows), seeds)
+    values = 50 + np.array([truth[number] for number, _ in rows])[:, None] + draw.normal(0, spread, shape)
+    values += draw.normal(0, spread / 2, (experiments, 1, seeds)) + draw.normal(0, EVALUATION, shape)
+    values -= UNLEARNT * (draw.random(shape) >= learning)
+    settings = [{"model.model": _name(n), "model.canon": "", "model.size": "", "training.lr": rate} for n, rate in rows]
+    records = list(map(_record, range(seeds)))
+    for experiment in (values / 100).tolist():
+        runs = [tuple(map(_run, records, row)) for row in experiment]
+        yield Section(TASK, tuple(map(Row, settings, runs)))
+
+
+def _record(seed: int) -> Record:
+    nothing: dict[str, Any] = {
+        "name": "",
+        "identity": "",
+        "written_identity": "",
+        "asked": {},
+        "files": {},
+        "measuring": {},
+    }
+    return Record(**nothing, config={"training": {"seed": seed, "steps": 1}}, machine={}, difficulty=None)
+
+
+def _run(record: Record, value: float) -> Run:
+    half = Z95 * EVALUATION / 100
+    metric = Metric(value, right=1, count=1, low=value - half, high=value + half, clusters=1)
+    return Run(NOWHERE, record, Curves(), Result(Evaluation({"accuracy": metric}, ("accuracy",), {}), {}, {}))

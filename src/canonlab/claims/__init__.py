@@ -2,6 +2,6 @@
 
 from canonlab.claims.catalog import CLAIMS
 from canonlab.claims.claim import FAILS, HOLDS, UNDECIDED, Claim, Judgement, judge
-from canonlab.claims.table import plain, terminal
+from canonlab.claims.summary import summary
 
-__all__ = ["CLAIMS", "FAILS", "HOLDS", "UNDECIDED", "Claim", "Judgement", "judge", "plain", "terminal"]
+__all__ = ["CLAIMS", "FAILS", "HOLDS", "UNDECIDED", "Claim", "Judgement", "judge", "summary"]

@@ -18,8 +18,7 @@ from dataclasses import dataclass
 
 from canonlab.claims.contrast import Contrast
 from canonlab.claims.evidence import LEVEL, OPEN, REFUTED, SUPPORTED, Evidence, comparable, gather
-from canonlab.results.groups import sections
-from canonlab.results.load import Run
+from canonlab.results.groups import Section
 from canonlab.results.words import enumeration
 
 HOLDS, FAILS, UNDECIDED = "holds", "fails", "not decided"
@@ -33,7 +32,7 @@ class Claim:
     """A published finding: a statement, the contrasts that decide it and the recipes whose runs they need.
 
     `published` says what the paper found, for people. `small` are recipes for a first look: they make both sides of
-    some of the contrasts, in models and tasks much smaller than the paper's.
+    some of the contrasts, in models and tasks much smaller than the paper's. Without contrasts it stays undecided.
     """
 
     number: str
@@ -58,7 +57,7 @@ class Judgement:
         found = [part.verdict for part in self.evidence]
         if REFUTED in found:
             return FAILS
-        return HOLDS if all(verdict == SUPPORTED for verdict in found) else UNDECIDED
+        return HOLDS if found and all(verdict == SUPPORTED for verdict in found) else UNDECIDED
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -68,6 +67,8 @@ class Judgement:
     @property
     def sentence(self) -> str:
         """The verdict with its reason."""
+        if not self.evidence:
+            return f"{UNDECIDED}: no task here tests it."
         if self.verdict == FAILS:
             refuted = [str(part.contrast) for part in self.evidence if part.verdict == REFUTED]
             return f"{FAILS}: not so: {enumeration(refuted)}."
@@ -84,9 +85,9 @@ class Judgement:
         return f"{UNDECIDED}: {'; '.join(reasons)}."
 
 
-def judge(claims: Sequence[Claim], runs: Sequence[Run]) -> list[Judgement]:
-    """What the runs say about each claim; no runs are allowed, and leave all undecided."""
-    found = comparable(sections(runs))
+def judge(claims: Sequence[Claim], sections: Sequence[Section]) -> list[Judgement]:
+    """What runs, by their tasks, say about each claim; none are allowed, and leave all undecided."""
+    found = comparable(sections)
     return [
         Judgement(claim, tuple(gather(contrast, found, LEVEL / len(claim.contrasts)) for contrast in claim.contrasts))
         for claim in claims

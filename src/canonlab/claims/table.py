@@ -1,18 +1,14 @@
-"""Claims and their evidence for people and for programs."""
+"""Claims and their evidence in a terminal."""
 
-import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from canonlab.claims.claim import FAILS, HOLDS, UNDECIDED, Claim, Judgement
-from canonlab.claims.contrast import Contrast
+from canonlab.claims.contrast import Contrast, published_difference
 from canonlab.claims.evidence import Evidence
-from canonlab.claims.published import published_difference
-from canonlab.results.summary import finite
 from canonlab.results.words import NOTHING, enumeration, plural
 
 NAMED = 6
@@ -25,11 +21,6 @@ def terminal(judgements: Sequence[Judgement], ran: bool = True) -> list[Group | 
     """A block for each claim. Without runs (`ran` false) what it compares and which recipes make those runs; else the
     table of its contrasts with a place, and the verdict."""
     return [*(_block(judgement, ran) for judgement in judgements), *([_legend(judgements)] if ran else [])]
-
-
-def plain(judgements: Sequence[Judgement]) -> dict[str, Any]:
-    """The same for programs, ready for strict JSON. Differences are shares, where `factor` is true log2 of a factor."""
-    return finite({"format": 1, "claims": [_plain_claim(judgement) for judgement in judgements]})
 
 
 def _block(judgement: Judgement, ran: bool) -> Group:
@@ -116,40 +107,3 @@ def _legend(judgements: Sequence[Judgement]) -> Text:
         "comparisons. Fewer than three seeds decide nothing; to refute one of many takes more. "
         "Paper: the mean over its own cells, as information."
     )
-
-
-def _plain_claim(judgement: Judgement) -> dict[str, Any]:
-    claim = judgement.claim
-    return {
-        "number": claim.number,
-        "title": claim.title,
-        "statement": claim.statement,
-        "published": claim.published,
-        "recipes": list(claim.recipes),
-        "small": list(claim.small),
-        "verdict": judgement.verdict,
-        "sentence": judgement.sentence,
-        "missing": list(judgement.missing),
-        "comparisons": [_plain_part(part) for part in judgement.evidence],
-    }
-
-
-def _plain_part(part: Evidence) -> dict[str, Any]:
-    contrast, found = part.contrast, part.comparison
-    return {
-        "text": str(contrast),
-        "first": str(contrast.first),
-        "second": contrast.second if isinstance(contrast.second, float) else str(contrast.second),
-        "tasks": list(contrast.tasks),
-        "factor": contrast.factor,
-        "least": contrast.least,
-        "most": contrast.most,
-        "verdict": part.verdict,
-        "published": published_difference(contrast),
-        **({} if found is None else dataclasses.asdict(found)),
-        "missing": list(part.missing),
-        "places": [
-            {"where": place.where, "used": place in part.used, **dataclasses.asdict(place.comparison)}
-            for place in part.places
-        ],
-    }

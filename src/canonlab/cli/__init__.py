@@ -2,14 +2,15 @@
 
 import os
 import sys
-from typing import NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import tyro
 
 from canonlab import __version__
 from canonlab.cli import architectures, data, results, training
 from canonlab.errors import InputError
-from canonlab.training.loop import Diverged, Interrupted
+from canonlab.training.loop import Diverged, Failed, Interrupted
 
 
 def main() -> NoReturn:
@@ -18,7 +19,7 @@ def main() -> NoReturn:
         print(f"canonlab {__version__}")
         sys.exit(0)
     try:
-        commands = {
+        commands: dict[str, Callable[..., Any]] = {
             "tasks": data.tasks,
             "models": architectures.models,
             "sample": data.sample,
@@ -27,7 +28,7 @@ def main() -> NoReturn:
             "check": architectures.check,
             "check-task": data.check,
             "export-data": data.export,
-            "train": training.train_command(sys.argv[1:]),
+            "train": training.train_command,
             "resume": training.resume,
             "eval": training.evaluate,
             "sweep": training.sweep,
@@ -47,7 +48,7 @@ def main() -> NoReturn:
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except (Diverged, OSError) as error:
+    except (Diverged, Failed, OSError) as error:
         _stop(1, error)
     sys.exit(0)
 

@@ -19,6 +19,7 @@ from canonlab.tasks.catalog import TASKS
 from canonlab.tasks.check import check_task
 from canonlab.training.config import TaskConfig
 from canonlab.training.plan import load_task
+from canonlab.training.published import MODEL, TRAINING
 
 
 def tasks(
@@ -26,7 +27,7 @@ def tasks(
     settings: Set = (),
     as_json: Json = False,
 ) -> None:
-    """List the tasks, or describe one: parameters, context and vocabulary."""
+    """List the tasks, or describe one: parameters, context, vocabulary and what it publishes for training."""
     if name is None:
         if settings:
             raise InputError(f"--set {' '.join(settings)}: name the task that it is for")
@@ -34,13 +35,15 @@ def tasks(
         console.print_json(rows) if as_json else console.print_rows(rows)
         return
     task = _task(name, settings)
+    published = {**MODEL.get(name, {}), **TRAINING.get(name, {})}
     if as_json:
         vocabulary = [dataclasses.asdict(token) for token in task.vocabulary]
         described = {"parameters": task.parameters, "context": task.context, "facts": task.facts()}
-        described["vocabulary"] = vocabulary
-        console.print_json({"name": name, **described})
+        console.print_json({"name": name, **described, "published": published, "vocabulary": vocabulary})
     else:
         console.print_task(name, task)
+        if published:
+            print("published training:", ", ".join(f"{field} = {value}" for field, value in published.items()))
 
 
 def sample(

@@ -8,9 +8,13 @@ from tyro.conf import Positional, arg
 
 from canonlab import benchmarks, reports
 from canonlab import claims as published
+from canonlab.claims.table import terminal
 from canonlab.cli import console
 from canonlab.cli.arguments import Json
 from canonlab.errors import InputError, unknown
+from canonlab.results.groups import sections
+from canonlab.results.load import Run, load_runs
+from canonlab.results.summary import summary
 from canonlab.training.backend import environment
 
 
@@ -46,11 +50,11 @@ def claims(
     as_json: Json = False,
 ) -> None:
     """The published findings: which recipes test them and, given runs, whether each holds, fails or is not decided."""
-    found = published.judge(published.CLAIMS, reports.load_runs(runs) if runs else [])
+    found = published.judge(published.CLAIMS, sections(load_runs(runs)) if runs else [])
     if as_json:
-        console.print_json(published.plain(found))
+        console.print_json(published.summary(found))
     else:
-        console.print_tables(published.terminal(found, ran=bool(runs)))
+        console.print_tables(terminal(found, ran=bool(runs)))
 
 
 def bench(
@@ -69,11 +73,11 @@ def bench(
         console.print_rows(rows)
 
 
-def write_report(paths: Sequence[Path], page: Path, as_json: bool) -> list[reports.Run]:
-    runs = reports.load_runs(paths)
+def write_report(paths: Sequence[Path], page: Path, as_json: bool) -> list[Run]:
+    runs = load_runs(paths)
     reports.write_page(runs, page)
     if as_json:
-        console.print_json({"page": str(page), **reports.summary(runs)})
+        console.print_json({"page": str(page), **summary(runs)})
     else:
         console.print_tables(reports.terminal_tables(runs))
         print(f"page: {page.resolve()}")

@@ -3,87 +3,93 @@
 import dataclasses
 import shlex
 import sys
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
-import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from canonlab.cli import console
-from canonlab.cli.arguments import Json, Log, Mixer, RunPath, Set, TaskName, as_pairs, parse_settings
+from canonlab.cli.arguments import Json, Log, Mixer, RunPath, Set, option, parse_settings
 from canonlab.cli.results import write_report
 from canonlab.errors import InputError, require_integer
 from canonlab.models.config import ModelConfig
-from canonlab.sweeps.recipe import load_recipe, read_run_config, run_config
+from canonlab.sweeps.recipe import load_recipe
 from canonlab.sweeps.serial import run_all
-from canonlab.training.config import BackendConfig, RunConfig, TaskConfig, TrainingConfig
-from canonlab.training.loop import Listener, evaluate_checkpoint, train
-from canonlab.training.run import RunFolder, create_run, open_run
+from canonlab.training.config import BackendConfig, RunConfig, TrainingConfig, as_parts, overlay, run_config
+from canonlab.training.loop import Failed, Listener, evaluate_checkpoint, train
+from canonlab.training.published import MODEL, TRAINING
+from canonlab.training.run import RunFolder, create_run, open_run, open_trained
 from canonlab.training.trackers import Tracking, require_tracker
+from canonlab.yaml_text import read_mapping
 
 
-def train_command(argv: Sequence[str]) -> Any:
-    """The `train` command, whose flags default to what its task publishes and its --config file says."""
-    named, flags = _look(argv[1:]) if argv[:1] == ["train"] else (None, {})
-    defaults = _train_defaults(named, flags.get("--config"))
-    default_task = defaults.task.name if defaults.task.name and named is None else tyro.MISSING
-    sets, mixers = (as_pairs(mapping) for mapping in (defaults.task.set, defaults.model.mixer))
+def _flags(part: type) -> Any:
+    """The fields of a part of a RunConfig as flags that are text, for `run_config` to read, and only there when given.
 
-    def train_one(
-        task: TaskName = default_task,
-        settings: Set = sets,
-        config: Annotated[
-            Path | None, arg(help="YAML of one run, as a recipe without a grid; flags override it.")
-        ] = None,
-        out: Annotated[
-            Path | None, arg(help="The run folder; by default one below runs/, named after the run.")
-        ] = None,
-        mixer: Mixer = mixers,
-        model: OmitArgPrefixes[ModelConfig] = defaults.model,
-        training: OmitArgPrefixes[TrainingConfig] = defaults.training,
-        backend: OmitArgPrefixes[BackendConfig] = defaults.backend,
-        log: Log = None,
-        as_json: Json = False,
-    ) -> None:
-        """Train one model on one task. A run that exists already is resumed, or shown when it is done."""
-        if task != defaults.task.name:  # silent defaults of another task would be worse
-            raise InputError(f"task = {task!r}: name it first, before all flags")
-        if log:
-            require_tracker(log)  # before there is a folder
-        with_mixer = dataclasses.replace(model, mixer=parse_settings(mixer))
-        asked = RunConfig(TaskConfig(task, parse_settings(settings)), with_mixer, training, backend)
-        _work(create_run(asked, out), log, as_json)
-
-    return train_one
+    What tyro makes of a TypedDict, with the help that stands in the part's docstring.
+    """
+    by_task = {name for settings in (*MODEL.values(), *TRAINING.values()) for name in settings}
+    flags = {}
+    for field in dataclasses.fields(part):
+        hint = f"(default: {'by task, else ' if field.name in by_task else ''}{field.default})"
+        if field.type is bool:
+            flags[field.name] = Annotated[bool, arg(help_behavior_hint=hint)]
+        elif field.type in (int, float, str):
+            metavar = {int: "INT", float: "FLOAT", str: "WORD"}[field.type]
+            flags[field.name] = Annotated[str, arg(metavar=metavar, help_behavior_hint=hint)]
+    given: Any = TypedDict(part.__name__, flags, total=False)  # type: ignore[misc]
+    given.__doc__ = part.__doc__
+    return given
 
 
-def _train_defaults(task: str | None, file: str | None) -> RunConfig:
-    """What `train`'s flags default to, for a TASK and a --config file that are named, or not."""
-    content = read_run_config(Path(file)) if file else {}
+def train_command(
+    model: Annotated[dict[str, Any], OmitArgPrefixes, arg(constructor=_flags(ModelConfig))],
+    training: Annotated[dict[str, Any], OmitArgPrefixes, arg(constructor=_flags(TrainingConfig))],
+    backend: Annotated[dict[str, Any], OmitArgPrefixes, arg(constructor=_flags(BackendConfig))],
+    task: Annotated[
+        Positional[str | None],
+        option("[TASK]", "A preset (see `canonlab tasks`), or path.py:Class; by default the --config file's."),
+    ] = None,
+    settings: Set = (),
+    config: Annotated[
+        Path | None, option("PATH", "YAML of one run, as a recipe without a grid; flags override it.")
+    ] = None,
+    out: Annotated[
+        Path | None, option("PATH", "The run folder; by default one below runs/, named after the run.")
+    ] = None,
+    mixer: Mixer = (),
+    log: Log = None,
+    as_json: Json = False,
+) -> None:
+    """Train one model on one task. A run that exists already is resumed, or shown when it is done.
+
+    What neither flags nor --config say is as the task publishes it (see `canonlab tasks TASK`), or the default.
+    """
+    if log:
+        require_tracker(log)  # before there is a folder
+    sets, arguments = list(settings), list(mixer)
+    if task is None:  # --set and --mixer take all words behind them, so TASK as well
+        task = next((words.pop() for words in (sets, arguments) if words and "=" not in words[-1]), None)
+    given = {"task": {}, "model": model, "training": training, "backend": backend}
     if task is not None:
-        content = {**content, "task": {**content.get("task", {}), "name": task}}
-    return run_config(content)
+        given["task"]["name"] = task
+    if sets:
+        given["task"]["set"] = parse_settings(sets)
+    if arguments:
+        given["model"]["mixer"] = parse_settings(arguments)
+    asked = run_config(overlay(_one_run(config), given) if config else given)
+    _work(create_run(asked, out), log, as_json)
 
 
-def _look(words: Sequence[str]) -> tuple[str | None, dict[str, str]]:
-    """A first look at `train`'s words: TASK, wherever it stands among the flags, and the flags that have one value."""
-    settings = [field for part in (ModelConfig, TrainingConfig, BackendConfig) for field in dataclasses.fields(part)]
-    switches = {field.name for field in settings if isinstance(field.default, bool)}
-    switches |= {f"no_{name}" for name in switches} | {"json", "help"}
-    task, flags, rest = None, {}, deque(words)
-    while rest:
-        name, equals, value = rest.popleft().partition("=")
-        if not name.startswith("-"):
-            task = task or name + equals + value
-        elif name in ("--set", "--mixer"):
-            while rest and "=" in rest[0] and not rest[0].startswith("-"):
-                rest.popleft()
-        elif name != "-h" and name[2:].replace("-", "_") not in switches:
-            flags[name] = value if equals or not rest else rest.popleft()
-    return task, flags
+def _one_run(file: Path) -> dict[str, Any]:
+    """The parts of a RunConfig that a YAML file has."""
+    content = read_mapping(file)
+    for key in ("grid", "variants"):
+        if key in content:
+            raise InputError(f"{file} has {key}, so many runs; use canonlab sweep, or take it out")
+    return as_parts({key: value for key, value in content.items() if key not in ("name", "about")})
 
 
 def resume(run: RunPath, log: Log = None, as_json: Json = False) -> None:
@@ -102,7 +108,7 @@ def evaluate(
     require_integer("windows", windows, 0)
     if seed is not None:
         require_integer("seed", seed, 0)
-    found, step = evaluate_checkpoint(open_run(run, from_copies=True), checkpoint, windows or None, seed)
+    found, step = evaluate_checkpoint(open_trained(run), checkpoint, windows or None, seed)
     if as_json:
         console.print_json({"checkpoint": checkpoint, "step": step, **found.plain()})
     else:
@@ -113,12 +119,24 @@ def sweep(
     recipe: Annotated[
         Positional[str], arg(metavar="RECIPE", help="A YAML file, or a shipped one such as laptop/depo.")
     ],
-    out: Annotated[Path | None, arg(help="Folder of the runs; by default runs/<recipe's name>.")] = None,
+    settings: Annotated[
+        tuple[str, ...],
+        arg(
+            name="set",
+            metavar="FIELD=VALUE ...",
+            help="Laid over the recipe: training.steps=100 training.seed=[0,1,2], where a list is an axis of the grid.",
+        ),
+    ] = (),
+    device: Annotated[
+        str | None, option("WORD", "Of all runs: auto, cpu, cuda, cuda:N or mps; by default the recipe's.")
+    ] = None,
+    out: Annotated[Path | None, option("PATH", "Folder of the runs; by default runs/<recipe's name>.")] = None,
     log: Log = None,
     as_json: Json = False,
 ) -> None:
     """Make all runs of a recipe, skipping what is done and resuming what was interrupted; then report."""
-    loaded = load_recipe(recipe)
+    on = {} if device is None else {"backend.device": device}
+    loaded = load_recipe(recipe, parse_settings(settings) | on)
     _sweep(loaded.runs, out or Path("runs") / loaded.name, log, as_json)
 
 
@@ -158,5 +176,8 @@ def _work(run: RunFolder, log: str | None, as_json: bool) -> None:
 
 def _sweep(runs: list[RunConfig], parent: Path, log: str | None, as_json: bool) -> None:
     with _listening(log) as listener:
-        run_all(runs, parent, listener, shlex.join(["canonlab", *sys.argv[1:]]))
-    write_report((parent,), parent / "report.html", as_json)
+        made, failures = run_all(runs, parent, listener, shlex.join(["canonlab", *sys.argv[1:]]))
+    if made:
+        write_report((parent,), parent / "report.html", as_json)
+    if failures:
+        raise Failed(f"{len(failures)} of {len(runs)} runs failed: {'; '.join(failures[:3])}; start it again to go on")

@@ -2,8 +2,10 @@
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from canonlab import typed
 from canonlab.errors import InputError, unknown
 from canonlab.models.canon_points import CanonConfig
 from canonlab.models.decoder import BlockConfig, DecoderConfig, MixerConfig
@@ -76,19 +78,13 @@ class ModelConfig:
         )
 
     def _check_arguments(self, presets: Sequence[Preset]) -> None:
-        """Each argument is one of some mixer's, of the type that this declares."""
-        fields = [field for preset in presets for field in _fields(preset)]
-        for key, value in self.mixer.items():
+        """Each argument is one of some mixer's."""
+        allowed = {field.name for preset in presets for field in _fields(preset)} - {"conv1d"}
+        for key in self.mixer:
             if key == "conv1d":
                 raise InputError("mixer argument conv1d: canon says it instead (b has it on, B and none off)")
-            declared = [field.type for field in fields if field.name == key]
-            if not declared:
-                allowed = {field.name for field in fields} - {"conv1d"}
+            if key not in allowed:
                 raise unknown(f"mixer argument of {_names(presets)}", key, allowed)
-            for wanted in declared:
-                if not _fits(value, wanted):
-                    name = getattr(wanted, "__name__", wanted)
-                    raise InputError(f"mixer argument {key} = {value!r}: must be of type {name}")
 
     def _canon(self, presets: Sequence[Preset], mlp: bool) -> tuple[CanonConfig, list[bool]]:
         """The Canon layers, and for each preset whether its mixer's own convolution is on.
@@ -131,17 +127,33 @@ class ModelConfig:
 
     def _mixer(self, preset: Preset, size: Size, convolution: bool) -> MixerConfig:
         """The mixer and all of its arguments: defaults, the preset's, those of size and Canon set, the user's."""
-        fields = _fields(preset)
-        defaults = {field.name: field.default for field in fields if _plain(field.default)}
-        facts = {"heads": preset.heads(size), "conv1d": convolution}
-        given = {**defaults, **preset.arguments, **facts, **self.mixer}
-        arguments = {f.name: _as_declared(given[f.name], f.type) for f in fields if f.name in given}
+        defaults = {field.name: field.default for field in _fields(preset) if _plain(field.default)}
+        own = {**defaults, **preset.arguments, "heads": preset.heads(size), "conv1d": convolution}
+        arguments = {}
+        for name, declared in typed.fields(preset.mixer.Config).items():
+            if name in self.mixer:
+                arguments[name] = typed.coerce(self.mixer[name], declared, f"mixer.{name}")
+            elif name in own:
+                arguments[name] = _as_declared(own[name], declared)
         return MixerConfig(preset.mixer, arguments)
 
 
 def pattern_names(model: str) -> list[str]:
-    """The presets and plugins that `model` names: one, or several of a hybrid, separated by commas."""
-    return [name.strip() for name in model.split(",")]
+    """The presets and plugins that `model` names: one, or several of a hybrid, separated by commas.
+
+    A comma may also be part of a file's path, where that is a file and what stands before the comma is none.
+    """
+    pieces, names = model.split(","), []
+    while pieces:
+        ends = (n for n in range(2, len(pieces) + 1) if _is_file(",".join(pieces[:n])))
+        many = 1 if pieces[0].strip() in PRESETS or _is_file(pieces[0]) else next(ends, 1)
+        names.append(",".join(pieces[:many]).strip())
+        pieces = pieces[many:]
+    return names
+
+
+def _is_file(reference: str) -> bool:
+    return is_plugin(reference) and Path(reference.strip().rpartition(":")[0]).expanduser().is_file()
 
 
 def _preset(name: str) -> Preset:
@@ -174,18 +186,12 @@ def _own_convolution(preset: Preset) -> bool | None:
     return {**own, **preset.arguments}["conv1d"] is True if own else None
 
 
-def _fits(value: Any, declared: Any) -> bool:
-    """Whether a value has the plain type that a field declares; other declarations are the mixer's own to check."""
-    if declared not in (int, float, bool, str):
-        return True
-    if isinstance(value, bool):
-        return declared is bool
-    return isinstance(value, int | float if declared is float else declared)
-
-
-def _as_declared(value: Any, declared: Any) -> Any:
-    """A whole number as a float where one is declared: 1 and 1.0 mean the same, and must be the same run."""
-    return float(value) if declared is float and isinstance(value, int) else value
+def _as_declared(default: Any, declared: Any) -> Any:
+    """A default as it would be if it were given, for that is the same run; as it stands where it isn't of its type."""
+    try:
+        return typed.coerce(default, declared, "")
+    except InputError:
+        return default
 
 
 def _plain(value: Any) -> bool:

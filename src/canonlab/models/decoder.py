@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from canonlab import typed
 from canonlab.canon import Canon
 from canonlab.errors import InputError, require_integer, unknown
 from canonlab.models.canon_points import CanonConfig, NoCanon
@@ -73,7 +74,10 @@ class DecoderConfig:
         """The same as plain data: what a run's identity is made of. A mixer is its class's name and its arguments."""
         content = dataclasses.asdict(self)
         for block in content["pattern"]:
-            block["mixer"] = {"class": block["mixer"]["cls"].__name__, "arguments": block["mixer"]["arguments"]}
+            block["mixer"] = {
+                "class": block["mixer"]["cls"].__name__,
+                "arguments": typed.plain(block["mixer"]["arguments"]),
+            }
         return {**content, "pattern": list(content["pattern"])}
 
     def check(self) -> None:

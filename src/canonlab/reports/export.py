@@ -1,6 +1,7 @@
 """The results for other programs: a CSV file with a line a run and metric, and LaTeX tables for a paper."""
 
 import csv
+import dataclasses
 import io
 import re
 from collections.abc import Sequence
@@ -8,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from canonlab.files import write_text
-from canonlab.results.cells import Cell, cells
+from canonlab.results.cells import Cell
 from canonlab.results.grid import by_width, families, grid, grid_metric
-from canonlab.results.groups import SIZE, Section, natural, sections
+from canonlab.results.groups import SIZE, Section, level_text, natural, sections
 from canonlab.results.load import Run
-from canonlab.results.published import DIFFICULTY
+from canonlab.results.published import published
 from canonlab.results.words import metric_label, setting_text, settings_text, title, value_text
 
 COLUMNS = (
@@ -30,16 +31,12 @@ def write_csv(runs: Sequence[Run], path: Path) -> None:
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for section in sections(runs):
-        papers = {id(row): cell.published for cell in cells(section) for row in cell.rows}
         for row in section.rows:
-            paper = papers[id(row)]
+            paper = published(section.task, row.settings)
+            beside = dict(zip(section.headline, paper.values, strict=False)) if paper else {}
             for run in row.runs:
                 for name in section.metrics:
-                    place = section.headline.index(name) if name in section.headline else None
-                    published = (
-                        paper.values[place] if paper and place is not None and place < len(paper.values) else None
-                    )
-                    if line := _line(section, row.settings, run, name, published):
+                    if line := _line(section, row.settings, run, name, beside.get(name)):
                         writer.writerow(line)
     write_text(path, text.getvalue(), "csv")
 
@@ -64,23 +61,14 @@ def _line(section: Section, settings: dict[str, Any], run: Run, name: str, publi
         "finished": run.result is not None,
         "metric": name,
         "headline": name in section.headline,
-        "value": measure.value,
-        "low": measure.low,
-        "high": measure.high,
-        "right": measure.right,
-        "count": measure.count,
-        "clusters": measure.clusters,
+        **dataclasses.asdict(measure),
         "published": published,
         "model_parameters": cost.get("parameters"),
-        "flops_per_token": cost.get("flops_per_token"),
         "training_tokens": cost.get("tokens"),
-        "seconds": cost.get("seconds"),
-        "device": cost.get("device"),
-        "data_sha256": provenance.get("data_sha256"),
-        "weights_sha256": provenance.get("weights_sha256"),
-        "run": run.name,
+        **{key: cost.get(key) for key in ("flops_per_token", "seconds", "device")},
+        **{key: provenance.get(key) for key in ("data_sha256", "weights_sha256", "command")},
+        "run": run.record.name,
         "folder": run.folder,
-        "command": provenance.get("command"),
     }
     return {key: None if value != value else value for key, value in entries.items()}  # NaN is not known
 
@@ -106,11 +94,10 @@ def _table(group: Sequence[Section]) -> str:
     places = sorted(
         {place for row in found.values() for place in row}, key=lambda place: (natural(place[0]), by_width(place[1]))
     )
-    varies = DIFFICULTY.get(group[0].task["name"], "")
-    heads = [_escape(f"{varies} = {setting_text(level)}, {size}" if varies else size) for level, size in places]
-    lines = [_escape(name) + "".join(f" & {_entry(row.get(place))}" for place in places) for name, row in found.items()]
     first = group[0]
-    fixed = {key: value for key, value in first.parameters.items() if key != varies}
+    heads = [_escape(", ".join(filter(None, [level_text(first.axis, level), size]))) for level, size in places]
+    lines = [_escape(name) + "".join(f" & {_entry(row.get(place))}" for place in places) for name, row in found.items()]
+    fixed = {key: value for key, value in first.parameters.items() if key != first.axis}
     caption = f"{title(first.task['name'])}, {metric_label(grid_metric(found))} ({settings_text(fixed)})."
     return "\n".join(
         [

@@ -14,9 +14,8 @@ from canonlab.files import writing
 from canonlab.results.capacity import LINES, points
 from canonlab.results.cells import Cell, cells
 from canonlab.results.grid import by_width, families, grid, grid_metric
-from canonlab.results.groups import Row, Section, natural, sections
+from canonlab.results.groups import Row, Section, level_text, natural, sections
 from canonlab.results.load import Run
-from canonlab.results.published import DIFFICULTY
 from canonlab.results.speed import THRESHOLDS, levels, reached
 from canonlab.results.words import metric_label, setting_text, si, title
 
@@ -97,7 +96,6 @@ def _heatmaps(plt: Any, group: Sequence[Section]) -> Any:
         return None
     levels = sorted({place[0] for row in found.values() for place in row}, key=natural)
     sizes = sorted({place[1] for row in found.values() for place in row}, key=by_width)
-    varies = DIFFICULTY.get(group[0].task["name"], "")
     columns = min(4, len(found))
     lines = math.ceil(len(found) / columns)
     names = [textwrap.fill(name, 24) for name in found]
@@ -115,7 +113,7 @@ def _heatmaps(plt: Any, group: Sequence[Section]) -> Any:
                     colour = "white" if value > 60 else "black"
                     axis.text(x, y, f"{value:.1f}", ha="center", va="center", color=colour, fontsize=7)
         axis.set_xticks(range(len(sizes)), sizes, rotation=30, ha="right")
-        axis.set_yticks(range(len(levels)), [f"{varies} = {setting_text(level)}" if varies else "" for level in levels])
+        axis.set_yticks(range(len(levels)), [level_text(group[0].axis, level) for level in levels])
         axis.set_title(name, fontsize=8)
     figure.suptitle(f"{title(group[0].task['name'])}: {metric_label(grid_metric(found))} (%)")
     return figure
@@ -213,8 +211,7 @@ def _legend(axis: Any, entries: Sequence[Entry]) -> None:
 
 
 def _stem(section: Section, level: bool = True) -> str:
-    apart = DIFFICULTY.get(section.task["name"])
-    named = {key: value for key, value in section.parameters.items() if level or key != apart}
+    named = {key: value for key, value in section.parameters.items() if level or key != section.axis}
     words = [f"{key}{setting_text(value)}" for key, value in named.items()]
     return "-".join([section.task["name"], *map(_slug, words)])
 

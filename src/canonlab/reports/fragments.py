@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from canonlab.reports.instance import instance_html
+from canonlab.errors import InputError
+from canonlab.pictures import picture
 from canonlab.reports.markup import Markup, join, tag
 from canonlab.results.findings import BETTER, Finding, findings, overview
 from canonlab.results.groups import ARCHITECTURE, SIZE, Row, Section
@@ -29,6 +30,7 @@ from canonlab.results.words import (
     value_text,
     whole,
 )
+from canonlab.tasks.catalog import build_task
 
 
 class LineStyle(NamedTuple):
@@ -85,6 +87,25 @@ def section_html(section: Section, number: int, styles: Sequence[LineStyle]) -> 
         aria_labelledby=f"task-{number}",
         data_task=section.task["name"],
     )
+
+
+def instance_html(section: Section) -> Markup:
+    """The first question of the task's evaluation stream with its answer, folded away; nothing if it can't be drawn.
+
+    It can't for a user's own task, for one whose data this canonlab makes in another version, and for huge instances.
+    """
+    asked = section.runs[0].record.asked.get("task")
+    if section.task.get("source") or not asked:
+        return join("")
+    try:
+        task = build_task(asked["name"], asked["set"])
+        drawing = picture(task, split="eval")
+    except InputError:
+        return join("")
+    if task.version != section.task["version"] or task.context != section.task["context"]:
+        return join("")
+    summary = tag("summary", "What the task asks: one question and its answer")
+    return tag("details", summary, Markup(drawing), class_="instance")
 
 
 def filtered(row: Row) -> dict[str, str]:
@@ -149,7 +170,7 @@ def _result_group(section: Section, row: Row, style: LineStyle) -> Markup:
 
 
 def _seed(run: Run) -> Markup:
-    link = tag("a", run.state, href=f"#run-{run.identity}")
+    link = tag("a", run.state, href=f"#run-{run.record.written_identity}")
     return tag("td", link, class_="seed" if run.result else "seed unfinished")
 
 
@@ -266,15 +287,20 @@ def _chart(label: str, number: int, kind: str, metric: str | None, over: str = "
 
 def _provenance(run: Run) -> Markup:
     """Where a run's numbers come from, for who wants to check or repeat them."""
-    entries: list[tuple[str, object]] = [("folder", run.folder), ("run", run.state), ("identity", _code(run.identity))]
+    record = run.record
+    identity = _code(record.written_identity)
+    entries: list[tuple[str, object]] = [("folder", run.folder), ("run", run.state), ("identity", identity)]
     for key, value in (run.result.provenance if run.result else {}).items():
         verbatim = key == "command" or key.endswith("sha256")
         entries.append((setting_label(key), _code(value) if verbatim else _plain(value)))
     if run.evaluation and run.evaluation.notes:
         entries.append(("evaluation", _plain(run.evaluation.notes)))
-    config = tag("pre", json.dumps(finite(run.config), separators=(", ", ": ")))
+    entries += [
+        (key, _plain(part)) for key, part in (("machine", record.machine), ("measured", record.measuring)) if part
+    ]
+    config = tag("pre", json.dumps(finite(record.config), separators=(", ", ": ")))
     details = tag("details", tag("summary", "Configuration"), config)
-    return tag("article", tag("h4", run.name), _definitions(entries), details, id=f"run-{run.identity}")
+    return tag("article", tag("h4", record.name), _definitions(entries), details, id=f"run-{record.written_identity}")
 
 
 def _code(value: object) -> Markup:

@@ -10,8 +10,8 @@ from canonlab.models.table import SIZES
 from canonlab.reports.markup import Markup, join, tag
 from canonlab.results.cells import Cell, diverged
 from canonlab.results.grid import Grid, by_width, families, grid, grid_metric
-from canonlab.results.groups import SIZE, Section, natural
-from canonlab.results.published import DIFFICULTY, Published, difficulty, published, published_task, tables
+from canonlab.results.groups import SIZE, Section, level_text, natural
+from canonlab.results.published import Published, published, published_task, tables
 from canonlab.results.words import (
     enumeration,
     metric_label,
@@ -56,12 +56,10 @@ def _family_html(group: Sequence[Section]) -> Markup:
     if not architectures:
         return join("")
     first = group[0]
-    fixed = {key: value for key, value in first.parameters.items() if key != DIFFICULTY.get(first.task["name"])}
-    varies = DIFFICULTY.get(first.task["name"], "")
     metric = metric_label(grid_metric(architectures))
     levels, sizes = _axes(group, architectures)
-    maps = (_map_html(name, found, group, levels, sizes, varies) for name, found in architectures.items())
-    settings = settings_text({key: value for key, value in fixed.items() if key != "grammar"})
+    maps = (_map_html(name, found, levels, sizes) for name, found in architectures.items())
+    settings = settings_text({key: value for key, value in first.parameters.items() if key != first.axis})
     return tag(
         "div",
         tag("h3", title(first.task["name"]), " ", tag("small", f"{metric}; {settings}" if settings else metric)),
@@ -74,32 +72,22 @@ def _family_html(group: Sequence[Section]) -> Markup:
 def _axes(group: Sequence[Section], architectures: Grid) -> tuple[list[Any], list[str]]:
     """Difficulties and sizes of the tables: those of the runs and, if one has a published cell, all of the paper's."""
     runs = [cell for found in architectures.values() for cell in found.values()]
-    levels, sizes = {difficulty(section.task) for section in group}, {cell.size for cell in runs}
+    levels, sizes = {section.level for section in group}, {cell.size for cell in runs}
     name = published_task(group[0].task)
-    if name and any(cell.published for cell in runs):
+    if name and any(published(cell.section.task, cell.rows[0].settings) for cell in runs):
         levels |= set(tables()["difficulty"][name])
         sizes |= set(SIZES)
     return sorted(levels, key=natural), sorted(sizes, key=by_width)
 
 
-def _map_html(
-    name: str,
-    found: dict[tuple[str, str], Cell],
-    group: Sequence[Section],
-    levels: Sequence[Any],
-    sizes: Sequence[str],
-    varies: str,
-) -> Markup:
+def _map_html(name: str, found: dict[tuple[Any, str], Cell], levels: Sequence[Any], sizes: Sequence[str]) -> Markup:
     example = next(iter(found.values()))
-    tasks = {str(difficulty(section.task)): section.task for section in group}
     head = tag("tr", tag("td"), *(tag("th", size, scope="col", data_size=size) for size in sizes))
 
     def line(level: Any) -> Markup:
-        shown = "" if level is None else setting_text(level)
-        label = f"{varies} = {shown}" if varies and varies != "grammar" else shown
-        papers = {size: _elsewhere(example, tasks, level, size) for size in sizes}
-        entries = (_cell_html(found.get((str(level), size)), papers[size], size) for size in sizes)
-        return tag("tr", tag("th", label, scope="row"), *entries)
+        papers = {size: _elsewhere(example, level, size) for size in sizes}
+        entries = (_cell_html(found.get((level, size)), papers[size], size) for size in sizes)
+        return tag("tr", tag("th", level_text(example.section.axis, level), scope="row"), *entries)
 
     table = tag("table", tag("caption", name), tag("thead", head), tag("tbody", *map(line, levels)))
     place = tag(
@@ -109,15 +97,9 @@ def _map_html(
     return tag("div", place, class_="map", data_model=model, data_canon=canon or "none")
 
 
-def _elsewhere(example: Cell, tasks: dict[str, Any], level: Any, size: str) -> Published | None:
+def _elsewhere(example: Cell, level: Any, size: str) -> Published | None:
     """The published cell at a difficulty and size that may have no run here."""
-    task = tasks.get(str(level)) or _harder(example.section.task, level)
-    return published(task, {**example.rows[0].settings, SIZE: size})
-
-
-def _harder(task: dict[str, Any], level: Any) -> dict[str, Any]:
-    key = DIFFICULTY.get(task["name"], "")
-    return {**task, "parameters": {**task["parameters"], key: level}}
+    return published(example.section.task, {**example.rows[0].settings, SIZE: size}, level)
 
 
 def _cell_html(cell: Cell | None, paper: Published | None, size: str) -> Markup:

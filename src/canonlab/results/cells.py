@@ -1,30 +1,27 @@
 """Rows -> cells: one architecture at one size on one task, the best of its learning rates, all of its seeds."""
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from canonlab.results.compare import DECIDING, LEVEL, Comparison, Value, compare
-from canonlab.results.groups import MINOR, RESOLVED, SIZE, Row, Section, Spread, natural
-from canonlab.results.load import Measure, Run
-from canonlab.results.published import USUAL, Published, difficulty, published
+from canonlab.results.architecture import in_words, unusual
+from canonlab.results.comparability import must_share, terms
+from canonlab.results.compare import DECIDING, LEVEL, Value
+from canonlab.results.groups import RESOLVED, SIZE, Row, Section, Spread, natural
+from canonlab.results.load import Run
 from canonlab.results.words import setting_label, setting_text
-from canonlab.tasks.metrics import Z95
-from canonlab.tasks.student import quantile
+from canonlab.tasks.metrics import Z95, Metric, t_quantile
 
-RATE, WARMUP, PRECISION = "training.lr", "training.warmup", "backend.precision"
-WORDS = {"canon_frozen": "frozen", "canon_residual": "no residual", "canon_activation": "SiLU"}
-"""What a setting that is not the usual one makes of an architecture, for people."""
+RATE = "training.lr"
 
 SCHEDULE = ("training.exposures", "training.steps", "training.batch")
-"""How long a model is trained: the first of the settings that cells must share to be compared."""
+"""How long a model is trained: what tells cells of one architecture apart before all else."""
 
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """The rows of one model (all its settings) in one section that are trained in the same way but for the rate.
+    """The rows of one model (all its settings) in one section that stand on the same terms: they differ in the rate.
 
     `best` is the row with the highest mean of the section's main metric over its finished seeds, of those with seeds
     enough for a decision, and without a run that diverged, if there are any. The paper quotes the best run; `best_run`
@@ -39,19 +36,19 @@ class Cell:
         """The settings of the model by dotted key, in the user's words."""
         return {key: value for key, value in self.rows[0].settings.items() if key.startswith("model.")}
 
-    @property
+    @cached_property
     def architecture(self) -> str:
         """Model and Canon set, and whatever else of the model but its size is not as usual."""
-        return ", ".join([self.rows[0].architecture, *unusual(self.model)])
+        return ", ".join([self.rows[0].architecture, *in_words(unusual(self.model).items())])
 
     @property
     def size(self) -> str:
         return str(self.rows[0].settings[SIZE])
 
     @property
-    def place(self) -> tuple[str, str]:
+    def place(self) -> tuple[Any, str]:
         """Difficulty and size."""
-        return str(difficulty(self.section.task)), self.size
+        return self.section.level, self.size
 
     @property
     def metric(self) -> str:
@@ -60,8 +57,8 @@ class Cell:
 
     @cached_property
     def by_rate(self) -> list[Row]:
-        """A row for each learning rate. The same rate may have several, from machines with other threads: the one with
-        the most runs that ended stands for it."""
+        """A row for each learning rate. Where the same rate has several, of other microbatches for example, the one
+        with the most runs that ended stands for it."""
         found: dict[Any, Row] = {}
         for row in self.rows:
             known = found.setdefault(row.settings.get(RATE), row)
@@ -71,8 +68,8 @@ class Cell:
 
     @cached_property
     def best(self) -> Row | None:
-        """None when no run is finished, or none of them has the metric. A rate at which a run diverged is no rival of
-        one at which none did: what is left of it may be the easy part."""
+        """The row that stands for the cell; None when no finished run has the metric. A learning rate at which a run
+        diverged comes after all at which none did, since the runs that are left may be the lucky ones."""
         ranked = [
             (min(spread.seeds, DECIDING), not diverged(row), spread.mean, row)
             for row in self.by_rate
@@ -86,17 +83,11 @@ class Cell:
         return self.rows[0].runs[0].steps
 
     @cached_property
-    def training(self) -> tuple[tuple[str, str], ...]:
-        """What cells that are compared must have in common: all settings of training but the rate and minor ones, and
-        the precision. As sorted pairs of dotted key and value, as text."""
-        return tuple(sorted((key, repr(value)) for key, value in _training(self.rows[0]).items()))
+    def terms(self) -> tuple[tuple[str, str], ...]:
+        """The settings that cells of its section must share to be compared with it: size, training, precision."""
+        return terms(self.rows[0].settings)
 
-    @property
-    def opponents(self) -> tuple[str, Any]:
-        """What cells of a section that are compared have in common: size and training."""
-        return self.size, self.training
-
-    @property
+    @cached_property
     def spread(self) -> Spread | None:
         """The main metric of the best row over its seeds."""
         return self.best.spread(self.metric) if self.best else None
@@ -109,8 +100,8 @@ class Cell:
 
     @cached_property
     def tried(self) -> list[Row]:
-        """The rows that `best` was chosen from: those with as many seeds (or enough), of which diverged ones count, as
-        the worst that a rate can be."""
+        """The rows that count as learning rates tried: those with as many ended runs as the best one has seeds, or
+        enough for a decision. A run that diverged has ended too, as badly as a rate can do."""
         least = min(self.spread.seeds, DECIDING) if self.spread else 1
         return [row for row in self.by_rate if len(_ended(row)) >= least]
 
@@ -130,23 +121,13 @@ class Cell:
         return len(self.rates) > 1 and self.rate in (self.rates[0], self.rates[-1])
 
     @property
-    def published(self) -> Published | None:
-        """The paper's cell for the same task, model and size."""
-        return published(self.section.task, self.rows[0].settings)
-
-    @property
     def parameters(self) -> float | None:
         return self.best.cost("parameters") if self.best else None
 
     def values(self, metric: str) -> dict[int, Value]:
         """A metric of the best row's finished seeds, with the error of its evaluation."""
-        found = {}
-        for run in self.best.finished if self.best else ():
-            measure = run.result.evaluation.metrics.get(metric) if run.result else None
-            if measure is not None and math.isfinite(measure.value):
-                data = run.result.provenance.get("data_sha256") if run.result else None
-                found[run.seed] = Value(measure.value, _error(measure), data)
-        return found
+        measured = self.best.measured(metric) if self.best else []
+        return {run.seed: Value(found.value, _error(found), run.data) for run, found in measured}
 
     def lost(self, other: "Cell | None") -> list[int]:
         """The seeds at which its best row diverged and, where there is another cell, that one's did not."""
@@ -163,39 +144,20 @@ def _ended(row: Row) -> list[Run]:
     return [run for run in row.runs if run.result or run.diverged is not None]
 
 
-def _error(measure: Measure) -> float:
+def _error(metric: Metric) -> float:
     """The standard error of an evaluation, from its 95% interval: Wilson's of a share, Student's of a mean."""
-    low, high = measure.interval or (measure.value, measure.value)
-    of_a_mean = measure.right is None and (measure.clusters or 0) > 1
-    return (high - low) / 2 / (quantile(measure.clusters - 1, LEVEL) if of_a_mean and measure.clusters else Z95)
+    low, high = metric.interval or (metric.value, metric.value)
+    of_a_mean = metric.right is None and metric.clusters > 1
+    return (high - low) / 2 / (t_quantile(metric.clusters - 1, LEVEL) if of_a_mean else Z95)
 
 
 def cells(section: Section) -> list[Cell]:
     """The cells of a section, in the order of its rows."""
     found: dict[str, list[Row]] = {}
     for row in section.rows:
-        model = {key: value for key, value in row.settings.items() if key.startswith(("model.", RESOLVED))}
-        found.setdefault(repr(sorted((model | _training(row)).items())), []).append(row)
+        model = [(key, value) for key, value in row.settings.items() if key.startswith(("model.", RESOLVED))]
+        found.setdefault(repr([sorted(model), terms(row.settings)]), []).append(row)
     return [Cell(section, tuple(rows)) for rows in found.values()]
-
-
-def _training(row: Row) -> dict[str, Any]:
-    """The settings of a row's training in which those of a cell agree."""
-    return {
-        key: value
-        for key, value in row.settings.items()
-        if key in (PRECISION, WARMUP) or (key.startswith("training.") and key != RATE and key not in MINOR)
-    }
-
-
-def compare_cells(first: Cell, second: Cell) -> Comparison | None:
-    """Their best rows, seed by seed, on the main metric; None when trained in other ways, or without a common seed.
-
-    The best rates may differ: each architecture is given its own, as in the paper.
-    """
-    if first.training != second.training:
-        return None
-    return compare(first.values(first.metric), second.values(second.metric))
 
 
 def as_many_rates(first: Cell, second: Cell) -> bool:
@@ -204,50 +166,53 @@ def as_many_rates(first: Cell, second: Cell) -> bool:
     return len(first.tried) == len(second.tried)
 
 
-def pairs(found: Sequence[Cell]) -> Iterator[tuple[Cell, Cell]]:
-    """The pairs worth a sentence, the likely better first: at each size and way of training every architecture with
-    the best one, and each Canon set of a model with the smallest of its sets."""
-    places: dict[tuple[str, Any], list[Cell]] = {}
-    for cell in found:
+def rivals(found: Sequence[Cell]) -> list[list[Cell]]:
+    """The cells with a result in groups that may be compared, smaller sizes first; in each the likely best first."""
+    groups: dict[tuple[tuple[str, str], ...], list[Cell]] = {}
+    for cell in sorted(found, key=lambda cell: -cell.spread.mean if cell.spread else 0.0):
         if cell.spread:
-            places.setdefault(cell.opponents, []).append(cell)
-    for place in sorted(places, key=lambda place: (natural(place[0]), natural(repr(place[1])))):
-        group = sorted(places[place], key=lambda cell: -cell.spread.mean if cell.spread else 0.0)
-        chosen = [(group[0], other) for other in group[1:]]
-        models: dict[str, list[Cell]] = {}
-        for cell in group:
-            models.setdefault(str(cell.model["model.model"]), []).append(cell)
-        for variants in models.values():
-            least = min(variants, key=lambda cell: len(str(cell.model["model.canon"])))
-            position = variants.index(least)
-            chosen += [(cell, least) for cell in variants[:position]]
-            chosen += [(least, cell) for cell in variants[position + 1 :]]
-        yield from dict.fromkeys(chosen)
+            groups.setdefault(cell.terms, []).append(cell)
+    return sorted(groups.values(), key=lambda group: (natural(group[0].size), natural(repr(group[0].terms))))
+
+
+def pairs(group: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
+    """The pairs of a group of rivals that are worth a sentence, the likely better first: every architecture with the
+    best one, and each Canon set of a model with the smallest of its sets."""
+    chosen = [(group[0], other) for other in group[1:]]
+    models: dict[str, list[Cell]] = {}
+    for cell in group:
+        models.setdefault(str(cell.model["model.model"]), []).append(cell)
+    for variants in models.values():
+        least = min(variants, key=lambda cell: len(str(cell.model["model.canon"])))
+        position = variants.index(least)
+        chosen += [(cell, least) for cell in variants[:position]]
+        chosen += [(least, cell) for cell in variants[position + 1 :]]
+    return list(dict.fromkeys(chosen))
 
 
 def more_words(found: Sequence[Cell]) -> list[list[str]]:
     """For each cell what its name must say besides its architecture, such as "steps 300", where another one has the
     same architecture and place."""
-    alike: dict[tuple[str, tuple[str, str]], list[Cell]] = {}
+    alike: dict[tuple[str, tuple[Any, str]], list[Cell]] = {}
     for cell in found:
         alike.setdefault((cell.architecture, cell.place), []).append(cell)
     keys: dict[str, list[str]] = {}
-    for (architecture, _), rivals in alike.items():
+    for (architecture, _), same in alike.items():
         chosen = keys.setdefault(architecture, [])
-        chosen += [key for key in _telling(rivals) if key not in chosen]
+        chosen += [key for key in _telling(same) if key not in chosen]
     return [
         [f"{setting_label(key)} {setting_text(_traits(cell).get(key))}" for key in keys[cell.architecture]]
         for cell in found
     ]
 
 
-def _telling(rivals: Sequence[Cell]) -> list[str]:
-    """The first keys of `_traits` that are enough to tell cells apart."""
-    traits = [_traits(cell) for cell in rivals]
+def _telling(same: Sequence[Cell]) -> list[str]:
+    """The first keys of `_traits` that are enough to tell cells of one name apart."""
+    traits = [_traits(cell) for cell in same]
     chosen: list[str] = []
     classes = 1
     for key in dict.fromkeys(key for each in traits for key in each):
-        if classes == len(rivals):
+        if classes == len(same):
             break
         told = len({repr([each.get(name, ()) for name in (*chosen, key)]) for each in traits})
         if told > classes:
@@ -257,20 +222,8 @@ def _telling(rivals: Sequence[Cell]) -> list[str]:
 
 def _traits(cell: Cell) -> dict[str, Any]:
     """All that can tell cells of one architecture and place apart, what readers know best first."""
-    training = _training(cell.rows[0])
-    first = {key: training[key] for key in SCHEDULE if key in training}
-    last = {key: value for key, value in cell.rows[0].settings.items() if key.startswith(RESOLVED)}
-    task = {"context": cell.section.task["context"]}
-    return {**first, **training, **task, **cell.model, **last}
-
-
-def unusual(model: Mapping[str, Any]) -> list[str]:
-    """What the settings of a model (by dotted key) beside preset, Canon set and size say that is not as usual."""
-    words = []
-    for key, usual in USUAL.items():
-        value = model.get(f"model.{key}", usual)
-        if value != usual and key != "tied":  # a matter of the task, Capo, not of the architecture
-            words.append(WORDS.get(key) or f"{key.replace('_', ' ')} {value}")
-    prefix = "model.mixer."
-    arguments = [f"{key.removeprefix(prefix)} {value}" for key, value in model.items() if key.startswith(prefix)]
-    return [*words, *arguments]
+    settings = cell.rows[0].settings
+    first = {key: settings[key] for key in SCHEDULE if key in settings}
+    told = {key: value for key, value in settings.items() if must_share(key)}
+    last = {key: value for key, value in settings.items() if key.startswith(RESOLVED)}
+    return {**first, **told, "context": cell.section.task["context"], **cell.model, **last}

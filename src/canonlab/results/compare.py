@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from canonlab.tasks.student import quantile
+from canonlab.tasks.metrics import t_quantile
 
 LEVEL = 0.05
 """How often an interval may miss the truth."""
@@ -58,7 +58,7 @@ class Comparison:
         """The same with the interval that misses the truth with probability `level`."""
         if self.seeds < 2:
             return dataclasses.replace(self, level=level)
-        half = (self.high - self.low) / 2 * quantile(self.seeds - 1, level) / quantile(self.seeds - 1, self.level)
+        half = (self.high - self.low) / 2 * t_quantile(self.seeds - 1, level) / t_quantile(self.seeds - 1, self.level)
         return Comparison(self.difference, self.difference - half, self.difference + half, self.seeds, level)
 
     @property
@@ -67,9 +67,14 @@ class Comparison:
         return dataclasses.replace(self, difference=-self.difference, low=-self.high, high=-self.low)
 
     @property
+    def clear(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return self.low > 0 or self.high < 0
+
+    @property
     def decided(self) -> bool:
-        """Whether the interval leaves out zero, over seeds enough for its level."""
-        return self.seeds >= seeds_for(self.level) and (self.low > 0 or self.high < 0)
+        """Whether it does, and over as many seeds as a decision at its level takes."""
+        return self.clear and self.seeds >= seeds_for(self.level)
 
 
 def common_seeds(first: Mapping[int, Value], second: Mapping[int, Value]) -> list[int]:
@@ -91,7 +96,7 @@ def compare(first: Mapping[int, Value], second: Mapping[int, Value]) -> Comparis
     mean, n = math.fsum(differences) / len(seeds), len(seeds)
     if n == 1:
         return Comparison(mean, math.nan, math.nan, 1)
-    half = quantile(n - 1, LEVEL) * math.sqrt(max(_variance(differences, mean), _noise(first, second, seeds)) / n)
+    half = t_quantile(n - 1, LEVEL) * math.sqrt(max(_variance(differences, mean), _noise(first, second, seeds)) / n)
     return Comparison(mean, mean - half, mean + half, n)
 
 

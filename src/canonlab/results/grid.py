@@ -1,4 +1,4 @@
-"""Cells -> the layout of the paper's figures 4 to 14: difficulty against size, an architecture each."""
+"""Cells -> difficulty against size, an architecture each: the layout of heat maps and of tables for a paper."""
 
 import itertools
 from collections.abc import Sequence
@@ -7,23 +7,22 @@ from typing import Any
 from canonlab.models.sizes import Size
 from canonlab.results.cells import Cell, cells, more_words
 from canonlab.results.groups import Section, natural
-from canonlab.results.published import DIFFICULTY, difficulty
 
-Grid = dict[str, dict[tuple[str, str], Cell]]
+Grid = dict[str, dict[tuple[Any, str], Cell]]
 """Architecture -> (difficulty, size) -> cell."""
 
 
 def families(found: Sequence[Section]) -> list[list[Section]]:
-    """Sections that differ only in difficulty, easiest first."""
+    """Sections that differ only in difficulty, easiest first. Where that is no number but a word, as of a grammar, they
+    may differ in their context too: each has the one that its sentences need."""
     groups: dict[str, list[Section]] = {}
     for section in found:
         task = section.task
-        fixed = {k: v for k, v in task["parameters"].items() if k != DIFFICULTY.get(task["name"])}
-        if DIFFICULTY.get(task["name"]) != "grammar":
-            fixed["context"] = task["context"]
-        key = repr([task["name"], task.get("version"), task.get("source"), sorted(fixed.items())])
+        fixed = {key: value for key, value in task["parameters"].items() if key != section.axis}
+        context = None if isinstance(section.level, str) else task["context"]
+        key = repr([task["name"], task.get("version"), task.get("source"), sorted(fixed.items()), context])
         groups.setdefault(key, []).append(section)
-    return [sorted(group, key=lambda section: natural(difficulty(section.task))) for group in groups.values()]
+    return [sorted(group, key=lambda section: natural(section.level)) for group in groups.values()]
 
 
 def grid(group: Sequence[Section]) -> Grid:

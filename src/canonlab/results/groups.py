@@ -1,27 +1,26 @@
 """Runs -> sections (one task each) -> rows (one setting each, all its seeds)."""
 
+import functools
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from canonlab.results.architecture import with_canon
 from canonlab.results.load import Run
 from canonlab.results.words import metric_family, setting_label, setting_text, span
+from canonlab.tasks.base import Evaluation
+from canonlab.tasks.catalog import TASKS, build_task
+from canonlab.tasks.metrics import Metric
 
 ARCHITECTURE = ("model.model", "model.canon")
 SIZE = "model.size"
 QUOTED = (SIZE, "training.steps", "training.batch", "training.lr")
 HASHES = ("pieces",)
 """Parameters that only say which words a task has: nobody can read them."""
-
-MINOR = tuple(
-    f"training.{name}"
-    for name in ("warmup", "microbatch", "eval_every", "eval_windows", "final_windows", "checkpoint_every", "log_every")
-)
-"""Settings that nobody compares: shown only where nothing else tells two rows apart."""
 
 RESOLVED = "resolved"
 """Prefix of what a model's words stand for: shown only where the same words stand for different models."""
@@ -41,28 +40,30 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True)
 class Row:
-    """Runs that differ only in their seed, ordered by it. `settings` are the rest, by dotted key."""
+    """Runs that differ only in their seed, by seed; they may be from several machines. `settings`, by dotted key, are
+    what they have in common."""
 
     settings: dict[str, Any]
     runs: tuple[Run, ...]
 
     @property
     def architecture(self) -> str:
-        """Model and Canon set, such as "llama-rope + Canon-ABCD"; b alone is "gdn + conv1d"."""
-        model, canon = (self.settings[key] for key in ARCHITECTURE)
-        added = "conv1d" if canon == "b" else f"Canon-{canon}"
-        return f"{model} + {added}" if canon else str(model)
+        """Model and Canon set, such as "llama-rope + Canon-ABCD"."""
+        return with_canon(*(self.settings[key] for key in ARCHITECTURE))
 
     @property
     def finished(self) -> tuple[Run, ...]:
         """The runs that have a result."""
         return tuple(run for run in self.runs if run.result)
 
+    def measured(self, metric: str) -> list[tuple[Run, Metric]]:
+        """The finished runs that have the metric as a finite number, by seed."""
+        found = [(run, run.result.evaluation.metrics.get(metric)) for run in self.runs if run.result]
+        return [(run, measured) for run, measured in found if measured and math.isfinite(measured.value)]
+
     def values(self, metric: str) -> list[float]:
-        """The metric of every finished run that has it as a finite number, by seed."""
-        evaluations = [run.result.evaluation for run in self.runs if run.result]
-        found = [evaluation.metrics[metric].value for evaluation in evaluations if metric in evaluation.metrics]
-        return [value for value in found if math.isfinite(value)]
+        """The values of the metric over these runs."""
+        return [measured.value for _, measured in self.measured(metric)]
 
     def spread(self, metric: str) -> Spread | None:
         """The metric over the finished runs; None when none has it."""
@@ -88,6 +89,11 @@ class Section:
         """All runs, row by row."""
         return [run for row in self.rows for run in row.runs]
 
+    @cached_property
+    def evaluations(self) -> list[Evaluation]:
+        """The final or latest evaluation of every run that has one."""
+        return [run.evaluation for run in self.runs if run.evaluation]
+
     def label(self, row: Row) -> str:
         """What tells a row from all others: "llama-rope + Canon-ABCD, learning rate 0.003"."""
         rest = (f"{setting_label(key)} {setting_text(row.settings.get(key))}" for key in self.varied)
@@ -97,6 +103,16 @@ class Section:
         """What stands before the means of a row, such as "mean of 3", or "mean of 2 to 3" seeds by metric."""
         counts = [spread.seeds for name in self.headline if (spread := row.spread(name))]
         return f"mean of {span(counts)}" if counts else ""
+
+    @cached_property
+    def axis(self) -> str | None:
+        """The name of the parameter that makes the task harder; None where it names none."""
+        return next((run.record.difficulty for run in self.runs if run.record.difficulty), None)
+
+    @cached_property
+    def level(self) -> Any:
+        """How hard the task is: the value of that parameter (see `level_of`)."""
+        return level_of(self.task, self.axis)
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -110,11 +126,11 @@ class Section:
     @cached_property
     def varied(self) -> tuple[str, ...]:
         """The settings, model and Canon apart, in which rows differ: these tell rows of one architecture apart."""
-        words = _varied(self.rows, last_resort=False)
+        words = _varied(self.rows, resolved=False)
         alike: dict[str, list[Row]] = {}
         for row in self.rows:
             alike.setdefault(repr([row.settings.get(key) for key in (*ARCHITECTURE, *words)]), []).append(row)
-        rest = (key for rows in alike.values() for key in _varied(rows, last_resort=True))
+        rest = (key for rows in alike.values() for key in _varied(rows, resolved=True))
         return tuple(dict.fromkeys([*words, *rest]))
 
     @cached_property
@@ -132,20 +148,19 @@ class Section:
     @cached_property
     def headline(self) -> tuple[str, ...]:
         """The metrics to quote, the main one first."""
-        evaluations = [run.evaluation for run in self.runs if run.evaluation]
-        return tuple(dict.fromkeys(name for evaluation in evaluations for name in evaluation.headline))
+        return tuple(dict.fromkeys(name for evaluation in self.evaluations for name in evaluation.headline))
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
         """All metrics: the quoted ones, then the rest in natural order."""
-        evaluations = [run.evaluation for run in self.runs if run.evaluation]
-        names = {name for evaluation in evaluations for name in evaluation.metrics}
+        names = {name for evaluation in self.evaluations for name in evaluation.metrics}
         return tuple(dict.fromkeys([*self.headline, *sorted(names, key=natural)]))
 
     @cached_property
     def charted(self) -> tuple[str, ...]:
-        """The metrics that get a learning curve: the quoted ones; all difficulties of a quoted one, or of what it sums
-        up (Brevo's accuracy, by depth); and means such as Lano's divergence, unless they are parts of a quoted one."""
+        """The metrics that get a learning curve: the quoted ones; each difficulty of a quoted one (all hops of Depo, or
+        Brevo's accuracy by depth); and what is no share, such as Lano's divergence, unless it is part of a quoted one,
+        as the bits of names are."""
         families = {family[:2] for name in self.headline if (family := metric_family(name))}
         members = [
             name
@@ -160,27 +175,55 @@ class Section:
     @cached_property
     def shares(self) -> frozenset[str]:
         """The metrics that are shares of right answers, to be shown in percent."""
-        evaluations = [run.evaluation for run in self.runs if run.evaluation]
-        return frozenset(n for evaluation in evaluations for n, m in evaluation.metrics.items() if m.right is not None)
+        metrics = (metric for evaluation in self.evaluations for metric in evaluation.metrics.items())
+        return frozenset(name for name, metric in metrics if metric.right is not None)
 
 
 def sections(runs: Sequence[Run]) -> list[Section]:
     """The runs grouped by task and setting; tasks by name, rows by model, Canon and the rest in natural order."""
     tasks: dict[str, dict[str, list[Run]]] = {}
     for run in sorted(runs, key=lambda run: run.seed):
-        task = json.dumps(run.config["task"], sort_keys=True)
-        tasks.setdefault(task, {}).setdefault(_resolved(run), []).append(run)
+        task, common = (json.dumps(part, sort_keys=True) for part in (run.record.config["task"], _repeated(run)))
+        tasks.setdefault(task, {}).setdefault(common, []).append(run)
     found = []
     for task in sorted(tasks, key=natural):
         rows = sorted((Row(_settings(group[0]), tuple(group)) for group in tasks[task].values()), key=_row_order)
-        found.append(Section(rows[0].runs[0].config["task"], tuple(rows)))
+        found.append(Section(rows[0].runs[0].record.config["task"], tuple(rows)))
     return sorted(found, key=lambda section: section.task["name"])
 
 
-def _varied(rows: Sequence[Row], last_resort: bool) -> list[str]:
-    """The settings whose values differ between the rows: those to compare by, or those that only tell rows apart."""
+def level_of(task: Mapping[str, Any], axis: str | None) -> Any:
+    """A task's value of the parameter that makes it harder: a number, or text; None where `axis` is.
+
+    Of a grammar that is shipped its name, as a run knows it by its hash.
+    """
+    value = task["parameters"].get(axis)
+    plain = value if value is None or isinstance(value, int | float) else setting_text(value)
+    return _shipped().get(value, plain) if isinstance(value, str) else plain
+
+
+def level_text(axis: str | None, level: Any) -> str:
+    """How hard a task is, for people: "N = 225", "cfg3f"; nothing where no parameter says it."""
+    if level is None:
+        return ""
+    return level if isinstance(level, str) else f"{axis} = {setting_text(level)}"
+
+
+@functools.cache
+def _shipped() -> dict[str, str]:
+    """The names of levels that tasks identify by a hash."""
+    found = {}
+    for name, preset in TASKS.items():
+        axis = preset.task.difficulty_parameter
+        if isinstance(word := preset.parameters.get(axis or ""), str):
+            found[build_task(name).identity["parameters"][axis]] = word
+    return found
+
+
+def _varied(rows: Sequence[Row], resolved: bool) -> list[str]:
+    """The settings whose values differ between the rows: the users' words, or what they were resolved to."""
     keys = dict.fromkeys(key for row in rows for key in row.settings if key not in ARCHITECTURE)
-    some = [key for key in keys if (key.startswith(RESOLVED) or key in MINOR) == last_resort]
+    some = [key for key in keys if key.startswith(RESOLVED) == resolved]
     return [key for key in some if len({repr(row.settings.get(key)) for row in rows}) > 1]
 
 
@@ -192,17 +235,18 @@ def natural(value: Any) -> tuple[tuple[int, float, str], ...]:
     return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
 
 
-def _resolved(run: Run) -> str:
-    """All that determines a run's result but task and seed, as text: what runs of a row have in common."""
-    training = {key: value for key, value in run.config["training"].items() if key != "seed"}
-    return json.dumps([run.config["model"], training, run.config["backend"]], sort_keys=True)
+def _repeated(run: Run) -> dict[str, Any]:
+    """All that determines a run's weights but the task and the seed: what runs of a row have in common."""
+    config = run.record.config
+    training = {key: value for key, value in config["training"].items() if key != "seed"}
+    return {"model": config["model"], "training": training, "precision": config["precision"]}
 
 
 def _settings(run: Run) -> dict[str, Any]:
     """The same for people, flat: the model in the user's words, {"model.model": "llama-rope", "training.lr": 0.003}."""
-    asked, model = run.asked["model"], run.config["model"]
+    asked, common = run.record.asked["model"], _repeated(run)
     mixers = ",".join(name.rpartition(".py:")[2] for name in asked["model"].split(","))
-    words = {**asked, "model": mixers, "canon": model["canon"]["points"]}
+    words = {**asked, "model": mixers, "canon": common["model"]["canon"]["points"]}
     flat: dict[str, Any] = {}
 
     def visit(prefix: str, value: Any) -> None:
@@ -215,10 +259,10 @@ def _settings(run: Run) -> dict[str, Any]:
             flat[prefix] = value
 
     visit("model", words)
-    visit(RESOLVED, model)
+    visit(RESOLVED, common["model"])
     flat[OWN] = ".py:" in asked["model"]
-    visit("training", {key: value for key, value in run.config["training"].items() if key != "seed"})
-    visit("backend", run.config["backend"])
+    visit("training", common["training"])
+    visit("precision", common["precision"])
     return flat
 
 

@@ -1,72 +1,26 @@
 """Run folders as they lie on disk -> `Run` objects. Reads only.
 
 A run folder holds `config.json` from its first moment, `metrics.jsonl` as it trains, and `result.json` once it is done.
+Nothing else in reports and claims reads these files.
 """
 
+import dataclasses
 import json
 import math
 import os
-import reprlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from canonlab.errors import InputError
-from canonlab.files import read_json
+from canonlab.files import entry, read_json
+from canonlab.tasks.base import Evaluation
+from canonlab.tasks.metrics import Metric
 from canonlab.training.metrics_log import read_metrics
+from canonlab.training.record import Record, read_record
 from canonlab.training.run import DIVERGED
-
-KINDS: dict[type, str] = {str: "a string", int: "an integer", float: "a number", dict: "an object", list: "a list"}
-REQUIRED: dict[str, type] = {
-    "config.task.name": str,
-    "config.task.parameters": dict,
-    "config.task.context": int,
-    "config.model.canon.points": str,
-    "config.training.steps": int,
-    "config.training.seed": int,
-    "config.training.lr": float,
-    "config.backend": dict,
-    "asked.model.model": str,
-    "asked.model.size": str,
-    "identity": str,
-    "name": str,
-}
-"""What a report needs of `config.json`."""
-
-T = TypeVar("T", str, int, float, dict, list)
-
-
-@dataclass(frozen=True)
-class Measure:
-    """One metric of one evaluation. [low, high] is its interval over so many independent clusters.
-
-    Only a share, right out of count, has counts.
-    """
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-    right: int | None = None
-    count: int | None = None
-    clusters: int | None = None
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """(low, high); None where there is none, or no value."""
-        if self.low is None or self.high is None or math.isnan(self.value):
-            return None
-        return self.low, self.high
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The metrics of a model at one step; `headline` names those to quote, the main one first."""
-
-    metrics: dict[str, Measure]
-    headline: tuple[str, ...]
-    notes: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -96,29 +50,31 @@ class Result:
 class Run:
     """One training run; `result` is None while it is unfinished.
 
-    `config` is what determines the result, everything resolved: task, model, training, backend. `asked` is the same in
-    the user's words, a model's preset and size for example.
+    `twins` are the same run in other folders, where its weights came out otherwise.
     """
 
     folder: Path
-    name: str
-    identity: str
-    config: dict[str, Any]
-    asked: dict[str, Any]
+    record: Record
     curves: Curves
     result: Result | None
     diverged: int | None = None
     """The step at which the last attempt diverged, if it did."""
+    twins: tuple["Run", ...] = ()
 
     @property
     def seed(self) -> int:
         """The seed that initialised the model and chose the data."""
-        return int(self.config["training"]["seed"])
+        return int(self.record.config["training"]["seed"])
 
     @property
     def steps(self) -> int:
         """How many training steps the run is to take."""
-        return int(self.config["training"]["steps"])
+        return int(self.record.config["training"]["steps"])
+
+    @property
+    def data(self) -> str | None:
+        """The SHA-256 of the data that a finished run saw; None where it is not known."""
+        return self.result.provenance.get("data_sha256") if self.result else None
 
     @property
     def evaluated_step(self) -> int:
@@ -146,41 +102,44 @@ class Run:
 def load_runs(paths: Iterable[str | os.PathLike[str]]) -> list[Run]:
     """All runs in `paths`, each a run folder or a folder that holds some at any depth, in order of their folders.
 
-    Of folders of one run, from two machines for example, the finished one counts; the first if several or none is
-    finished. InputError when a path does not exist, none holds a run, a file is damaged or newer, or two folders have
-    different results of one run.
+    Of folders of one run the finished one counts; the first if several or none is finished. Where weights came out
+    otherwise, as they do on another machine, it has the others as its `twins`. InputError when a path does not exist,
+    none holds a run, or a file is damaged or newer.
     """
     given = [Path(path) for path in paths]
     folders = {folder.resolve(): folder for path in given for folder in _run_folders(path)}
     if not folders:
         raise InputError(f"no run found in {', '.join(map(str, given)) or 'an empty list'}: a run has a config.json")
     runs = [load_run(folder) for _, folder in sorted(folders.items())]
-    kept: dict[str, Run] = {}
+    made: dict[str, list[Run]] = {}
     for run in runs:
-        other = kept.setdefault(run.identity, run)
-        if run.result and other.result and _weights(run.result) != _weights(other.result):
-            raise InputError(
-                f"{other.folder} and {run.folder} are the same run {run.name}, but their weights_sha256 differ: "
-                "give only one of them"
-            )
-        if run.result and not other.result:
-            kept[run.identity] = run
-    return [run for run in runs if kept[run.identity] is run]
+        made.setdefault(run.record.identity, []).append(run)
+    counted = {run.folder: run for run in map(_counted, made.values())}
+    return [counted[run.folder] for run in runs if run.folder in counted]
+
+
+def _counted(made: Sequence[Run]) -> Run:
+    """The one that counts of runs of one identity."""
+    first = next((run for run in made if run.result), made[0])
+    known = _weights(first)
+    twins = tuple(run for run in made if known and _weights(run) not in (None, known))
+    return dataclasses.replace(first, twins=twins)
+
+
+def _weights(run: Run) -> Any:
+    """The hash of the weights that training came to; None where it is not known."""
+    return run.result.provenance.get("weights_sha256") if run.result else None
 
 
 def load_run(folder: Path) -> Run:
     """The run in `folder`; InputError as for `load_runs`."""
-    path = folder / "config.json"
-    head = read_json(path)
-    for key, kind in REQUIRED.items():
-        value = _field(head, key, kind, str(path))
-        if isinstance(value, float) and not math.isfinite(value):
-            raise InputError(f"{path}: {key} = {value}: must be a finite number")
-    identity = head["identity"]
-    curves = _read_curves(folder / "metrics.jsonl") if (folder / "metrics.jsonl").exists() else Curves()
-    result = _read_result(folder / "result.json", identity) if (folder / "result.json").exists() else None
+    record = read_record(folder)
+    log, path = folder / "metrics.jsonl", folder / "result.json"
+    result = _read_result(path, record.written_identity) if path.exists() else None
+    extent = result.provenance.get("log") if result else None
+    curves = _read_curves(log, extent) if extent or log.exists() else Curves()
     diverged = _read_diverged(folder / DIVERGED) if (folder / DIVERGED).exists() else None
-    return Run(folder, head["name"], identity, head["config"], head["asked"], curves, result, diverged)
+    return Run(folder, record, curves, result, diverged)
 
 
 def _run_folders(path: Path) -> Iterator[Path]:
@@ -207,14 +166,14 @@ def _is_run(config: Path) -> bool:
     return isinstance(content, dict) and "identity" in content
 
 
-def _read_curves(path: Path) -> Curves:
+def _read_curves(path: Path, extent: dict[str, Any] | None) -> Curves:
     steps, losses, evaluations = [], [], []
-    for number, record in enumerate(read_metrics(path), start=1):
+    for number, record in enumerate(read_metrics(path, extent), start=1):
         where = f"{path}, line {number}"
         match record.get("kind"):
             case "train":
                 steps.append(record["step"])
-                losses.append(_field(record, "loss", float, where))
+                losses.append(entry(record, "loss", float, where))
             case "eval":
                 evaluations.append((record["step"], _evaluation(record, where)))
     return Curves(tuple(steps), tuple(losses), tuple(evaluations))
@@ -223,43 +182,28 @@ def _read_curves(path: Path) -> Curves:
 def _read_result(path: Path, identity: str) -> Result:
     where = str(path)
     record = read_json(path)
-    if _field(record, "identity", str, where) != identity:
+    if entry(record, "identity", str, where) != identity:
         raise InputError(f"{where}: identity = {record['identity']!r}: is another run's than config.json beside it")
-    cost = _field(record, "cost", dict, where)
+    cost = entry(record, "cost", dict, where)
     for key in ("parameters", "flops_per_token", "tokens", "seconds"):
-        _field(cost, key, float, where)
+        entry(cost, key, float, where)
     apart = ("format", "identity", "name", "evaluation", "cost")
     provenance = {key: value for key, value in record.items() if key not in apart}
-    return Result(_evaluation(_field(record, "evaluation", dict, where), where), cost, provenance)
+    return Result(_evaluation(entry(record, "evaluation", dict, where), where), cost, provenance)
 
 
 def _read_diverged(path: Path) -> int:
     """The step at which the run diverged."""
-    return _field(read_json(path), "step", int, str(path))
-
-
-def _weights(result: Result) -> Any:
-    """The hash of the weights that training came to."""
-    return result.provenance.get("weights_sha256")
+    return entry(read_json(path), "step", int, str(path))
 
 
 def _evaluation(record: dict[str, Any], where: str) -> Evaluation:
-    metrics = {}
-    for name, entry in _field(record, "metrics", dict, where).items():
-        value = _field(entry, "value", float, f"{where}: metric {name!r}")
-        metrics[name] = Measure(value, *(entry.get(key) for key in ("low", "high", "right", "count", "clusters")))
-    return Evaluation(metrics, tuple(_field(record, "headline", list, where)), record.get("notes") or {})
+    entries = entry(record, "metrics", dict, where).items()
+    metrics = {name: _metric(written, f"{where}: metric {name!r}") for name, written in entries}
+    return Evaluation(metrics, tuple(entry(record, "headline", list, where)), record.get("notes") or {})
 
 
-def _field(record: object, path: str, kind: type[T], where: str) -> T:
-    """The entry at the dotted `path`; InputError when it is missing or of another kind. A null number reads NaN."""
-    value: Any = record
-    for key in path.split("."):
-        if not isinstance(value, dict) or key not in value:
-            raise InputError(f"{where}: {path} is missing")
-        value = value[key]
-    if kind is float and (value is None or (isinstance(value, int) and not isinstance(value, bool))):
-        value = math.nan if value is None else float(value)
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise InputError(f"{where}: {path} = {reprlib.repr(value)}: must be {KINDS[kind]}")
-    return value
+def _metric(written: dict[str, Any], where: str) -> Metric:
+    value = entry(written, "value", float, where)
+    low, high = (entry(written, key, float, where) if key in written else math.nan for key in ("low", "high"))
+    return Metric(value, written.get("right"), written.get("count") or 0, low, high, written.get("clusters") or 0)

@@ -5,44 +5,27 @@ columns sizes of the model, and a cell has one share in percent per quoted metri
 learning rates (and for Mano two seeds).
 """
 
-import dataclasses
 import functools
 import json
 from collections.abc import Mapping
 from importlib import resources
 from typing import Any, NamedTuple
 
-from canonlab.results.groups import OWN
+from canonlab.results.architecture import unusual
+from canonlab.results.groups import OWN, level_of
 from canonlab.tasks.catalog import TASKS, build_task
 from canonlab.training.config import TrainingConfig
 from canonlab.training.published import TRAINING
 
-DIFFICULTY = {"depo": "N", "brevo": "N", "mano": "L", "lano": "grammar"}
-"""Task -> the parameter that makes it harder."""
-
 PRESETS = {name: name for name in ("depo1", "depo2", "brevo1", "brevo2", "mano")} | {"lano": "lano-cfg3f"}
-"""Published task -> a preset of it, at another difficulty maybe."""
-
-USUAL = {
-    "canon_kernel": 4,
-    "canon_residual": True,
-    "canon_activation": False,
-    "canon_frozen": False,
-    "mlp": "preset",
-    "mlp_ratio": 0.0,
-    "activation": "preset",
-    "tied": False,
-}
-"""Settings of a model that are as in the paper's main figures."""
-
-
-DEFAULTS = dataclasses.asdict(TrainingConfig())
+"""Published task -> a preset of it, whatever its difficulty."""
 
 
 class Published(NamedTuple):
-    """One cell: shares by quoted metric, main one first, and by depth for Brevo1; `uncertain` is where it stood.
+    """One cell: shares by quoted metric, main one first, and by depth for Brevo1.
 
-    It was trained for so many `steps` on windows of `context` tokens, and with `settings` of training.
+    It stands in `figures` of the paper, `uncertain` where it can't be told for sure which cell is meant. It was trained
+    for so many `steps` on windows of `context` tokens, with these `settings` of training.
     """
 
     values: tuple[float, ...]
@@ -64,23 +47,28 @@ def tables() -> dict[str, Any]:
 
 def published_task(task: Mapping[str, Any]) -> str | None:
     """The published name of a task, such as "depo1", whatever its difficulty; None when the paper has no such task."""
-    apart = {DIFFICULTY.get(task["name"]), "K", "context"}
-
-    def fixed(parameters: Mapping[str, Any]) -> dict[str, Any]:
-        return {key: _plain(value) for key, value in parameters.items() if key not in apart}
-
     for name, preset in ((name, TASKS[reference]) for name, reference in PRESETS.items()):
-        if task["name"] == preset.task.name and fixed(task["parameters"]) == fixed(preset.parameters):
+        apart = (preset.task.difficulty_parameter, "K", "context")
+        ours, paper = (
+            {key: _plain(value) for key, value in parameters.items() if key not in apart}
+            for parameters in (task["parameters"], preset.parameters)
+        )
+        if task["name"] == preset.task.name and ours == paper and not task.get("source"):
             return name
     return None
 
 
-def published(task: Mapping[str, Any], settings: Mapping[str, Any]) -> Published | None:
-    """The published cell of a task (name, parameters) and a model's settings by dotted key; None when there is none."""
-    name = None if task.get("source") else published_task(task)
-    if name is None or settings.get(OWN) or not _usual(settings):
+def published(task: Mapping[str, Any], settings: Mapping[str, Any], level: Any = None) -> Published | None:
+    """The published cell of a task (name, parameters) and a model's settings by dotted key; None when there is none.
+
+    `level` is another difficulty of the task than its own.
+    """
+    name = published_task(task)
+    if name is None or settings.get(OWN) or not _presumed(settings):
         return None
-    level, levels = difficulty(task), tables()["difficulty"][name]
+    if level is None:
+        level = level_of(task, TASKS[PRESETS[name]].task.difficulty_parameter)
+    levels = tables()["difficulty"][name]
     key = (name, task["parameters"].get("K"), settings["model.model"], settings["model.canon"])
     entry = _entries().get((*key, bool(settings.get("model.canon_residual", True))))
     size = settings["model.size"]
@@ -89,6 +77,7 @@ def published(task: Mapping[str, Any], settings: Mapping[str, Any]) -> Published
     row, column = levels.index(level), entry["sizes"].index(size)
     depths = entry["by_depth"][row][column] if "by_depth" in entry else []
     preset = f"lano-{level}" if name == "lano" else PRESETS[name]
+    training = TrainingConfig(**TRAINING[preset])
     return Published(
         tuple(value / 100 for value in entry["percent"][row][column]),
         tuple(value / 100 for value in depths),
@@ -96,21 +85,8 @@ def published(task: Mapping[str, Any], settings: Mapping[str, Any]) -> Published
         entry.get("uncertain", False),
         tables()["steps"][name][row],
         build_task(preset).context,
-        {key: (DEFAULTS | TRAINING[preset])[key] for key in ("batch", "schedule", "weight_decay")},
+        {key: getattr(training, key) for key in ("batch", "schedule", "weight_decay")},
     )
-
-
-def difficulty(task: Mapping[str, Any]) -> Any:
-    """How hard a task is: its N, its L, or the name of its grammar; None where no parameter says so."""
-    value = task["parameters"].get(DIFFICULTY.get(task["name"], ""))
-    return _grammars().get(value, value) if task["name"] == "lano" else value
-
-
-@functools.cache
-def _grammars() -> dict[str, str]:
-    """The names of the shipped grammars by what identifies them in a run."""
-    names = [name for name in TASKS if name.startswith("lano-")]
-    return {build_task(name).identity["parameters"]["grammar"]: name.removeprefix("lano-") for name in names}
 
 
 @functools.cache
@@ -121,11 +97,10 @@ def _entries() -> dict[tuple[Any, ...], dict[str, Any]]:
     }
 
 
-def _usual(settings: Mapping[str, Any]) -> bool:
-    """Whether a model has no setting that a published cell doesn't presume."""
-    given = any(key.startswith("model.mixer.") for key in settings)
-    presumed = {key: value for key, value in USUAL.items() if key != "canon_residual"}  # the paper has both
-    return not given and all(settings.get(f"model.{key}", value) == value for key, value in presumed.items())
+def _presumed(settings: Mapping[str, Any]) -> bool:
+    """Whether a model is as published cells have theirs: nothing is unusual but the residual, which they have both
+    ways, and head and embedding are apart."""
+    return unusual(settings).keys() <= {"canon_residual"} and not settings.get("model.tied")
 
 
 def _plain(value: Any) -> Any:

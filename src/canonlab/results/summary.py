@@ -78,10 +78,12 @@ def _speed(found: Reached) -> dict[str, Any]:
 def _run(run: Run) -> dict[str, Any]:
     metrics = run.evaluation.metrics if run.evaluation else {}
     return {
-        "name": run.name,
+        "name": run.record.name,
         "folder": str(run.folder),
-        "identity": run.identity,
+        "identity": run.record.written_identity,
         "seed": run.seed,
+        "machine": run.record.machine,
+        "measuring": run.record.measuring,
         "finished": run.result is not None,
         "step": run.evaluated_step,
         "steps": run.steps,

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from canonlab.results.load import Measure
+from canonlab.tasks.metrics import Metric
 
 NOTHING = "–"
 
@@ -17,7 +17,8 @@ INTERVALS = (
 
 SETTINGS = {
     "canon": "Canon",
-    "backend.canon": "Canon backend",
+    "machine.canon": "Canon implementation",
+    "machine.linear": "implementation of linear mixers",
     "lr": "learning rate",
     "coincidence": "evaluation instances also trained on, at most",
     "data_sha256": "SHA-256 of the training data",
@@ -96,11 +97,11 @@ def range_text(low: float, high: float, is_share: bool) -> str:
     return f"{100 * low:.1f}..{100 * high:.1f}" if is_share else f"{_number(low)}..{_number(high)}"
 
 
-def interval_text(measure: Measure, is_share: bool) -> str:
+def interval_text(metric: Metric, is_share: bool) -> str:
     """The interval within a run, such as "[60.0..66.0]"; empty when there is none, or the value is exact."""
-    if measure.interval is None or measure.interval[0] == measure.interval[1]:
+    if metric.interval is None or metric.interval[0] == metric.interval[1]:
         return ""
-    return f"[{range_text(*measure.interval, is_share)}]"
+    return f"[{range_text(*metric.interval, is_share)}]"
 
 
 def settings_text(settings: dict[str, Any]) -> str:
@@ -136,8 +137,8 @@ def duration(seconds: float | None) -> str:
 
 
 def enumeration(words: Iterable[str]) -> str:
-    """A list in a sentence: "a", "a and b", "a, b and c"."""
-    *head, last = words
+    """A list in a sentence: "a", "a and b", "a, b and c"; nothing for none."""
+    *head, last = [*words] or [""]
     return f"{', '.join(head)} and {last}" if head else last
 
 

@@ -25,29 +25,40 @@ Fields that go together are named together, and take rows. Where not everything 
       - {model.model: [gla, gdn], model.canon: [none, b, AbCD], model.size: [8L512D]}
 
 That is 2 x 2 x 2 runs of llama-rope and 2 x 2 x 3 runs of gla and gdn.
+
+A recipe may be laid over another one, a shipped one or a file beside it:
+
+    extends: laptop/copy
+    training: {steps: 300}
+    grid: {training.seed: [0, 1, 2, 3, 4]}
+
+What it says of a field, in a part or in its grid, replaces all that the other says of that field, there and in grid and
+variants; its `variants`, if it has some, replace the other's. `canonlab sweep RECIPE --set training.seed=[0,1]
+training.steps=300` lays such values over a recipe too: a list is an axis of the grid, anything else is fixed.
 """
 
-import dataclasses
 import functools
 import itertools
-import re
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
-import yaml
-from pydantic import TypeAdapter, ValidationError
-
-from canonlab.errors import InputError, unknown
-from canonlab.training.config import RunConfig
-from canonlab.training.published import MODEL, TRAINING
+from canonlab.errors import InputError, shown, unknown
+from canonlab.training.config import RunConfig, as_parts, overlay, run_config
+from canonlab.yaml_text import parse_mapping, read_mapping
 
 Axes = dict[tuple[str, ...], list[list[Any]]]
 """Dotted fields that vary together -> rows of one value for each of them."""
 
+MOST_RUNS = 100_000
+PARTS = [field.name for field in fields(RunConfig)]
 
-@dataclasses.dataclass(frozen=True)
+
+@dataclass(frozen=True)
 class Recipe:
     """A name, a line for people, and the runs."""
 
@@ -56,22 +67,31 @@ class Recipe:
     runs: list[RunConfig]
 
 
-def load_recipe(reference: str) -> Recipe:
-    """The recipe in a file, or a shipped one by name, such as laptop/copy. InputError for whatever is wrong in it."""
-    path = Path(reference)
-    text = _read(path) if path.is_file() else _read_shipped(reference)
-    return parse_recipe(_parse(text, reference), default_name=path.stem)
+class Layer(NamedTuple):
+    """What one recipe says by itself."""
+
+    parts: dict[str, dict[str, Any]]
+    grid: Axes
+    variants: list[Axes]
 
 
-def read_run_config(path: Path) -> dict[str, Any]:
-    """The mapping that describes one run: a recipe file without a grid, for `run_config`."""
-    content = _parse(_read(path), str(path))
-    for key in ("grid", "variants"):
-        if key in content:
-            raise InputError(f"{path} has {key}, so many runs; use canonlab sweep, or take it out")
-    parts = {key: value for key, value in content.items() if key not in ("name", "about")}
-    _check_keys(RunConfig, parts, "")
-    return {part: _as_mapping(part, value) for part, value in parts.items()}
+def load_recipe(reference: str, changes: Mapping[str, Any] = MappingProxyType({})) -> Recipe:
+    """The recipe in a file, or a shipped one by name, such as laptop/copy. InputError for whatever is wrong in it.
+
+    `changes` maps dotted fields to values that are laid over it: a list makes an axis, anything else is one value.
+    """
+    return parse_recipe(*_read(reference, Path()), changes)
+
+
+def parse_recipe(
+    content: Mapping[str, Any], file: Path = Path("recipe"), changes: Mapping[str, Any] = MappingProxyType({})
+) -> Recipe:
+    """The recipe that a mapping describes, as parsed from YAML that lies, or could lie, in `file`."""
+    layers = [_layer(each) for each in _chain(content, file)]
+    grid = {field: value if isinstance(value, list) else [value] for field, value in changes.items()}
+    layers.insert(0, Layer({}, _axes("--set", grid), []))
+    whole = functools.reduce(_lay, reversed(layers))
+    return Recipe(str(content.get("name", file.stem)), str(content.get("about", "")), _runs(whole))
 
 
 def shipped_recipes() -> list[str]:
@@ -86,154 +106,125 @@ def shipped_recipes() -> list[str]:
     )
 
 
-def parse_recipe(content: Mapping[str, Any], default_name: str = "recipe") -> Recipe:
-    """The recipe that a mapping (parsed YAML) describes."""
-    parts = [field.name for field in dataclasses.fields(RunConfig)]
-    allowed = [*parts, "name", "about", "grid", "variants"]
+def _read(reference: str, folder: Path) -> tuple[dict[str, Any], Path]:
+    """What a recipe says that is a file, seen from `folder`, or else a shipped one; and its path."""
+    path = folder / reference
+    if path.is_file():
+        return read_mapping(path), path
+    name = reference.removeprefix("recipes/").removesuffix(".yaml")
+    if name not in shipped_recipes():
+        raise unknown("recipe (no such file either)", reference, shipped_recipes())
+    shipped = files("canonlab.recipes").joinpath(f"{name}.yaml")
+    return parse_mapping(shipped.read_text(encoding="utf-8"), name), Path(name)
+
+
+def _chain(content: Mapping[str, Any], file: Path) -> Iterator[Mapping[str, Any]]:
+    """A recipe, the one that it extends, the one that this extends, and so on."""
+    seen = [file.resolve()]
+    yield content
+    while (reference := content.get("extends")) is not None:
+        if not isinstance(reference, str):
+            raise InputError(f"extends = {shown(reference)}: must be one recipe, a shipped one or a file")
+        content, file = _read(reference, file.parent)
+        if file.resolve() in seen:
+            raise InputError(f"extends = {shown(reference)}: {file} extends itself, if by way of others")
+        seen.append(file.resolve())
+        yield content
+
+
+def _layer(content: Mapping[str, Any]) -> Layer:
     for key in content:
-        if key not in allowed:
+        if key not in (allowed := [*PARTS, "name", "about", "extends", "grid", "variants"]):
             raise unknown("recipe field", key, allowed)
-    base = {part: content.get(part) for part in parts}
-    runs = []
-    for assignments in _combinations(content):
-        merged = {part: _as_mapping(part, value) for part, value in base.items()}
-        for path, value in assignments:
-            _assign(merged, path, value)
-        if "name" not in merged["task"]:
-            raise InputError("task: missing; name one, such as task: copy")
-        runs.append(run_config(merged))
-    return Recipe(str(content.get("name", default_name)), str(content.get("about", "")), runs)
-
-
-def _combinations(content: Mapping[str, Any]) -> Iterator[list[tuple[str, Any]]]:
-    """For each run, the fields that the grid sets, by dotted path, with their values."""
-    common = _axes("grid", content.get("grid") or {})
-    variants = content.get("variants") or [{}]
+    variants = content.get("variants") or []
     if not isinstance(variants, list):
         raise InputError("variants: must be a list of grids")
-    for variant in variants:
-        axes = common | _axes("variants", variant)
-        paths = [path for fields in axes for path in fields]
-        if twice := next((path for path in paths if paths.count(path) > 1), None):
-            raise InputError(f"grid: {twice!r} varies twice, alone and together with other fields")
-        for rows in itertools.product(*axes.values()):
-            yield list(zip(paths, itertools.chain(*rows), strict=True))
+    parts = as_parts({part: content[part] for part in PARTS if part in content})
+    return Layer(parts, _axes("grid", content.get("grid") or {}), [_axes("variants", each) for each in variants])
 
 
 def _axes(where: str, grid: Any) -> Axes:
     if not isinstance(grid, dict):
-        raise InputError(f"{where} = {grid!r}: must map fields, such as training.lr, to lists of values")
+        raise InputError(f"{where} = {shown(grid)}: must map fields, such as training.lr, to lists of values")
     axes: Axes = {}
     for key, values in grid.items():
         if not isinstance(values, list) or not values:
-            raise InputError(f"{where}: {key} = {values!r}: must be a list of values, such as [{values or 1}]")
-        fields = tuple(field.strip() for field in str(key).split(","))
-        rows = [[value] for value in values] if len(fields) == 1 else values
+            raise InputError(
+                f"{where}: {key} = {shown(values)}: must be a list of values, such as [{shown(values or 1)}]"
+            )
+        names = tuple(name.strip() for name in str(key).split(","))
+        rows = [[value] for value in values] if len(names) == 1 else values
         for row in rows:
-            if not isinstance(row, list) or len(row) != len(fields):
-                raise InputError(f"{where}: {key!r} takes rows of {len(fields)} values, not {row!r}")
-        axes[fields] = rows
+            if not isinstance(row, list) or len(row) != len(names):
+                raise InputError(f"{where}: {key!r} takes rows of {len(names)} values, not {shown(row)}")
+        axes[names] = rows
     return axes
 
 
-def run_config(content: Mapping[str, Any]) -> RunConfig:
-    """The typed configuration of one run, over the published hyper-parameters of its task."""
-    parts = {"task": {}, "model": {}, "training": {}, **content}
-    task = {"name": "", **parts["task"]}
-    model = {**MODEL.get(task["name"], {}), **parts["model"]}
-    training = {**TRAINING.get(task["name"], {}), **parts["training"]}
-    merged = {**parts, "task": task, "model": model, "training": training}
-    _check_keys(RunConfig, merged, "")
-    try:
-        return _adapter().validate_python(merged)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{field} = {first['input']!r}: {first['msg'].lower()}") from None
+def _lay(below: Layer, above: Layer) -> Layer:
+    """`above` laid over `below`."""
+    said = {*_paths(above.parts), *itertools.chain(*above.grid)}
+    variants = above.variants or [_without(said, axes) for axes in below.variants]
+    return Layer(overlay(below.parts, above.parts), _without(said, below.grid) | above.grid, variants)
 
 
-@functools.cache
-def _adapter() -> TypeAdapter[RunConfig]:
-    return TypeAdapter(RunConfig)
+def _paths(parts: Mapping[str, Any]) -> Iterator[str]:
+    """The dotted paths of all fields in nested mappings."""
+    for name, value in parts.items():
+        if isinstance(value, Mapping):
+            yield from (f"{name}.{path}" for path in _paths(value))
+        else:
+            yield name
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML in which on and off are words, as in `compile: off`, not other names of true and false; 1e-3 is a number."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012
-        first: list(rules)
-        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-        if first not in ("o", "O")
-    }
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
+def _without(said: set[str], axes: Axes) -> Axes:
+    """Axes without some fields; rows that are then alike are one."""
+    left: Axes = {}
+    for names, rows in axes.items():
+        kept = [column for column, name in enumerate(names) if name not in said]
+        if len(kept) == len(names):
+            left[names] = rows
+        elif kept:
+            cut = [[row[column] for column in kept] for row in rows]
+            left[tuple(names[column] for column in kept)] = list({repr(row): row for row in cut}.values())
+    return left
 
 
-def read_yaml(text: str) -> Any:
-    """What `text` says; yaml.YAMLError where it isn't YAML."""
-    return yaml.load(text, _Loader)
+def _runs(recipe: Layer) -> list[RunConfig]:
+    """A recipe's runs, each once."""
+    grids = [recipe.grid | variant for variant in recipe.variants or [{}]]
+    count = sum(math.prod(map(len, axes.values())) for axes in grids)
+    if count > MOST_RUNS:
+        raise InputError(f"the recipe has {count:,} runs: at most {MOST_RUNS:,} are made of one")
+    runs = {}
+    for axes in grids:
+        paths = [path for names in axes for path in names]
+        if twice := next((path for path in paths if paths.count(path) > 1), None):
+            raise InputError(f"grid: {twice!r} varies twice, alone and together with other fields")
+        for rows in itertools.product(*axes.values()):
+            run = _run(recipe.parts, zip(paths, itertools.chain(*rows), strict=True))
+            runs[repr(run)] = run
+    return list(runs.values())
 
 
-def _parse(text: str, reference: str) -> dict[str, Any]:
-    try:
-        content = read_yaml(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{reference} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{reference} is empty, or not a mapping of fields")
-    return content
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path} cannot be read as UTF-8 text") from None
-
-
-def _read_shipped(reference: str) -> str:
-    name = reference.removeprefix("recipes/").removesuffix(".yaml")
-    if name not in shipped_recipes():
-        raise unknown("recipe (no such file either)", reference, shipped_recipes())
-    return files("canonlab.recipes").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
-
-
-def _as_mapping(part: str, value: Any) -> dict[str, Any]:
-    if value is None:
-        return {}
-    if part == "task" and isinstance(value, str):
-        return {"name": value}
-    if not isinstance(value, dict):
-        raise InputError(f"{part} = {value!r}: must be a mapping of fields")
-    return {key: dict(inner) if isinstance(inner, dict) else inner for key, inner in value.items()}
+def _run(parts: Mapping[str, Any], values: Iterable[tuple[str, Any]]) -> RunConfig:
+    """The run in which fields, by dotted path, have these values."""
+    content = dict(parts)
+    for path, value in sorted(values, key=lambda each: each[0].count(".")):  # task.set before task.set.N
+        _assign(content, path, value)
+    return run_config(content)
 
 
 def _assign(content: dict[str, Any], path: str, value: Any) -> None:
-    """Set the field at a dotted path, such as task.set.N."""
+    """Set the field at a dotted path, such as task.set.N, in copies of the mappings that lead there."""
     *parents, leaf = path.split(".")
+    if not parents:
+        raise InputError(f"{path!r}: must be a field inside a part, such as training.lr or task.set.N")
     node = content
     for parent in parents:
-        node = node.setdefault(parent, {})
-        if not isinstance(node, dict):
-            raise InputError(f"grid: {path!r} goes through {parent!r}, which is no mapping")
-    if not parents:
-        raise InputError(f"grid: {path!r} must be a field inside a part, such as training.lr or task.set.N")
+        below = node.get(parent) or {}
+        if not isinstance(below, Mapping):
+            raise InputError(f"{path!r}: goes through {parent!r}, which is no mapping")
+        node[parent] = dict(below)
+        node = node[parent]
     node[leaf] = value
-
-
-def _check_keys(cls: type, content: Mapping[str, Any], where: str) -> None:
-    """Every key is a field; pydantic would say so too, but without the nearest right word."""
-    types = {field.name: field.type for field in dataclasses.fields(cls)}
-    for key, value in content.items():
-        if key not in types:
-            raise unknown(f"field of {where.rstrip('.')}" if where else "field", key, types)
-        inner = types[key]
-        if isinstance(inner, type) and dataclasses.is_dataclass(inner) and isinstance(value, Mapping):
-            _check_keys(inner, value, f"{where}{key}.")
-        elif isinstance(value, bool) and inner in (int, float):  # which pydantic would take for 1 or 0
-            raise InputError(f"{where}{key} = {value!r}: must be a number")

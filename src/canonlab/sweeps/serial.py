@@ -1,36 +1,69 @@
 """The simplest engine: runs one after another, in this process."""
 
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from canonlab.checks import first_line
+from canonlab.errors import InputError
+from canonlab.files import write_json
 from canonlab.training.config import RunConfig
-from canonlab.training.loop import Diverged, Listener, train
+from canonlab.training.loop import Diverged, Failed, Interrupted, Listener, train
 from canonlab.training.plan import plan_run
-from canonlab.training.run import RunFolder, make_run
+from canonlab.training.run import FAILED, RunFolder, find_run, known_runs
 
 
-def run_all(configs: Sequence[RunConfig], parent: Path, listener: Listener, command: str) -> list[RunFolder]:
-    """Every run below `parent`: finished and diverged ones are skipped, interrupted ones resumed.
+def run_all(
+    configs: Sequence[RunConfig], parent: Path, listener: Listener, command: str
+) -> tuple[list[RunFolder], list[str]]:
+    """Every run below `parent`, and a line for each that failed: finished ones are skipped, interrupted ones resumed.
 
-    A run that diverges stops no other; from the same checkpoint it would do so again, so only `train` tries it anew.
+    A run that fails or diverges stops no other. One that diverged would do so again from the same checkpoint, so only
+    `train` and `resume` try it anew; one that failed is tried again by the next sweep, and says why in failed.json.
     All of them are planned, and so checked, before the first one works; a run's folder is made when its turn comes.
     """
     plans = [plan_run(config) for config in configs]
-    runs = []
+    runs: list[RunFolder] = []
+    failures = []
+    known = known_runs(parent)
     for number, plan in enumerate(plans, start=1):
-        run = make_run(plan, parent=parent)
-        runs.append(run)
-        if run.done:
-            continue
-        if (diverged := run.diverged) is not None:
-            listener.message(
-                f"{run.folder}: left out, as it diverged (step {diverged['step']}: {diverged['reason']}); "
-                f"to try it again: canonlab resume {run.folder}"
-            )
-            continue
-        listener.message(f"run {number} of {len(plans)}")
+        where = known.get(plan.identity, parent / plan.name)
         try:
-            train(run, listener, command)
-        except Diverged as error:
-            listener.message(f"{run.folder}: {error}")
-    return runs
+            run = find_run(plan, parent, known)
+            runs.append(run)
+            _work(run, f"run {number} of {len(plans)}", listener, command)
+        except (Interrupted, KeyboardInterrupt):
+            raise
+        except Exception as error:  # whatever became of one run must not cost the others
+            reason = str(error) if isinstance(error, InputError | Failed) else first_line(error)
+            failures.append(f"{where}: {reason}")
+            listener.message(f"{where} failed: {reason}")
+            _record(where, reason, error)
+    return runs, failures
+
+
+def _work(run: RunFolder, title: str, listener: Listener, command: str) -> None:
+    if run.done:
+        run.result()  # which says so if it can't be read
+        return
+    if (diverged := run.diverged) is not None:
+        listener.message(
+            f"{run.folder}: left out, as it diverged (step {diverged['step']}: {diverged['reason']}); "
+            f"to try it again: canonlab resume {run.folder}"
+        )
+        return
+    listener.message(title)
+    try:
+        train(run, listener, command)
+    except Diverged as error:
+        listener.message(f"{run.folder}: {error}")
+
+
+def _record(folder: Path, reason: str, error: Exception) -> None:
+    """Leave the reason in the run's folder, if there is one that can be written to."""
+    if not (folder / "config.json").exists():
+        return
+    try:
+        write_json(folder / FAILED, {"reason": reason, "traceback": traceback.format_exception(error)})
+    except OSError:
+        return  # a full disk may be the very reason; the message has been shown

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, get_args
 import numpy as np
 from torch import Tensor
 
+from canonlab import typed
 from canonlab.errors import InputError, require_integer, unknown
 from canonlab.tasks.metrics import Metric
 
@@ -126,16 +127,26 @@ class Evaluation:
     notes: dict[str, float]
 
     def plain(self) -> dict[str, Any]:
-        """The same as JSON-ready data; what isn't finite, such as a share of nothing, is null."""
+        """The same as JSON-ready data; what isn't finite, such as a share of nothing, is null.
 
-        def finite(entry: float | None) -> float | None:
-            return entry if entry is not None and math.isfinite(entry) else None
-
+        TypeError for what a task's author got wrong: no number where one must be, a headline without its metric.
+        """
         metrics = {
-            name: {key: finite(entry) for key, entry in dataclasses.asdict(metric).items()}
+            name: {key: _number(f"{name}.{key}", entry) for key, entry in vars(metric).items()}
             for name, metric in self.metrics.items()
         }
-        return {"metrics": metrics, "headline": list(self.headline), "notes": self.notes}
+        if not self.headline or not all(name in metrics for name in self.headline):
+            raise TypeError(f"headline = {self.headline!r}: must name some of the metrics {list(metrics)}")
+        notes = {name: _number(f"notes.{name}", entry) for name, entry in self.notes.items()}
+        return {"metrics": metrics, "headline": list(self.headline), "notes": notes}
+
+
+def _number(name: str, value: Any) -> float | None:
+    """A number of Python's or NumPy's as JSON has it: None for what isn't finite."""
+    plain = value.item() if isinstance(value, np.generic | Tensor) and value.ndim == 0 else value
+    if plain is not None and (isinstance(plain, bool) or not isinstance(plain, int | float)):
+        raise TypeError(f"{name} = {value!r}: must be a number")
+    return plain if plain is not None and math.isfinite(plain) else None
 
 
 class Task(ABC):
@@ -150,6 +161,8 @@ class Task(ABC):
     version: ClassVar[int]
     separator: ClassVar[str | None] = "<bos>"
     """The name of the token that opens each instance of a window; None if no token does."""
+    difficulty_parameter: ClassVar[str | None] = None
+    """The parameter that makes the task harder, if one does: reports lay results out by its value."""
     context: int
     vocabulary: Vocabulary
 
@@ -172,12 +185,19 @@ class Task(ABC):
     def parameters(self) -> dict[str, Any]:
         """The values that define the task, `context` apart."""
         fields = dataclasses.fields(self)  # type: ignore[arg-type]
-        return {f.name: getattr(self, f.name) for f in fields if f.name != "context"}
+        return {f.name: typed.plain(getattr(self, f.name)) for f in fields if f.name != "context"}
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What determines the windows besides seed, split and index."""
-        return {"name": self.name, "version": self.version, "parameters": self.parameters, "context": self.context}
+        """What determines the windows besides seed, split and index.
+
+        A parameter that a task gains after its first release is declared with the value that the task had before, as
+        `dataclasses.field(default=value, metadata={"introduced": value})`, and left out while it has that value.
+        """
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]
+        later = {f.name: f.metadata["introduced"] for f in fields if "introduced" in f.metadata}
+        parameters = {k: v for k, v in self.parameters.items() if k not in later or v != later[k]}
+        return {"name": self.name, "version": self.version, "parameters": parameters, "context": self.context}
 
     def stream_key(self, seed: int) -> int:
         """The 64-bit key of the task's stream for `seed`: SHA-256 of the identity, so that no two tasks share one."""
@@ -241,16 +261,19 @@ class Task(ABC):
         return []
 
     def coincidence(self, training_windows: int) -> float | None:
-        """An upper bound on the share of evaluation instances that also occur in so many training windows, if known."""
+        """An upper bound on the share of evaluation instances that occur in that many training windows, if known."""
         return None
 
 
-def check_settings(cls: type[Task], settings: Mapping[str, Any]) -> None:
-    """Raise an InputError for a setting that is no parameter of the task class."""
-    allowed = [f.name for f in dataclasses.fields(cls) if f.init]  # type: ignore[arg-type]
-    for key in settings:
-        if key not in allowed:
-            raise unknown("task parameter", key, allowed)
+def typed_settings(cls: type[Task], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a task class as it declares its parameters. InputError for what is none, or of another type.
+
+    One that says the default is the default itself, so that it is no other stream: 1.0 where a float has the default 1.
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    values = typed.arguments(cls, settings, what="task parameter")
+    same = {name for name, value in values.items() if value == defaults[name] and not isinstance(value, bool)}
+    return {name: defaults[name] if name in same else value for name, value in values.items()}
 
 
 def require_split(split: str) -> Split:

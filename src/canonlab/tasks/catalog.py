@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from canonlab.errors import unknown
-from canonlab.tasks.base import Task, check_settings
+from canonlab.tasks.base import Task, typed_settings
 from canonlab.tasks.brevo import Brevo
 from canonlab.tasks.capo import Capo
 from canonlab.tasks.copy import Copy
@@ -57,5 +57,4 @@ def build_task(name: str, settings: Mapping[str, Any] = MappingProxyType({})) ->
     if name not in TASKS:
         raise unknown("task", name, TASKS)
     preset = TASKS[name]
-    check_settings(preset.task, settings)
-    return preset.task(**{**preset.parameters, **settings})
+    return preset.task(**{**preset.parameters, **typed_settings(preset.task, settings)})

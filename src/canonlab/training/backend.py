@@ -1,6 +1,8 @@
 """What a run runs on: resolved once when the run is created, stored, and never chosen again."""
 
 import contextlib
+import dataclasses
+import functools
 import os
 import platform
 import re
@@ -13,7 +15,7 @@ from typing import Any
 
 import torch
 
-from canonlab.canon import Canon, choose_backend
+from canonlab.canon import Canon, choose_implementation
 from canonlab.errors import InputError, unknown
 from canonlab.models.decoder import Decoder
 from canonlab.models.mixers import fla
@@ -23,8 +25,12 @@ from canonlab.training.config import BackendConfig
 COMPILE_FROM_WIDTH = 256
 """Below it a CPU run is over before compiling has paid for itself: `canonlab bench train`, the tiny model."""
 
-BF16_FROM_WIDTH = 64
-"""Below it converting costs a CPU more than faster products save: `canonlab bench train`, the tiny model."""
+BF16_FROM_WIDTH = 128
+"""Below it converting, and attention in narrow heads, cost a CPU more than faster products save: a llama step of 2 x 64
+takes twice as long in bf16 on an AMD EPYC (Zen 5), one of 2 x 128 little more than half."""
+
+GRAPHS = 64
+"""Compiled forms of a block that a run may need: one for each kind of block and shape of batch."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +52,21 @@ class Backend:
 
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:
-        """The context in which a run works: its CPU threads, and afterwards those that there were."""
+        """The context in which a run works: its CPU threads, and afterwards those that there were.
+
+        A compiled run starts with nothing compiled by others, as it would alone: the compiler counts the shapes of all
+        blocks of a process together, and goes on eagerly, thus to other bits, when there are too many. That many of one
+        run are an error.
+        """
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
+        compiling: AbstractContextManager[Any] = contextlib.nullcontext()
+        if self.compile:
+            torch.compiler.reset()
+            compiling = torch._dynamo.config.patch(recompile_limit=GRAPHS, fail_on_recompile_limit_hit=True)
         try:
-            yield
+            with compiling:
+                yield
         finally:
             torch.set_num_threads(before)
 
@@ -58,9 +74,9 @@ class Backend:
         """Move a model to the device, fix what computes its layers, and compile its blocks where asked."""
         for module in model.modules():
             if isinstance(module, Canon):
-                module.backend = self.canon
+                module.implementation = self.canon
             elif isinstance(module, Mixer):
-                module.backend = self.linear
+                module.implementation = self.linear
         model.to(self.device)
         if self.compile:
             model.compile_blocks()
@@ -93,7 +109,31 @@ def resolve_backend(config: BackendConfig, width: int) -> tuple[Backend, list[st
         linear = "fla" if fla.available(device) else "torch"
     elif linear == "fla":
         fla.require(device)
-    return Backend(str(device), precision, compile_blocks, threads, choose_backend(device, dtype), linear), notes
+    return Backend(str(device), precision, compile_blocks, threads, choose_implementation(device, dtype), linear), notes
+
+
+def usable(begun: Backend) -> tuple[Backend, list[str]]:
+    """The backend that a run was begun with, as far as this machine has it, and what it has not, in lines."""
+    notes = []
+    backend = begun
+    try:
+        find_device(backend.device)
+    except InputError:
+        there = str(find_device("auto"))
+        notes.append(f"the run was begun on {begun.device}, which isn't here: it goes on on {there}")
+        backend = dataclasses.replace(backend, device=there, compile=backend.compile and there.startswith("cuda"))
+    device = torch.device(backend.device)
+    if backend.compile and not _can_compile(device):
+        notes.append("the run was begun compiled and goes on eagerly: no C++ compiler works here")
+        backend = dataclasses.replace(backend, compile=False)
+    canon = choose_implementation(device, torch.bfloat16 if backend.precision == "bf16" else torch.float32)
+    if backend.canon not in (canon, "reference"):
+        notes.append(f"the run was begun with Canon by {backend.canon} and goes on by {canon}")
+        backend = dataclasses.replace(backend, canon=canon)
+    if backend.linear == "fla" and not fla.available(device):
+        notes.append("the run was begun with linear mixers by fla and goes on by torch")
+        backend = dataclasses.replace(backend, linear="torch")
+    return backend, [f"{note}, so bits will differ" for note in notes]
 
 
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
@@ -115,12 +155,17 @@ def find_device(name: str) -> torch.device:
 
 
 def _multiplies_bf16(device: torch.device) -> bool:
-    """Whether the hardware has bf16 matrix instructions (emulated bf16 is slower than fp32)."""
+    """Whether the hardware multiplies bf16 faster than fp32, by what is known of it.
+
+    Emulated bf16 is slower. So are AVX-512's bf16 instructions on Intel's processors, at 0.58 of fp32's rate on a Xeon;
+    their matrix unit (AMX) is much faster, and so are the instructions on AMD's. No measurement: what a run is must not
+    hang on what else its machine was doing.
+    """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
-        capabilities = torch.cpu.get_capabilities()
-        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+        has = torch.cpu.get_capabilities()
+        return bool(has.get("amx_bf16") or (has.get("avx512_bf16") and "AMD" in str(has.get("cpu_name"))))
     return False
 
 
@@ -128,6 +173,11 @@ def _can_compile(device: torch.device) -> bool:
     """Whether torch.compile works, found by compiling one tiny function."""
     if device.type == "cpu" and not any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++", "cl")):
         return False
+    return _compiles(device)
+
+
+@functools.cache
+def _compiles(device: torch.device) -> bool:
     try:
         torch.compile(lambda x: x.sin() + 1)(torch.zeros(8, device=device))
     except Exception:  # a broken tool chain fails in ways of its own, and each means the same here

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from canonlab.errors import InputError
-from canonlab.files import FORMAT, check_format, replacing
+from canonlab.files import FORMAT, check_format, replacing, sha256
 
 MODEL, OPTIMIZER, RANDOM = "model/", "optimizer/", "random/"
 
@@ -29,18 +29,6 @@ class Checkpoint:
     facts: dict[str, Any]
 
 
-class CheckpointStore(Protocol):
-    """Where checkpoints go. One file each here; sharded state over many nodes can stand behind the same two methods."""
-
-    def save(self, name: str, checkpoint: Checkpoint) -> None:
-        """Keep `checkpoint` as `name`; whatever happens meanwhile, the old or the new one is there and whole."""
-        ...
-
-    def load(self, name: str) -> Checkpoint | None:
-        """The checkpoint kept as `name`, None if there is none. InputError when it is damaged."""
-        ...
-
-
 class SafetensorsStore:
     """Checkpoints as `<name>.safetensors` in one folder."""
 
@@ -52,9 +40,9 @@ class SafetensorsStore:
         return self.folder / f"{name}.safetensors"
 
     def save(self, name: str, checkpoint: Checkpoint) -> None:
-        """See CheckpointStore."""
+        """Keep `checkpoint` as `name`; whatever happens meanwhile, the old or the new one is there and whole."""
         tensors = {key: t.detach().cpu().contiguous().clone() for key, t in checkpoint.tensors.items()}
-        facts = {"format": FORMAT, "sha256": tensors_hash(tensors), **checkpoint.facts}
+        facts = {"format": FORMAT, "sha256": _hash(tensors, checkpoint.facts), **checkpoint.facts}
         metadata = {"canonlab": json.dumps(facts)}
         self.folder.mkdir(exist_ok=True)
         with replacing(self.path(name)) as temporary:
@@ -63,8 +51,8 @@ class SafetensorsStore:
             except SafetensorError as error:  # how the library reports a full disk
                 raise OSError(f"cannot write {self.path(name)}: {error}") from error
 
-    def load(self, name: str) -> Checkpoint | None:
-        """See CheckpointStore."""
+    def load(self, name: str, identity: str) -> Checkpoint | None:
+        """The checkpoint kept as `name`, None if there is none. InputError when it is damaged, or another run's."""
         path = self.path(name)
         if not path.exists():
             return None
@@ -74,10 +62,19 @@ class SafetensorsStore:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no mapping)
         except (SafetensorError, ValueError, OSError) as error:
             raise InputError(f"checkpoint {path} is damaged ({error}); {REMEDY}") from None
-        check_format(path, facts.pop("format", None))
-        if facts.pop("sha256", None) != tensors_hash(tensors):
+        version = facts.pop("format", None)
+        check_format(path, version)
+        written = facts.pop("sha256", None)
+        if written != (tensors_hash(tensors) if version == 1 else _hash(tensors, facts)):
             raise InputError(f"checkpoint {path} is damaged (its bytes are not those that were written); {REMEDY}")
+        if facts.get("identity") != identity:
+            raise InputError(f"{path} belongs to another run")
         return Checkpoint(tensors, facts)
+
+
+def _hash(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> str:
+    """SHA-256 over all that a checkpoint holds. Format 1 left the facts out."""
+    return sha256([tensors_hash(tensors), facts])
 
 
 def training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

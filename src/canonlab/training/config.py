@@ -2,18 +2,23 @@
 
 import dataclasses
 import math
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from canonlab.errors import InputError, require_integer, unknown
+from canonlab import typed
+from canonlab.errors import InputError, require_integer, shown, unknown
 from canonlab.models.config import ModelConfig
+from canonlab.training.optimizer import OPTIMIZERS, SCHEDULES, choices
+from canonlab.training.published import MODEL, TRAINING
 
-WORDS = {
-    "schedule": ("cosine", "linear"),
+WORDS: dict[str, Collection[str]] = {
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
     "precision": ("auto", "fp32", "bf16"),
     "compile": ("auto", "on", "off"),
     "linear": ("auto", "torch", "fla"),
 }
-"""What a field may be. No type says it, since a library that reads types would be first to refuse, in its own words."""
+"""What a field may be."""
 
 
 def _require_word(field: str, value: str) -> None:
@@ -31,7 +36,7 @@ class TaskConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
-    """AdamW and its schedule, evaluation and checkpoints. Source: Part 4.1, appendices A and C.
+    __doc__ = f"""Optimizer and schedule, evaluation and checkpoints. Source: Part 4.1, appendices A and C.
 
     Attributes:
         steps: Optimizer steps; 0 for as many as `exposures` take.
@@ -40,11 +45,12 @@ class TrainingConfig:
         lr: Peak learning rate.
         seed: Of the data and of the initial weights.
         warmup: Steps of linear warm-up.
-        schedule: After the warm-up: cosine to a tenth of the peak, or linear to zero.
-        weight_decay: On matrices and Canon weights; nothing else decays.
-        beta1: AdamW's decay of the mean gradient.
-        beta2: AdamW's decay of the mean square gradient.
-        eps: AdamW's epsilon.
+        optimizer: {choices(OPTIMIZERS)}.
+        schedule: From the peak, after the warm-up, on. {choices(SCHEDULES)}.
+        weight_decay: On matrices and Canon weights, but for those that a mixer's class marks; nothing else decays.
+        beta1: Decay of the mean gradient.
+        beta2: Decay of the mean square gradient.
+        eps: Added to the root of the mean square gradient.
         clip: Largest gradient norm; 0 for no clipping.
         isolate: Instances packed into one window don't see each other.
         microbatch: Windows in one forward and backward pass; 0 for the whole batch.
@@ -61,6 +67,7 @@ class TrainingConfig:
     lr: float = 1e-3
     seed: int = 0
     warmup: int = 1000
+    optimizer: str = "adamw"
     schedule: str = "cosine"
     weight_decay: float = 0.03
     beta1: float = 0.9
@@ -88,7 +95,8 @@ class TrainingConfig:
         _require_number("eps", self.eps, above=0)
         for name in ("beta1", "beta2"):
             _require_number(name, getattr(self, name), least=0, below=1)
-        _require_word("schedule", self.schedule)
+        for name in ("optimizer", "schedule"):
+            _require_word(name, getattr(self, name))
         if self.microbatch and self.batch % self.microbatch:
             raise InputError(f"microbatch = {self.microbatch}: must divide the batch {self.batch}")
 
@@ -100,7 +108,7 @@ class BackendConfig:
     Attributes:
         device: cpu, cuda, cuda:N or mps; auto takes cuda, else mps, else cpu.
         precision: fp32, or bf16, which is autocast over fp32 weights; auto takes bf16 where the hardware multiplies it
-            (on a CPU from width 64 on).
+            (on a CPU from width 128 on).
         compile: Whether each block goes through torch.compile, on or off; auto leaves small models eager.
         threads: Of CPU arithmetic; 0 for as many as PyTorch takes by itself.
         linear: What computes linear mixers: torch (chunks in PyTorch, anywhere), or fla (flash-linear-attention, on a
@@ -129,6 +137,40 @@ class RunConfig:
     backend: BackendConfig = BackendConfig()
 
 
+def as_parts(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The parts of a RunConfig as mappings of their fields, from plain data; `task: copy` is a task by its name."""
+    names = [field.name for field in dataclasses.fields(RunConfig)]
+    parts = {}
+    for part, given in content.items():
+        if part not in names:
+            raise unknown("field", part, names)
+        fields = {"name": given} if part == "task" and isinstance(given, str) else given
+        if not isinstance(fields, Mapping | None):
+            raise InputError(f"{part} = {shown(fields)}: must be a mapping of fields")
+        parts[part] = dict(fields or {})
+    return parts
+
+
+def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of `below` in which what `above` has takes the place of the same; mappings are laid over one another."""
+    merged = {**below, **above}
+    for key in merged:
+        layers = [layer.get(key, {}) for layer in (below, above)]
+        if all(isinstance(layer, Mapping) for layer in layers):
+            merged[key] = overlay(*layers)
+    return merged
+
+
+def run_config(content: Mapping[str, Any]) -> RunConfig:
+    """The configuration that plain data describes, over what its task publishes, over the defaults."""
+    parts = as_parts(content)
+    if not (name := parts.get("task", {}).get("name")):
+        raise InputError("task: missing; name one, such as task: copy")
+    name = typed.coerce(name, str, "task.name")
+    published = {"model": MODEL.get(name, {}), "training": TRAINING.get(name, {})}
+    return typed.build(RunConfig, overlay(published, parts))
+
+
 def _require_number(
     field: str, value: float, *, least: float = -math.inf, above: float = -math.inf, below: float = math.inf
 ) -> None:
@@ -138,4 +180,4 @@ def _require_number(
             f"above {above:g}" if above > -math.inf else "",
             f"below {below:g}" if below < math.inf else "finite",
         ]
-        raise InputError(f"{field} = {value!r}: must be a number {' and '.join(filter(None, bounds))}")
+        raise InputError(f"{field} = {shown(value)}: must be a number {' and '.join(filter(None, bounds))}")

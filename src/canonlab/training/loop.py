@@ -6,8 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from functools import partial
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,15 +14,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from canonlab.checks import first_line
 from canonlab.data.batches import DATA_HASH_START, batches, extend_data_hash
 from canonlab.errors import InputError, unknown
-from canonlab.files import read_json, remove_leftovers, write_json
+from canonlab.files import locked, read_json, remove_leftovers, write_json
 from canonlab.models.cost import cost
 from canonlab.models.decoder import Decoder
-from canonlab.models.generate import generate
+from canonlab.models.generate import instances
 from canonlab.models.moe import dropped_share
-from canonlab.tasks.base import Evaluation, Task
-from canonlab.training.backend import Backend, environment
+from canonlab.plugins import users_line
+from canonlab.tasks.base import Evaluation
+from canonlab.training.backend import environment
 from canonlab.training.checkpoint import (
     Checkpoint,
     SafetensorsStore,
@@ -32,10 +33,10 @@ from canonlab.training.checkpoint import (
     training_tensors,
     weights_hash,
 )
-from canonlab.training.lock import locked
+from canonlab.training.evaluation import evaluate
 from canonlab.training.metrics_log import MetricsLog
 from canonlab.training.optimizer import build_optimizer, learning_rate
-from canonlab.training.run import DIVERGED, RunFolder
+from canonlab.training.run import DIVERGED, FAILED, FILES, RunFolder, Trained
 
 CHECKPOINTS = ("last", "best")
 
@@ -60,6 +61,10 @@ class Diverged(RuntimeError):
     """The loss or its gradient is no longer a number."""
 
 
+class Failed(RuntimeError):
+    """The run can't go on, for a reason that can be told in a line. What it has saved is kept."""
+
+
 class Interrupted(Exception):
     """The run was asked to stop, and has saved itself."""
 
@@ -70,10 +75,27 @@ def train(run: RunFolder, listener: Listener, command: str = "") -> dict[str, An
     Raises Interrupted after SIGTERM or SIGINT, with a checkpoint of the step reached, and Diverged on a loss that is
     not finite, with the last good checkpoint kept and a record in diverged.json, which the next attempt removes.
     """
+    for note in run.notes:
+        listener.message(f"{run.folder}: {note}")
     if run.done:
         return run.result()
-    with locked(run.folder), run.plan.backend.working():
+    with locked(run.folder), run.plan.backend.working(), _failures():
         return _train(run, listener, command)
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Tells what is no fault of the program: a user's own code that fails, and memory that is not enough."""
+    try:
+        yield
+    except (Diverged, Interrupted, InputError):
+        raise
+    except (Exception, SystemExit) as error:
+        if place := users_line(error):
+            raise Failed(f"{place}: {first_line(error)}") from error
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
+            raise Failed(f"out of memory; a microbatch takes less ({first_line(error)})") from error
+        raise
 
 
 def _train(run: RunFolder, listener: Listener, command: str) -> dict[str, Any]:
@@ -94,24 +116,29 @@ class _Trainer:
     def __init__(self, run: RunFolder, listener: Listener) -> None:
         plan = run.plan
         self.folder, self.task, self.backend = run.folder, plan.task, plan.backend
-        self.identity, self.listener = plan.identity, listener
+        self.identity, self.listener = run.identity, listener
+        self.machine = plan.machine
         self.config = plan.config.training
         # now, as what fails there should not fail after training
         self.cost = cost(plan.decoder, self.task.context, plan.backend.device)
+        self.separator = self.task.separator_id if self.config.isolate else None
         self.model: Decoder = plan.backend.place(plan.decoder.build(self.config.seed))
         self.optimizer = build_optimizer(self.model, self.config)
         torch.manual_seed(self.config.seed)
-        remove_leftovers(run.folder)
+        remove_leftovers(run.folder, FILES)
+        remove_leftovers(run.folder / "checkpoints", [f"{name}.safetensors" for name in CHECKPOINTS])
         self.store = SafetensorsStore(run.folder / "checkpoints")
         self.step = 0
         self.seconds = 0.0
         self.data_hash = DATA_HASH_START
         self.best: dict[str, Any] | None = None
-        self._restore()
+        self.unevaluated = False
+        """Whether the evaluation due at this step is still to be made, as the last attempt failed in it."""
+        extent = self._restore()
         self._record_environment()
-        (run.folder / DIVERGED).unlink(missing_ok=True)
-        self.separator = self.task.separator_id if self.config.isolate else None
-        self.log = MetricsLog(run.folder / "metrics.jsonl", self.step)
+        for name in (DIVERGED, FAILED):
+            (run.folder / name).unlink(missing_ok=True)
+        self.log = MetricsLog(run.folder / "metrics.jsonl", self.step, extent)
         self.started = time.monotonic()
         listener.start(run, self.step)
 
@@ -119,6 +146,8 @@ class _Trainer:
         """All steps that are left."""
         config, device = self.config, self.backend.device
         finite = torch.ones((), dtype=torch.bool, device=device)
+        if self.unevaluated:
+            self._evaluate()
         clock, since = time.monotonic(), self.step
         stream = batches(self.task, config.seed, config.batch, range(self.step, config.steps))
         for tokens, mask in stream:
@@ -139,7 +168,9 @@ class _Trainer:
                     f"{self.store.folder}"
                 )
             if logs:
-                speed = (self.step - since) * tokens.size / (time.monotonic() - clock)
+                speed = (
+                    (self.step - since) * tokens.size / max(time.monotonic() - clock, 1e-9)
+                )  # some clocks stand still
                 clock, since = time.monotonic(), self.step
                 dropped = dropped_share(self.model)
                 extra = {} if dropped is None else {"dropped": dropped.item()}  # of the last microbatch
@@ -155,8 +186,7 @@ class _Trainer:
                 self._evaluate()
                 clock, since = time.monotonic(), self.step
             if saves:
-                self.log.sync()
-                self.store.save("last", self._checkpoint())
+                self._save_last()
             if stopping and not last:
                 raise Interrupted(
                     f"stopped at step {self.step} of {config.steps}; go on with: canonlab resume {self.folder}"
@@ -180,6 +210,7 @@ class _Trainer:
             },
             "data_sha256": self.data_hash.hex(),
             "weights_sha256": weights_hash(self.model),
+            "log": self.log.extent,
             "versions": environment(self.backend.device),
             "command": command,
         }
@@ -188,7 +219,7 @@ class _Trainer:
 
     def evaluate(self, windows: int | None) -> Evaluation:
         """Score the current weights on the evaluation stream of the run's seed."""
-        return evaluate(self.model, self.task, self.config.seed, windows, self.backend)
+        return evaluate(self.model, self.task, self.config.seed, windows, self.backend, self.separator)
 
     def _update(self, tokens: np.ndarray, mask: np.ndarray, rate: float) -> tuple[Tensor, Tensor]:
         """One optimizer step; the mean loss over the batch's marked targets, and the gradient norm before clipping."""
@@ -217,22 +248,30 @@ class _Trainer:
         """Summed cross entropy of the marked targets over `count`, and `share` of the auxiliary loss."""
         predicts = torch.zeros_like(marked)
         predicts[:, :-1] = marked[:, 1:]  # position t predicts the target at t + 1
-        segments = None
-        if self.separator is not None:
-            segments = (ids == self.separator).cumsum(1)
+        segments = None if self.separator is None else instances(ids, self.separator)
         output = self.model(ids, segments, select=predicts)
         targets = ids[:, 1:][marked[:, 1:]]
         loss = F.cross_entropy(output.logits.float(), targets, reduction="sum") / max(1, count)
         return loss if output.auxiliary is None else loss + share * output.auxiliary
 
     def _evaluate(self) -> None:
-        evaluation = self.evaluate(self.config.eval_windows)
+        try:
+            evaluation = self.evaluate(self.config.eval_windows)
+        except Exception:  # what was trained must not be lost with what can't be measured
+            self.unevaluated = True
+            self._save_last()
+            raise
+        self.unevaluated = False
         self._record("eval", **evaluation.plain())
         main = evaluation.headline[0]
         value = evaluation.metrics[main].value
         if not math.isnan(value) and (self.best is None or value > self.best["value"]):
             self.best = {"step": self.step, "metric": main, "value": value}
             self.store.save("best", self._checkpoint())
+
+    def _save_last(self) -> None:
+        self.log.sync()
+        self.store.save("last", self._checkpoint())
 
     def _record(self, kind: str, **values: Any) -> None:
         record = {"kind": kind, "step": self.step, **values}
@@ -249,24 +288,27 @@ class _Trainer:
             "seconds": self._seconds(),
             "data_sha256": self.data_hash.hex(),
             "best": self.best,
+            "log": self.log.extent,
+            "unevaluated": self.unevaluated,
         }
         return Checkpoint(training_tensors(self.model, self.optimizer), facts)
 
-    def _restore(self) -> None:
-        checkpoint = self.store.load("last")
+    def _restore(self) -> dict[str, Any] | None:
+        """Go back to the last checkpoint, if there is one; the extent of the log then, if it is known."""
+        checkpoint = self.store.load("last", self.identity)
         if checkpoint is None:
-            return
-        if checkpoint.facts["identity"] != self.identity:
-            raise InputError(f"{self.store.path('last')} belongs to another run")
+            return None
         restore_training(checkpoint.tensors, self.model, self.optimizer)
         self.step, self.seconds = checkpoint.facts["step"], checkpoint.facts["seconds"]
         self.data_hash, self.best = bytes.fromhex(checkpoint.facts["data_sha256"]), checkpoint.facts["best"]
+        self.unevaluated = checkpoint.facts.get("unevaluated", False)
+        return checkpoint.facts.get("log")
 
     def _record_environment(self) -> None:
         """Note who works on the run from here on; say when that is not who began it."""
         path = self.folder / "environment.json"
         sessions = read_json(path)["sessions"] if path.exists() else []
-        here = environment(self.backend.device)
+        here = environment(self.backend.device) | {key: str(value) for key, value in self.machine.items()}
         if sessions:
             first = sessions[0]["environment"]
             changed = [f"{key} {first.get(key)} -> {here[key]}" for key in here if here[key] != first.get(key)]
@@ -279,27 +321,20 @@ class _Trainer:
         write_json(path, {"sessions": sessions})
 
 
-def evaluate_checkpoint(run: RunFolder, name: str, windows: int | None, seed: int | None) -> tuple[Evaluation, int]:
+def evaluate_checkpoint(run: Trained, name: str, windows: int | None, seed: int | None) -> tuple[Evaluation, int]:
     """Evaluate a checkpoint of a run, "last" or "best", and say which step it is of."""
     store = SafetensorsStore(run.folder / "checkpoints")
     if name not in CHECKPOINTS:
         raise unknown("checkpoint", name, CHECKPOINTS)
-    checkpoint = store.load(name)
+    checkpoint = store.load(name, run.identity)
     if checkpoint is None:
         raise InputError(f"{run.folder} has no checkpoint {name!r} yet")
-    plan = run.plan
-    seed = plan.config.training.seed if seed is None else seed
-    with plan.backend.working():
-        model = plan.backend.place(plan.decoder.build())
+    with run.backend.working():
+        model = run.backend.place(run.decoder.build())
         restore_model(checkpoint.tensors, model)
-        return evaluate(model, plan.task, seed, windows, plan.backend), checkpoint.facts["step"]
-
-
-def evaluate(model: Decoder, task: Task, seed: int, windows: int | None, backend: Backend) -> Evaluation:
-    """A task's evaluation of a decoder under a run's backend; blocks run eagerly, for any batch shape."""
-    eager = torch.compiler.set_stance("force_eager") if backend.compile else nullcontext()
-    with eager, backend.autocast():
-        return task.evaluate(model, seed=seed, windows=windows, generate=partial(generate, model))
+        seed = run.seed if seed is None else seed
+        evaluation = evaluate(model, run.task, seed, windows, run.backend, run.separator)
+    return evaluation, checkpoint.facts["step"]
 
 
 @contextmanager

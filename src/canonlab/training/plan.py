@@ -1,26 +1,35 @@
 """A run before there is anything to lose: its configuration with everything resolved and checked."""
 
 import dataclasses
-import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from canonlab.checks import of_the_user
 from canonlab.errors import InputError
+from canonlab.files import sha256
 from canonlab.models.check.sequence import looks_ahead
 from canonlab.models.check.subject import Subject
 from canonlab.models.config import pattern_names
 from canonlab.models.cost import cost
 from canonlab.models.decoder import DecoderConfig
 from canonlab.plugins import Plugin, is_plugin, load_plugin
-from canonlab.tasks.base import MAX_WINDOWS, Task, check_settings
+from canonlab.tasks.base import MAX_WINDOWS, Task, typed_settings
 from canonlab.tasks.catalog import build_task
 from canonlab.training.backend import Backend, resolve_backend
 from canonlab.training.config import RunConfig, TaskConfig, TrainingConfig
+from canonlab.training.evaluation import evaluate
+from canonlab.training.identity import identity, split_training
 from canonlab.training.published import TRAINING
+
+LONGEST_NAME = 122
+"""Characters of a run's name before its hash."""
 
 TOKEN_BYTES = 5
 """Of a token in a batch: an int32 and its mark."""
@@ -42,31 +51,50 @@ class Plan:
     copies: dict[str, bytes]
     notes: list[str]
 
-    @property
-    def content(self) -> dict[str, Any]:
-        """All that determines the result, as plain data."""
-        config = self.config
-        return {
-            "task": {**self.task.identity, "source": next(iter(self._sources([config.task.name])), None)},
-            "model": {**self.decoder.plain(), "sources": self._sources(pattern_names(config.model.model))},
-            "training": dataclasses.asdict(config.training),
-            "backend": dataclasses.asdict(self.backend),
-        }
+    @cached_property
+    def _training(self) -> tuple[dict[str, Any], dict[str, Any], int]:
+        return split_training(dataclasses.asdict(self.config.training), self._model)
 
     @property
+    def _model(self) -> dict[str, Any]:
+        return {**self.decoder.plain(), "sources": self._sources(pattern_names(self.config.model.model))}
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """All that determines the weights, as plain data: `config` of `training.record`."""
+        task = {**self.task.identity, "source": next(iter(self._sources([self.config.task.name])), None)}
+        content = {"task": task, "model": self._model, "training": self._training[0]}
+        plain: dict[str, Any] = json.loads(json.dumps({**content, "precision": self.backend.precision}))
+        return plain
+
+    @property
+    def measuring(self) -> dict[str, Any]:
+        """What is logged, evaluated and saved, and how often."""
+        return self._training[1]
+
+    @property
+    def machine(self) -> dict[str, Any]:
+        """What the run is computed with: device, threads, kernels, microbatch."""
+        backend = dataclasses.asdict(self.backend)
+        del backend["precision"]
+        return {**backend, "microbatch": self._training[2]}
+
+    @cached_property
     def identity(self) -> str:
-        """SHA-256 of the content as canonical JSON."""
-        text = json.dumps(self.content, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        """SHA-256 of what determines the weights: see `training.identity`."""
+        return identity(self.content)
 
     @property
     def name(self) -> str:
-        """For people first: task, model, Canon set, size, learning rate, seed; then the start of the identity."""
+        """For people first: task, model, Canon set, size, learning rate, seed; then the start of the identity.
+
+        Any system can have a file of that name, whatever words the user has: at most 133 letters, digits and `.+_-`.
+        """
         model, training = self.config.model, self.config.training
-        task = _short(self.config.task.name)
-        mixers = ",".join(map(_short, pattern_names(model.model)))
-        words = [task, mixers, self.decoder.canon.points or "none", model.size]
-        return "-".join([*words, f"lr{training.lr:g}", f"s{training.seed}", self.identity[:10]])
+        mixers = "+".join(map(_short, pattern_names(model.model)))
+        words = [_short(self.config.task.name), mixers, self.decoder.canon.points or "none", model.size]
+        about = "-".join([*words, f"lr{training.lr:g}", f"s{training.seed}"])
+        return f"{re.sub(r'[^A-Za-z0-9.+_-]+', '_', about)[:LONGEST_NAME]}-{self.identity[:10]}"
 
     def _sources(self, references: list[str]) -> list[dict[str, str]]:
         return [self.plugins[reference].identity for reference in references if reference in self.plugins]
@@ -92,26 +120,39 @@ def plan_run(config: RunConfig, backend: Backend | None = None) -> Plan:
         backend, notes = resolve_backend(config.backend, decoder.width)
     references = [config.task.name, *pattern_names(config.model.model)]
     plugins = {reference: load_plugin(reference) for reference in references if is_plugin(reference)}
+    separator = task.separator_id if config.training.isolate else None
     for name in dict.fromkeys(filter(is_plugin, pattern_names(config.model.model))):
-        _try_mixer(name, plugins[name], decoder, backend)
+        _try_mixer(name, plugins[name], decoder, task, backend, separator)
     copies = _copies(plugins.values(), task.files.values())
     notes = [*task.warnings(), *_unused_exposures(config, task), *_endless_warmup(resolved.training), *notes]
     return Plan(config, resolved, task, decoder, backend, plugins, copies, notes)
 
 
 def _try_task(name: str, task: Task) -> None:
-    """InputError when a user's own task fails on its first window."""
-    with of_the_user(f"task = {name!r}: fails on its first window", f"; see canonlab check-task {name}"):
-        len(task.vocabulary)
+    """InputError when a user's own task fails on its first window, or in an evaluation, which may be hours away."""
+    advice = f"; see canonlab check-task {name}"
+    with of_the_user(f"task = {name!r}: fails on its first window", advice):
+        size = len(task.vocabulary)
         task.windows(0, 0, 1)
+    with of_the_user(f"task = {name!r}: fails in its evaluation", advice):
+        task.evaluate(lambda ids: torch.zeros(*ids.shape, size), seed=0, windows=1, batch=1).plain()
 
 
-def _try_mixer(name: str, plugin: Plugin, decoder: DecoderConfig, backend: Backend) -> None:
-    """InputError when a user's own mixer fails on a few tokens, or sees later ones, before there is anything to lose.
+TRIED: set[str] = set()
+"""What this process has tried, by the hash of all that it depends on: a sweep tries a mixer once, not for each run."""
 
-    It is tried with the arguments that it has in this decoder, which may be a hybrid. A mixer that sees the token it is
-    to predict would win every comparison.
+
+def _try_mixer(
+    name: str, plugin: Plugin, decoder: DecoderConfig, task: Task, backend: Backend, separator: int | None
+) -> None:
+    """InputError when a user's own mixer fails on a few tokens, sees later ones, or can't be evaluated on the task.
+
+    It is tried before there is anything to lose, with the arguments that it has in this decoder, which may be a hybrid.
+    A mixer that sees the token it is to predict would win every comparison.
     """
+    key = sha256([plugin.identity, decoder.plain(), task.identity, dataclasses.asdict(backend), separator])
+    if key in TRIED:
+        return
     mixer = next(block.mixer for block in decoder.pattern if block.mixer.cls is plugin.cls)
     failing = of_the_user(f"model = {name!r}: fails on its first tokens", f"; see canonlab check {name}")
     with failing, backend.autocast():
@@ -122,6 +163,10 @@ def _try_mixer(name: str, plugin: Plugin, decoder: DecoderConfig, backend: Backe
             f"model = {name!r}: outputs depend on later tokens, those that are to be predicted; "
             f"see canonlab check {name}"
         )
+    few = dataclasses.replace(decoder, layers=min(decoder.layers, len(decoder.pattern)))
+    with of_the_user(f"model = {name!r}: fails in the evaluation of {task.name}", f"; see canonlab check {name}"):
+        evaluate(backend.place(few.build()), task, 0, 1, backend, separator).plain()
+    TRIED.add(key)
 
 
 def _endless_warmup(training: TrainingConfig) -> list[str]:
@@ -189,6 +234,6 @@ def load_task(config: TaskConfig) -> Task:
         raise InputError(f"task = {config.name!r}: {cls.__name__} must be a subclass of canonlab.tasks.base.Task")
     if not dataclasses.is_dataclass(cls):
         raise InputError(f"task = {config.name!r}: {cls.__name__} must be a @dataclass(frozen=True)")
-    check_settings(cls, config.set)
+    settings = typed_settings(cls, config.set)
     with of_the_user(f"task = {config.name!r}: {cls.__name__} can't be made"):
-        return cls(**config.set)
+        return cls(**settings)

@@ -1,36 +1,57 @@
 """A run is a folder, named after what determines its result.
 
-config.json          what was asked for and what it was resolved to; its hash is the run's identity
+config.json          what was asked for and what it was resolved to: see `training.record`
 environment.json     versions and machine of every session that worked on the run
 metrics.jsonl        training and evaluation records
 checkpoints/         last.safetensors, best.safetensors
 diverged.json        where and why the last attempt at the run diverged, if it did
-sources/             copies of the user's own files, if any
+failed.json          why a sweep's last attempt at the run failed, if it did
+sources/             copies of the user's own files, if any; a run goes on with these, whatever became of the originals
 result.json          written last, only when the run is done
+
+Opening a run to go on with it, or to evaluate it, executes the Python files in sources/ after comparing them with the
+hashes in config.json. Nothing else does: a stranger's run folders can be reported on, but resume and evaluate only what
+you would execute.
 """
 
 import dataclasses
+import hashlib
+import json
 import os
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from canonlab.errors import InputError
 from canonlab.files import read_json, write_json
 from canonlab.models.config import ModelConfig, pattern_names
-from canonlab.plugins import is_plugin, load_plugin
-from canonlab.training.backend import Backend
-from canonlab.training.config import RunConfig, TaskConfig, TrainingConfig
+from canonlab.models.decoder import DecoderConfig
+from canonlab.plugins import is_plugin
+from canonlab.tasks.base import Task
+from canonlab.training.backend import Backend, usable
+from canonlab.training.config import BackendConfig, RunConfig, TaskConfig, TrainingConfig
+from canonlab.training.identity import MEASURING, identifying, introduced, told
 from canonlab.training.plan import Plan, plan_run
+from canonlab.training.record import Record, read_record
 
 DIVERGED = "diverged.json"
+FAILED = "failed.json"
+FILES = ("config.json", "environment.json", "metrics.jsonl", DIVERGED, FAILED, "result.json")
 
 
 @dataclasses.dataclass(frozen=True)
 class RunFolder:
-    """A plan and the folder that it lives in."""
+    """A plan and the folder that it lives in.
+
+    `identity` is the one that the folder's files carry. `notes` say where the folder has other settings of measuring
+    and machine than were asked for now: it keeps those that it was begun with.
+    """
 
     folder: Path
     plan: Plan
+    identity: str
+    notes: tuple[str, ...] = ()
 
     @property
     def done(self) -> bool:
@@ -38,8 +59,11 @@ class RunFolder:
         return (self.folder / "result.json").exists()
 
     def result(self) -> dict[str, Any]:
-        """The result of a run that is done."""
-        return read_json(self.folder / "result.json")
+        """The result of a run that is done. InputError when it is another run's."""
+        result = read_json(self.folder / "result.json")
+        if result.get("identity") != self.identity:
+            raise InputError(f"{self.folder / 'result.json'} belongs to another run")
+        return result
 
     @property
     def diverged(self) -> dict[str, Any] | None:
@@ -49,23 +73,45 @@ class RunFolder:
 
 
 def create_run(config: RunConfig, out: Path | None = None, parent: Path = Path("runs")) -> RunFolder:
-    """The run folder for a configuration: `out`, or one below `parent` that is named after the run.
+    """The run folder for a configuration: `out`, or one below `parent`.
 
-    An existing folder of the same identity is taken up as it is; one of another identity is an InputError.
+    An existing folder of the same identity is taken up as it is, below `parent` whatever it is called; one of another
+    identity is an InputError.
     """
-    return make_run(plan_run(config), out, parent)
+    plan = plan_run(config)
+    return make_run(plan, out) if out is not None else find_run(plan, parent, known_runs(parent))
 
 
-def make_run(plan: Plan, out: Path | None = None, parent: Path = Path("runs")) -> RunFolder:
-    """`create_run` for what is planned already."""
-    folder = out if out is not None else parent / plan.name
+def find_run(plan: Plan, parent: Path, known: Mapping[str, Path]) -> RunFolder:
+    """The run of a plan below `parent`, among those that are known (`known_runs`), or a new one.
+
+    Where the precision was left open, a run that another machine began in the other one is that run.
+    """
+    plans = [plan]
+    if plan.asked.backend.precision == "auto":
+        other = "fp32" if plan.backend.precision == "bf16" else "bf16"
+        plans.append(dataclasses.replace(plan, backend=dataclasses.replace(plan.backend, precision=other)))
+    there = next((each for each in plans if each.identity in known), plan)
+    return make_run(there, known.get(there.identity, parent / there.name))
+
+
+def known_runs(parent: Path) -> dict[str, Path]:
+    """The folders of the runs directly below `parent` by identity; of several folders of one run, a finished one."""
+    found: dict[str, Path] = {}
+    for path in sorted(parent.glob("*/config.json")):
+        try:
+            identity = read_record(path.parent).identity
+        except InputError:
+            continue  # what is damaged is reported when somebody asks for it
+        if identity not in found or not (found[identity] / "result.json").exists():
+            found[identity] = path.parent
+    return found
+
+
+def make_run(plan: Plan, folder: Path) -> RunFolder:
+    """The run of a plan in `folder`, which is made where it does not exist. InputErrors as for `create_run`."""
     if (folder / "config.json").exists():
-        identity = read_json(folder / "config.json")["identity"]
-        if identity != plan.identity:
-            raise InputError(
-                f"{folder} holds a run of another configuration ({identity[:10]}, not {plan.identity[:10]})"
-            )
-        return RunFolder(folder, plan)
+        return _taken_up(plan, folder)
     if folder.exists() and (not folder.is_dir() or _holds_other_things(folder)):
         raise InputError(f"{folder} exists and is not a run folder; name another folder")
     try:
@@ -78,7 +124,7 @@ def make_run(plan: Plan, out: Path | None = None, parent: Path = Path("runs")) -
         (folder / "sources").mkdir(exist_ok=True)
         (folder / "sources" / name).write_bytes(content)
     write_json(folder / "config.json", _config_file(plan))
-    return RunFolder(folder, plan)
+    return RunFolder(folder, plan, plan.identity)
 
 
 def _holds_other_things(folder: Path) -> bool:
@@ -86,61 +132,176 @@ def _holds_other_things(folder: Path) -> bool:
     return any(path.name != "sources" and not path.name.startswith(".config.json.") for path in folder.iterdir())
 
 
+def _taken_up(plan: Plan, folder: Path) -> RunFolder:
+    """The run in an existing folder, for a plan of the same identity."""
+    record = read_record(folder)
+    if record.identity != plan.identity:
+        where = _differences(record.identified_by, identifying(plan.content))
+        raise InputError(f"{folder} holds a run of another configuration ({'; '.join(where)})")
+    begun = _as_begun(plan, record)
+    return RunFolder(folder, begun, record.written_identity, tuple(_otherwise(plan.asked, begun)))
+
+
+def _as_begun(plan: Plan, record: Record) -> Plan:
+    """A plan with the measuring and the machine that its run was begun with, as far as this machine has it."""
+    microbatch = record.machine.get("microbatch", plan.config.training.microbatch)
+    training = dataclasses.replace(plan.config.training, **_known(record.measuring), microbatch=microbatch)
+    backend, notes = usable(_backend(record))
+    config = dataclasses.replace(plan.config, training=training)
+    return dataclasses.replace(plan, config=config, backend=backend, notes=[*plan.notes, *notes])
+
+
+def _known(measuring: Mapping[str, Any]) -> dict[str, Any]:
+    """Those settings of measuring that this version of canonlab has; what a later one adds changes no weight either."""
+    return {name: value for name, value in measuring.items() if name in MEASURING}
+
+
+def _backend(record: Record) -> Backend:
+    fields = {field.name for field in dataclasses.fields(Backend)} - {"precision"}
+    return Backend(precision=record.config["precision"], **{k: v for k, v in record.machine.items() if k in fields})
+
+
+def _otherwise(asked: RunConfig, begun: Plan) -> Iterator[str]:
+    """What was asked for and is otherwise in a run that was begun already, a line each."""
+    wishes = {**dataclasses.asdict(asked.training), **dataclasses.asdict(asked.backend)}
+    wishes["compile"] = {"on": True, "off": False}.get(asked.backend.compile, "auto")
+    wishes["threads"] = asked.backend.threads or "auto"
+    for name, value in {**begun.measuring, **begun.machine}.items():
+        if (wanted := wishes.get(name, value)) not in (value, "auto"):
+            yield f"the run was begun with {name} = {value} and keeps it (asked for: {wanted})"
+
+
 def _config_file(plan: Plan) -> dict[str, Any]:
-    asked = dataclasses.asdict(plan.asked)
     placed = {reference: f"{plugin.path}:{plugin.class_name}" for reference, plugin in plan.plugins.items()}
+    asked = dataclasses.asdict(plan.asked)
     asked["task"]["name"] = placed.get(plan.config.task.name, plan.config.task.name)
     asked["task"]["set"] |= {parameter: str(path.absolute()) for parameter, path in plan.task.files.items()}
     asked["model"]["model"] = ",".join(placed.get(name, name) for name in pattern_names(plan.config.model.model))
-    files = {parameter: path.name for parameter, path in plan.task.files.items()}
-    return {"identity": plan.identity, "name": plan.name, "asked": asked, "files": files, "config": plan.content}
+    parts = {"model": ModelConfig, "training": TrainingConfig, "backend": BackendConfig}
+    return {
+        "identity": plan.identity,
+        "name": plan.name,
+        "asked": {"task": asked["task"], **{part: told(asked[part], cls) for part, cls in parts.items()}},
+        "files": {parameter: path.name for parameter, path in plan.task.files.items()},
+        "identified_by": identifying(plan.content),
+        "config": plan.content,
+        "difficulty": plan.task.difficulty_parameter,
+        "measuring": plan.measuring,
+        "machine": plan.machine,
+    }
 
 
-def open_run(folder: Path, *, from_copies: bool = False) -> RunFolder:
-    """The run in an existing folder. InputError when its configuration, or a user's source, is not what it was.
+def open_run(folder: Path) -> RunFolder:
+    """The run in an existing folder, to go on with it.
 
-    `from_copies` loads a user's sources from the folder's copies: to look at a run whose sources were edited since.
-    Files that the task's parameters name are always read from there: a run goes on with what it began with.
+    A user's sources, and files that the task's parameters name, are the folder's copies: a run goes on with what it
+    began with. InputError when a copy was changed, or this version of canonlab makes another run of the configuration.
     """
-    if not (folder / "config.json").exists():
-        raise InputError(f"{folder} is not a run folder: it has no config.json")
-    file = read_json(folder / "config.json")
+    record = read_record(folder)
     try:
-        asked = file["asked"]
-        source = file["config"]["task"]["source"]
-        asked["task"]["name"] = _source_path(folder, asked["task"]["name"], source, from_copies)
-        files = file.get("files", {})  # early runs have none
-        asked["task"]["set"] |= {parameter: str(folder / "sources" / name) for parameter, name in files.items()}
-        sources = iter(file["config"]["model"]["sources"])
-        asked["model"]["model"] = ",".join(
-            _source_path(folder, name, next(sources) if is_plugin(name) else None, from_copies)
-            for name in pattern_names(asked["model"]["model"])
-        )
-        config = RunConfig(
-            TaskConfig(**asked["task"]), ModelConfig(**asked["model"]), TrainingConfig(**asked["training"])
-        )
-        plan = plan_run(config, Backend(**file["config"]["backend"]))
-    except (KeyError, TypeError, AttributeError, StopIteration) as error:
-        raise InputError(f"{folder / 'config.json'} is damaged: {error}") from None
-    if plan.identity != file["identity"]:
-        changed = [part for part in plan.content if plan.content[part] != file["config"].get(part)]
-        raise InputError(
-            f"{folder}: this canonlab makes another run of its configuration "
-            f"(changed: {', '.join(changed) or 'identity'}); resume it with the version that began it, or start anew"
-        )
-    return RunFolder(folder, plan)
+        training = TrainingConfig(**{**record.asked["training"], **_known(record.measuring)})
+        config = RunConfig(_task(folder, record), _model(folder, record), training)
+        plan = plan_run(config, usable(_backend(record))[0])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise _unreadable(folder, record, error) from None
+    if plan.identity != record.identity:
+        raise _changed(folder, record.identified_by, identifying(plan.content))
+    return RunFolder(folder, _as_begun(plan, record), record.written_identity)
 
 
-def _source_path(folder: Path, reference: str, source: dict[str, str] | None, from_copies: bool) -> str:
-    """Where to load a user's file from: where it was, or the folder's copy if it is gone; never one that changed."""
-    if source is None:
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What it takes to evaluate a run's checkpoints: its task and model, whatever it was trained with."""
+
+    folder: Path
+    identity: str
+    task: Task
+    decoder: DecoderConfig
+    backend: Backend
+    seed: int
+    separator: int | None
+    """The token that opens each instance, where instances didn't see each other in training."""
+
+
+def open_trained(folder: Path) -> Trained:
+    """The task and the model of an existing folder. InputErrors as for `open_run`, but that training doesn't matter."""
+    record = read_record(folder)
+    try:
+        config = RunConfig(_task(folder, record), _model(folder, record), TrainingConfig())
+        plan = plan_run(config, usable(_backend(record))[0])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise _unreadable(folder, record, error) from None
+    before, now = record.identified_by, identifying(plan.content)
+    for part in ("task", "model"):
+        if before[part] != now[part]:
+            raise _changed(folder, {part: before[part]}, {part: now[part]})
+    trained = record.config["training"]
+    separator = plan.task.separator_id if trained["isolate"] else None
+    return Trained(folder, record.written_identity, plan.task, plan.decoder, plan.backend, trained["seed"], separator)
+
+
+def _unreadable(folder: Path, record: Record, error: Exception) -> InputError:
+    """What is wrong with a configuration that no run can be made of: a later version's fields, or damage."""
+    parts = {"model": ModelConfig, "training": TrainingConfig}
+    newer = [f"{part}.{name}" for part, cls in parts.items() for name in record.asked[part].keys() - introduced(cls)]
+    if newer:
+        return InputError(f"{folder} is a run of a newer canonlab: this one has no {', '.join(newer)}")
+    return InputError(f"{folder / 'config.json'} is damaged: {type(error).__name__}: {error}")
+
+
+def _changed(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> InputError:
+    where = "; ".join(_differences(before, now))
+    return InputError(
+        f"{folder}: this canonlab makes another run of its configuration ({where}); resume it with the version that "
+        "began it, or start anew"
+    )
+
+
+def _differences(before: Any, now: Any, where: str = "") -> list[str]:
+    """Where two trees of plain data differ, a few words for each of the first three places."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        pairs = [(f"{where}.{key}" if where else key, before.get(key), now.get(key)) for key in {**before, **now}]
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        pairs = [(f"{where}[{index}]", *pair) for index, pair in enumerate(zip(before, now, strict=True))]
+    else:
+        words = [("default" if value is None else json.dumps(value))[:60] for value in (before, now)]
+        return [] if before == now else [f"{where} {words[0]}, not {words[1]}"]
+    return [difference for key, one, other in pairs for difference in _differences(one, other, key)][:3]
+
+
+def _task(folder: Path, record: Record) -> TaskConfig:
+    name = _copy(folder, record.asked["task"]["name"], record.config["task"].get("source"))
+    copies = {parameter: str(_in_sources(folder, file)) for parameter, file in record.files.items()}
+    return TaskConfig(name, {**record.asked["task"]["set"], **copies})
+
+
+def _model(folder: Path, record: Record) -> ModelConfig:
+    asked = record.asked["model"]
+    sources = iter(record.config["model"]["sources"])
+    names = [
+        _copy(folder, name, next(sources, None) if is_plugin(name) else None) for name in pattern_names(asked["model"])
+    ]
+    return ModelConfig(**{**asked, "model": ",".join(names)})
+
+
+def _copy(folder: Path, reference: str, source: Mapping[str, str] | None) -> str:
+    """The reference to the folder's copy of a user's file; InputError when that isn't what the run began with.
+
+    Where the file once was says nothing: a folder may come from another machine, or from a stranger.
+    """
+    if not is_plugin(reference):
         return reference
     file, _, class_name = reference.rpartition(":")
-    copy = folder / "sources" / Path(file).name
-    path = copy if from_copies or not Path(file).exists() else Path(file)
-    reference = f"{path}:{class_name}"
-    if load_plugin(reference).sha256 != source["sha256"]:
-        raise InputError(
-            f"{path} is not the source that this run began with; a copy of that is in {folder / 'sources'}"
-        )
-    return reference
+    path = _in_sources(folder, file)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+    if source is None or source != {"class": class_name, "sha256": hashlib.sha256(content).hexdigest()}:
+        raise InputError(f"{path} is not the source that this run began with")
+    return f"{path}:{class_name}"
+
+
+def _in_sources(folder: Path, file: str) -> Path:
+    """Where a run folder keeps its copy of a file, which may have been on another system."""
+    return folder.resolve() / "sources" / re.split(r"[\\/]", file)[-1]

@@ -54,6 +54,7 @@ class Capo(Task):
 
     name: ClassVar[str] = "capo"
     version: ClassVar[int] = 1
+    difficulty_parameter: ClassVar[str | None] = "N"
     separator: ClassVar[str | None] = "<eos>"
 
     def __post_init__(self) -> None:

@@ -57,6 +57,7 @@ class Lano(Task):
 
     name: ClassVar[str] = "lano"
     version: ClassVar[int] = 1
+    difficulty_parameter: ClassVar[str | None] = "grammar"
 
     def __post_init__(self) -> None:
         require_integer("context", self.context, 1)

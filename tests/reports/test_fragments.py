@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from canonlab.reports import load_runs
-from canonlab.reports.instance import instance_html
+from canonlab.reports.fragments import instance_html
 from canonlab.reports.page import page_html
 from canonlab.results.groups import sections
+from canonlab.results.load import load_runs
 from canonlab.training.loop import train
 from canonlab.training.run import create_run
 from tiny_runs import Recorder, tiny_config

@@ -1,0 +1,123 @@
+"""What config.json says of a run: written in one format, read in all that there have been.
+
+format          of the file
+identity        the hash of `identified_by`, which is `config` without what need not be told (see `training.identity`)
+name            for people
+asked           the configuration in the user's words, without what is at its default
+files           the user's files that parameters name, as they are called in sources/
+config          what determines the weights, everything resolved: task, model, training, precision
+difficulty      the task's parameter that makes it harder, if it names one
+measuring       what is logged, evaluated and saved, and how often
+machine         what the run began on: device, threads, kernels, microbatch
+
+Format 1, of canonlab 0.1, had measuring and machine inside config, and a hash of all of it as the identity.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from canonlab.errors import InputError
+from canonlab.files import entry, read_json, sha256
+from canonlab.models.config import ModelConfig
+from canonlab.tasks.catalog import TASKS
+from canonlab.training.config import TrainingConfig
+from canonlab.training.identity import MEASURING, identifying, introduced, split_training
+
+REQUIRED: dict[str, type] = {
+    "identity": str,
+    "name": str,
+    "asked.task.name": str,
+    "asked.model": dict,
+    "asked.training": dict,
+    "config.task.name": str,
+    "config.task.parameters": dict,
+    "config.task.context": int,
+    "config.model.canon.points": str,
+    "config.model.pattern": list,
+    "config.model.sources": list,
+    "config.training": dict,
+}
+"""What a record is unreadable without, and of which kind it is."""
+
+NUMBERS: dict[str, type[float]] = {"steps": int, "seed": int, "lr": float}
+"""The same of `training`, whatever else is in it."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run's config.json, in today's terms.
+
+    `identity` is that of this version of canonlab, by which runs are told apart; `written_identity` is the one that the
+    folder's other files carry. They differ in a folder of format 1. Of `asked`, model and training hold their defaults
+    too.
+    """
+
+    identity: str
+    written_identity: str
+    name: str
+    asked: dict[str, Any]
+    files: dict[str, str]
+    config: dict[str, Any]
+    measuring: dict[str, Any]
+    machine: dict[str, Any]
+    difficulty: str | None
+
+    @cached_property
+    def identified_by(self) -> dict[str, Any]:
+        """What the identity is the hash of."""
+        return identifying(self.config)
+
+
+def read_record(folder: Path) -> Record:
+    """The record of a run folder. InputError when there is none, or it is damaged or of a newer format."""
+    path = folder / "config.json"
+    if not path.exists():
+        raise InputError(f"{folder} is not a run folder: it has no config.json")
+    file = read_json(path)
+    for key, kind in REQUIRED.items():
+        entry(file, key, kind, path)
+    config, asked = dict(file["config"]), file["asked"]
+    if file["format"] == 1:
+        measuring, machine = _from_format_1(config, path)
+    else:
+        measuring, machine = entry(file, "measuring", dict, path), entry(file, "machine", dict, path)
+    for key, number in NUMBERS.items():
+        if not math.isfinite(entry({"config": config}, f"config.training.{key}", number, path)):
+            raise InputError(f"{path}: config.training.{key} = {config['training'][key]}: must be a finite number")
+    apart = {*MEASURING, "microbatch"}
+    kept = {name: value for name, value in introduced(TrainingConfig).items() if name not in apart}
+    config["training"] = {**kept, **config["training"]}
+    asked = {
+        **asked,
+        "model": {**introduced(ModelConfig), **asked["model"]},
+        "training": {**introduced(TrainingConfig), **asked["training"]},
+    }
+    try:
+        identity = sha256(identifying(config) if file["format"] == 1 else file["identified_by"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is damaged: {type(error).__name__} {error}") from None
+    if file["format"] > 1 and identity != file["identity"]:
+        raise InputError(f"{path} is damaged: its identity is not the hash of what it is identified by")
+    files = file.get("files", {})
+    difficulty = file["difficulty"] if "difficulty" in file else _difficulty(config["task"])
+    return Record(identity, file["identity"], file["name"], asked, files, config, measuring, machine, difficulty)
+
+
+def _difficulty(task: dict[str, Any]) -> str | None:
+    """That of a built-in task: folders of format 1 don't say."""
+    named = (named.task for named in TASKS.values() if named.task.name == task["name"] and not task.get("source"))
+    return next((task.difficulty_parameter for task in named), None)
+
+
+def _from_format_1(config: dict[str, Any], path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Measuring and machine, which are taken out of `config`."""
+    machine = dict(entry(config, "backend", dict, path))
+    del config["backend"]
+    entry(config, "training.microbatch", int, path)
+    config["precision"] = entry(machine, "precision", str, path)
+    del machine["precision"]
+    config["training"], measuring, microbatch = split_training(config["training"], config["model"])
+    return measuring, {**machine, "microbatch": microbatch}
