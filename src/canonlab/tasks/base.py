@@ -39,8 +39,9 @@ class Generate(Protocol):
     ) -> list[list[int]]:
         """The new tokens of each prompt, at most `max_new`, up to and including the first `stop`.
 
-        Temperature 0 takes the most likely token; above, tokens are drawn from softmax(logits / temperature), `seed`
-        making the draw repeatable.
+        Temperature 0 takes the most likely token; above, tokens are drawn from softmax(logits / temperature). `seed`
+        makes the draw repeatable, and equal prompts of one call are answered independently; what else stands in the
+        batch should not change an answer, as it does not for this package's models.
         """
         ...
 
