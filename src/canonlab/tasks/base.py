@@ -286,9 +286,10 @@ def require_split(split: str) -> Split:
 
 def require_token_ids(field: str, ids: Sequence[object], vocabulary: Vocabulary) -> list[int]:
     """`ids` as a list when all are ids of the vocabulary, else an InputError that names the first that isn't."""
+    count = len(vocabulary)
     for position, i in enumerate(ids):
-        if not isinstance(i, int | np.integer) or isinstance(i, bool) or not 0 <= i < len(vocabulary):
-            raise InputError(f"{field}[{position}] = {i!r}: must be a token id from 0 to {len(vocabulary) - 1}")
+        if not isinstance(i, (int, np.integer)) or isinstance(i, bool) or not 0 <= i < count:
+            raise InputError(f"{field}[{position}] = {i!r}: must be a token id from 0 to {count - 1}")
     return [int(i) for i in ids]  # type: ignore[call-overload]
 
 
