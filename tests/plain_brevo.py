@@ -13,7 +13,7 @@ import numpy as np
 from canonlab.data.plain import Random
 from canonlab.tasks.base import SPLITS, Split
 from canonlab.tasks.brevo import Brevo
-from canonlab.tasks.sizes import size_thresholds
+from canonlab.tasks.names import size_thresholds
 
 Name = tuple[str, ...]
 Edges = list[tuple[Name, Name]]

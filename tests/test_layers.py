@@ -1,7 +1,9 @@
-"""No module imports what lies above it, by the table in docs/design.md."""
+"""No module imports what lies above it, by the table in docs/design.md; and what is slow to load waits until used."""
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,3 +58,28 @@ def test_what_a_layer_imports(layer: str) -> None:
 def test_every_layer_is_in_the_table() -> None:
     there = {path.stem for path in SOURCE.iterdir() if path.suffix == ".py" or list(path.glob("*.py"))}
     assert there - {"__init__", "__main__"} == ALLOWED.keys()
+
+
+def test_what_is_loaded_when() -> None:
+    script = """
+import sys, torch
+before = set(sys.modules)
+import canonlab.canon
+loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
+assert not loaded & {"numba", "llvmlite", "triton", "tyro", "pydantic", "rich", "yaml"}, loaded
+assert {name for name in sys.modules if name.startswith("canonlab.")} <= {
+    "canonlab.canon", "canonlab.canon.functional", "canonlab.canon.layer", "canonlab.canon.ops",
+    "canonlab.canon.transforms"}
+canonlab.canon.canon(torch.zeros(1, 1, 1), torch.zeros(4, 1), implementation="reference")
+assert "numba" not in sys.modules
+from canonlab import cli
+sys.argv = ["canonlab", "tasks"]
+try:
+    cli.main()
+except SystemExit as end:
+    assert end.code == 0
+assert "numba" in sys.modules
+assert "torch._dynamo" not in sys.modules, "the compiler, which takes a second to load"
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -4,8 +4,11 @@ The source's hash is part of a run's identity and a copy lies in the run folder,
 what it imports from other files of the user's is not tracked.
 """
 
+import dataclasses
 import hashlib
 import importlib.util
+import inspect
+import pickle
 import sys
 import traceback
 from dataclasses import dataclass
@@ -91,3 +94,25 @@ def users_line(error: BaseException) -> str | None:
         if str(frame.f_globals.get("__name__")).startswith(PREFIX):
             found = f"{Path(frame.f_code.co_filename).name}, line {number}"
     return found
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A pickled object, and `path.py:Class` when its class is a plugin, which another process can't import by name."""
+
+    reference: str | None
+    content: bytes
+
+    @classmethod
+    def pack(cls, thing: Any) -> "Parcel":
+        """A dataclass goes without what it has cached. A class that isn't at the top level of its file can't go."""
+        kind = type(thing)
+        plugin = kind.__module__.startswith(PREFIX)
+        reference = f"{Path(inspect.getfile(kind)).resolve()}:{kind.__qualname__}" if plugin else None
+        return cls(reference, pickle.dumps(dataclasses.replace(thing) if dataclasses.is_dataclass(kind) else thing))
+
+    def unpack(self) -> Any:
+        """The same object here. ModuleNotFoundError if a plugin's file has changed in the meantime."""
+        if self.reference is not None:
+            load_plugin(self.reference)
+        return pickle.loads(self.content)

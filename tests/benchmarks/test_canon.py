@@ -14,10 +14,14 @@ def test_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
     rows = bench.bench_canon(threads=1, seconds=0.0)
     assert torch.get_num_threads() == before
-    cases = {(row["name"], row["backend"], row["dtype"]): row for row in rows}
-    kinds = [(name, backend) for backend in ("reference", "numba", "conv1d") for name in ("forward", "both")]
+    cases = {(row["name"], row["implementation"], row["dtype"]): row for row in rows}
+    kinds = [
+        (name, implementation) for implementation in ("reference", "numba", "conv1d") for name in ("forward", "both")
+    ]
     assert set(cases) == {
-        (name, backend, dtype) for name, backend in [("clone", "torch"), *kinds] for dtype in ("float32", "bfloat16")
+        (name, implementation, dtype)
+        for name, implementation in [("clone", "torch"), *kinds]
+        for dtype in ("float32", "bfloat16")
     }
     for row in rows:
         clone = cases["clone", "torch", row["dtype"]]
@@ -32,5 +36,5 @@ def test_every_case_computes_the_same_layer(monkeypatch: pytest.MonkeyPatch) -> 
     cases = bench._cases(torch.float32)
     for name in ("forward", "both"):
         expected = cases[name, "reference", torch.float32]()
-        for backend in ("numba", "conv1d"):
-            torch.testing.assert_close(cases[name, backend, torch.float32](), expected)
+        for implementation in ("numba", "conv1d"):
+            torch.testing.assert_close(cases[name, implementation, torch.float32](), expected)

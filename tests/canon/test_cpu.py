@@ -1,9 +1,12 @@
 """What the CPU kernels promise beyond being right: threads, memory, rounding."""
 
 import multiprocessing
+from pathlib import Path
 
+import numba
 import pytest
 import torch
+from numba.core.caching import CacheImpl, IndexDataCacheFile
 from torch import Tensor
 
 from canonlab.canon import canon, cpu
@@ -11,7 +14,7 @@ from canonlab.canon import canon, cpu
 
 def gradients(x: Tensor, weight: Tensor, g: Tensor, ids: Tensor | None = None) -> tuple[Tensor, ...]:
     x, weight = x.detach().requires_grad_(), weight.detach().requires_grad_()
-    y = canon(x, weight, segment_ids=ids, backend="numba")
+    y = canon(x, weight, segment_ids=ids, implementation="numba")
     return (y.detach(), *torch.autograd.grad(y, (x, weight), g))
 
 
@@ -66,11 +69,14 @@ def test_bfloat16_rounds_as_torch_does() -> None:
     bits = torch.arange(1 << 16, dtype=torch.int32).to(torch.uint16).view(torch.bfloat16)
     x = bits.reshape(1, -1, 128)  # every bfloat16 number, infinities and NaNs among them
     weight = torch.tensor([1 / 3, 2 / 3])[:, None].expand(2, 128)
-    results = [canon(x, weight, residual=False, backend=backend).float() for backend in ("numba", "reference")]
+    results = [
+        canon(x, weight, residual=False, implementation=implementation).float()
+        for implementation in ("numba", "reference")
+    ]
     torch.testing.assert_close(*results, rtol=0, atol=0, equal_nan=True)
     assert results[0].isnan().any() and results[0].isinf().any()
     loud = torch.tensor(0x7FFFFFFF, dtype=torch.int32).view(torch.float32)  # rounding up its bits would give -0.0
-    assert canon(torch.ones_like(x), loud.expand(2, 128), backend="numba").isnan().all()
+    assert canon(torch.ones_like(x), loud.expand(2, 128), implementation="numba").isnan().all()
 
 
 def test_long_sums_stay_accurate() -> None:
@@ -103,3 +109,32 @@ def test_a_forked_child_has_threads_of_its_own(monkeypatch: pytest.MonkeyPatch) 
         assert child.exitcode == 0
     finally:
         torch.set_num_threads(before)
+
+
+def add_one(x: int) -> int:
+    return x + 1
+
+
+def test_a_cache_that_cannot_be_used_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    assert [cpu._compiled(add_one)(1) for _ in range(2)] == [2, 2]
+    (code,) = tmp_path.rglob("*.nbc")
+    code.write_bytes(code.read_bytes()[:20])
+    assert cpu._compiled(add_one)(1) == 2
+
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(IndexDataCacheFile, "save", full)
+    code.unlink()
+    with pytest.warns(RuntimeWarning, match="no space left"):
+        assert cpu._compiled(add_one)(1) == 2
+    monkeypatch.setattr(CacheImpl, "_locator_classes", [])
+    with pytest.warns(RuntimeWarning, match="set NUMBA_CACHE_DIR"):
+        assert cpu._compiled(add_one)(1) == 2
+
+
+def test_without_a_compiler_there_is_a_clear_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "njit", lambda **_: lambda function: function)
+    with pytest.raises(RuntimeError, match="told not to compile"):
+        cpu._compiled(add_one)

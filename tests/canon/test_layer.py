@@ -44,15 +44,15 @@ def test_frozen_keeps_its_weight() -> None:
     assert x.grad is not None and "weight" in layer.state_dict()
 
 
-@pytest.mark.parametrize("backend", ["numba", "reference"])
+@pytest.mark.parametrize("implementation", ["numba", "reference"])
 @given(data=st.data())
 @settings(max_examples=40, deadline=None)
-def test_streaming_equals_the_whole(backend: str, data: st.DataObject) -> None:
+def test_streaming_equals_the_whole(implementation: str, data: st.DataObject) -> None:
     kernel = data.draw(st.sampled_from([2, 4, 8]))
     chunks = data.draw(st.lists(st.integers(0, 9), min_size=1, max_size=8))
     packed = data.draw(st.booleans())
     time = sum(chunks)
-    layer = Canon(6, kernel=kernel, activation=data.draw(st.booleans()), backend=backend).double()
+    layer = Canon(6, kernel=kernel, activation=data.draw(st.booleans()), implementation=implementation).double()
     x = draw(2, time, 6, seed=time)
     ids = torch.arange(time).expand(2, time) // 5 - 1 if packed else None
     state = layer.init_state(2, torch.float64, "cpu")
@@ -150,7 +150,7 @@ def test_copies_and_moves() -> None:
         (6, {"kernel": 1}, "kernel = 1: must be from 2 to 8"),
         (6, {"kernel": 9}, "kernel = 9: must be from 2 to 8"),
         (0, {}, "width = 0: must be at least 1"),
-        (6, {"backend": "referense"}, r"unknown Canon backend 'referense'; did you mean 'reference'\?"),
+        (6, {"implementation": "referense"}, r"unknown Canon implementation 'referense'; did you mean 'reference'\?"),
     ],
 )
 def test_errors(width: int, options: dict, message: str) -> None:

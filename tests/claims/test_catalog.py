@@ -9,8 +9,7 @@ import pytest
 
 from canonlab.claims import CLAIMS, Claim
 from canonlab.claims.architecture import Architecture
-from canonlab.claims.contrast import Contrast
-from canonlab.claims.published import published_difference
+from canonlab.claims.contrast import Contrast, published_difference
 from canonlab.models.config import ModelConfig
 from canonlab.sweeps.recipe import load_recipe, shipped_recipes
 from canonlab.tasks.catalog import TASKS

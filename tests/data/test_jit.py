@@ -1,19 +1,20 @@
-"""Kernels are cached under a hash of their sources, and work without a cache as well."""
+"""Kernels are cached under a hash of all that they use, and work without a cache as well."""
 
+import importlib
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
+from enum import IntEnum
 from pathlib import Path
+from types import FunctionType
+from typing import Any, NamedTuple
 
 import numba
+import numpy as np
 import pytest
 
-import canonlab
 from canonlab.data import jit
-
-PACKAGE = Path(canonlab.__file__).parent
 
 
 @pytest.fixture
@@ -68,20 +69,66 @@ def test_a_damaged_cache_is_no_obstacle(fresh: Path) -> None:
         assert jit.kernel(add_one)(1) == 2
 
 
-def test_the_hash_sees_every_source(tmp_path: Path) -> None:
-    for folder in ("data", "tasks/depo", "training"):
-        (tmp_path / folder).mkdir(parents=True)
-    kernels = tmp_path / "tasks" / "depo" / "kernels.py"
-    kernels.write_text("a = 1\n")
-    hashes = [jit.sources_hash(tmp_path)]
-    kernels.write_text("a = 2\n")
-    hashes.append(jit.sources_hash(tmp_path))
-    (tmp_path / "data" / "new.py").write_text("")
-    hashes.append(jit.sources_hash(tmp_path))
-    assert len(set(hashes)) == 3
-    (tmp_path / "training" / "other.py").write_text("")
-    (tmp_path / "tasks" / "notes.txt").write_text("")
-    assert jit.sources_hash(tmp_path) == hashes[-1]
+HELPER = """from canonlab.data.jit import inlined
+
+STEP = 1
+
+
+@inlined
+def step(x):
+    return x + STEP
+"""
+MAIN = """from canonlab.data.jit import kernel
+from helper import step
+
+
+@kernel
+def run(x):
+    return step(x)
+"""
+
+
+def test_only_what_a_kernel_uses_compiles_it_anew(fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """numba's own cache would go on with the old helper: the kernel's own file stays the same."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    (tmp_path / "main.py").write_text(MAIN)
+
+    def result(helper: str) -> tuple[int, bool]:
+        """What the kernel returns for 10, and whether it was compiled."""
+        (tmp_path / "helper.py").write_text(helper)
+        for name in ("main", "helper"):
+            sys.modules.pop(name, None)
+        kernel = importlib.import_module("main").run
+        return kernel(10), not kernel.stats.cache_hits
+
+    assert result(HELPER) == (11, True)
+    assert result(HELPER) == (11, False)
+    assert result(HELPER.replace("STEP = 1", "STEP = 2")) == (12, True)
+    assert result(HELPER.replace("x + STEP", "x - STEP")) == (9, True)
+    described = HELPER.replace("(x):\n", '(x):\n    """Says what it does."""\n')
+    assert result(f"{described}\nOTHER = 7  # and more\n\n\ndef unused():\n    return STEP\n") == (11, False)
+
+
+def test_the_fingerprint_sees_every_kind_of_value() -> None:
+    def of(**values: Any) -> str:
+        """The fingerprint of a kernel that names these."""
+        return jit.fingerprint(jit.kernel(FunctionType(named.__code__, values)))
+
+    def named() -> Any:
+        return value, other  # type: ignore[name-defined]  # noqa: F821
+
+    pair, turned = NamedTuple("Pair", [("a", int), ("b", int)]), NamedTuple("Pair", [("b", int), ("a", int)])
+    one, two = IntEnum("Kind", {"A": 1}), IntEnum("Kind", {"A": 2})
+    zeros = np.zeros(2, np.int32)
+    values = [1, 2, True, 1.0, np.uint64(1), np.int64(1), (1, 2), (1, 3), zeros, zeros + 1, zeros.astype(np.int64)]
+    values += [pair, turned, one, two, one.A, two.A, np, np.int32, np.int64, len, add_one, jit.kernel(add_one)]
+    assert len({of(value=value, other=0) for value in values}) == len(values)
+    assert of(value=add_one, other=0) == of(value=add_one, other=0, third=3)
+    with pytest.raises(TypeError, match="module 'canonlab"):
+        of(value=jit, other=0)
+    layouts = [numba.typeof((0, made(1, 2))) for made in (pair, turned)]
+    assert len({jit.fingerprint(jit.kernel(add_one), [layout]) for layout in layouts}) == 2
 
 
 @pytest.mark.parametrize(
@@ -103,20 +150,3 @@ def test_cache_folder(
     monkeypatch.setenv(variable, str(tmp_path / "chosen"))
     if variable != "HOME" or os.name == "posix":
         assert jit.cache_root() == tmp_path / folder
-
-
-@pytest.mark.slow
-def test_an_edit_of_an_inlined_helper_is_seen(tmp_path: Path) -> None:
-    """numba's own cache would go on with the old helper: the kernel's own file stays the same."""
-    shutil.copytree(PACKAGE, tmp_path / "canonlab", ignore=shutil.ignore_patterns("__pycache__"))
-    program = "from canonlab.tasks.copy import Copy; print(Copy(4, 10).windows(0, 0, 3).tokens.tolist())"
-    environment = os.environ | {"PYTHONPATH": str(tmp_path), "CANONLAB_CACHE": str(tmp_path / "cache")}
-
-    def run() -> str:
-        return subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=True).stdout
-
-    before = run()
-    assert run() == before
-    helper = tmp_path / "canonlab" / "data" / "random.py"
-    helper.write_text(helper.read_text().replace("0x94D049BB133111EB", "0x94D049BB133111ED"))
-    assert run() != before

@@ -9,8 +9,9 @@ import pytest
 from numba import njit
 
 from canonlab.data import plain
-from canonlab.data.random import below, digit, mix, shuffle, stream, word
+from canonlab.data.random import ROUNDS, below, digit, mix, permuted, shuffle, stream, word
 from laws import assert_uniform, p_value
+from plain_capo import plain_permuted
 
 KEYS = (0, 1, 0xDEADBEEF, 2**63, 2**64 - 1)
 ADDRESSES = ((0, 0), (0, 1), (7, 0), (10**9, 1), (2**62 - 1, 0), (2**62 - 1, 1))
@@ -116,3 +117,51 @@ def test_no_two_windows_of_a_key_share_a_state() -> None:
 
 def test_the_chi_square_test_can_fail() -> None:
     assert p_value([650, 500, 500], [1 / 3] * 3) < 1e-3 < p_value([510, 500, 490], [1 / 3] * 3)
+
+
+def round_words(index: int) -> list[int]:
+    rng = plain.Random(2026, index, 0)
+    return [rng.word() for _ in range(ROUNDS)]
+
+
+def permutation(n: int, index: int) -> list[int]:
+    rounds = np.array(round_words(index), np.uint64)
+    return [permuted(i, n, rounds) for i in range(n)]
+
+
+@pytest.mark.parametrize("n", [*range(1, 18), 31, 32, 33, 100, 1023, 1024, 1025, 2**14 + 1])
+def test_every_entry_of_a_permutation_comes_once(n: int) -> None:
+    for index in range(3):
+        assert sorted(permutation(n, index)) == list(range(n))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 9, 1000, 160_000_000, 2**32, 2**62])
+def test_entries_of_a_permutation_are_those_of_the_plain_twin(n: int) -> None:
+    for index in range(5):
+        rounds = round_words(index)
+        for i in {0, n // 3, n // 2, n - 1}:
+            assert permuted(i, n, np.array(rounds, np.uint64)) == plain_permuted(i, n, rounds)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5])
+def test_small_permutations_are_uniform(n: int) -> None:
+    seen = Counter(tuple(permutation(n, index)) for index in range(12000))
+    assert_uniform([seen[order] for order in permutations(range(n))])
+
+
+@pytest.mark.parametrize("n", [6, 8, 16, 21])
+def test_pairs_of_entries_of_a_permutation_are_uniform(n: int) -> None:
+    for i, j in ((0, 1), (0, n - 1), (n // 2 - 1, n // 2)):
+        seen = Counter()
+        for index in range(20 * n * n):
+            rounds = np.array(round_words(index), np.uint64)
+            seen[permuted(i, n, rounds), permuted(j, n, rounds)] += 1
+        assert_uniform([seen[a, b] for a in range(n) for b in range(n) if a != b])
+
+
+def test_neighbours_in_one_large_permutation_are_unrelated() -> None:
+    """Where entry i + 1 lies, seen from entry i, is uniform over the whole range."""
+    n = 40_000
+    order = permutation(n, 7)
+    steps = (np.diff(order) % n) // (n // 50)
+    assert_uniform(np.bincount(steps, minlength=50).tolist())

@@ -10,6 +10,7 @@ import pytest
 from canonlab import datasets
 from canonlab.datasets import files
 from canonlab.errors import InputError
+from canonlab.files import FORMAT
 from canonlab.tasks.catalog import build_task
 
 TASK = build_task("copy", {"N": 5, "context": 20})
@@ -18,7 +19,7 @@ TASK = build_task("copy", {"N": 5, "context": 20})
 def check_description(described: dict) -> None:
     again = build_task("copy", {**described["task"]["parameters"], "context": described["task"]["context"]})
     assert again.identity == described["task"] == TASK.identity
-    assert [described[key] for key in ("format", "seed", "split", "start", "count")] == [1, 3, "eval", 6, 9]
+    assert [described[key] for key in ("format", "seed", "split", "start", "count")] == [FORMAT, 3, "eval", 6, 9]
     assert described["vocabulary"] == [dataclasses.asdict(token) for token in TASK.vocabulary]
 
 

@@ -1,9 +1,10 @@
-"""Norms and projections against PyTorch's own and by hand."""
+"""Norms, projections and short convolutions against PyTorch's own and by hand."""
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from canonlab.models.layers import NORMS, LayerNorm, RMSNorm, linear
+from canonlab.models.layers import NORMS, LayerNorm, RMSNorm, ShortConv, linear, time_step_bias
 
 
 def test_the_norms_are_what_they_are_called() -> None:
@@ -35,3 +36,34 @@ def test_initial_projections() -> None:
     assert not biased.bias.any() and biased.weight.std().item() == pytest.approx(0.5, rel=0.02)
     assert default.weight.abs().max().item() <= 300**-0.5 and default.bias.any()
     assert default.weight.std().item() == pytest.approx((3 * 300) ** -0.5, rel=0.02)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_short_convolution_is_a_depthwise_conv1d_with_silu(bias: bool) -> None:
+    torch.manual_seed(0)
+    layer, x = ShortConv(6, bias=bias), torch.randn(2, 9, 6)
+    oldest_first = layer.conv.weight.flip(0).T[:, None]
+    conv = F.conv1d(F.pad(x.mT, (3, 0)), oldest_first, layer.bias, groups=6)
+    torch.testing.assert_close(layer(x), F.silu(conv).mT)
+
+
+def test_a_short_convolution_step_by_step() -> None:
+    torch.manual_seed(0)
+    layer, x = ShortConv(6, bias=True), torch.randn(2, 9, 6)
+    segments = torch.tensor([[0] * 4 + [1] * 5, [-1] * 2 + [0] * 7])
+    state = layer.init_state(2, x.dtype, x.device)
+    parts = [layer(x[:, t : t + 1], segments[:, t : t + 1], state) for t in range(9)]
+    torch.testing.assert_close(torch.cat(parts, 1), layer(x, segments))
+
+
+def test_initial_taps() -> None:
+    torch.manual_seed(0)
+    assert ShortConv(4096, std=0.02).conv.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert ShortConv(4096).conv.weight.abs().max().item() <= 0.5
+
+
+def test_initial_time_steps_are_log_uniform() -> None:
+    torch.manual_seed(0)
+    steps = F.softplus(time_step_bias(100_000).double()).log10()
+    assert -3.0001 < steps.min() < -2.999 and -1.001 < steps.max() < -0.9999
+    assert steps.mean().item() == pytest.approx(-2, abs=0.01)

@@ -12,7 +12,7 @@ from canonlab.errors import InputError
 from canonlab.models import moe as module
 from canonlab.models.canon_points import CanonConfig
 from canonlab.models.mlp import MLPConfig
-from canonlab.models.moe import MoE, choose_backend, dropped_share, grouped_linear
+from canonlab.models.moe import MoE, choose_implementation, dropped_share, grouped_linear
 
 WIDTH, INNER, EXPERTS = 12, 10, 5
 CONFIG = MLPConfig("moe", INNER)
@@ -205,13 +205,13 @@ def test_grouped_linear_is_a_linear_layer_per_group() -> None:
 def test_the_frameworks_grouped_product_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
     """It runs on CUDA in bfloat16; on a CPU it takes single precision."""
     even, odd = torch.Size([4, 16, 8]), torch.Size([4, 16, 9])
-    assert choose_backend("cuda", torch.bfloat16, even) == "grouped_mm"
+    assert choose_implementation("cuda", torch.bfloat16, even) == "grouped_mm"
     others = [("cuda", torch.float32, even), ("cpu", torch.bfloat16, even), ("cuda", torch.bfloat16, odd)]
-    assert {choose_backend(*other) for other in others} == {"loop"}
+    assert {choose_implementation(*other) for other in others} == {"loop"}
     x, weight, ends = groups()
     found = []
-    for backend in ("loop", "grouped_mm"):
-        monkeypatch.setattr(module, "choose_backend", lambda *_, backend=backend: backend)
+    for implementation in ("loop", "grouped_mm"):
+        monkeypatch.setattr(module, "choose_implementation", lambda *_, implementation=implementation: implementation)
         inputs = [tensor.float().requires_grad_() for tensor in (x, weight)]
         y = grouped_linear(inputs[0], inputs[1], ends)
         y.backward(random(29, 4, seed=5).float())

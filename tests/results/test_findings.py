@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from canonlab.results.cells import cells, pairs
+from canonlab.results.cells import cells, pairs, rivals
 from canonlab.results.findings import BETTER, UNDECIDED, findings, overview
 from canonlab.results.groups import Section, sections
 from canonlab.results.load import load_runs
@@ -265,7 +265,8 @@ def test_pairs_are_with_the_best_and_with_the_smallest_canon_set(fabricate: Fabr
     make(fabricate, "", {0.003: [0.3]})
     make(fabricate, "AC", {0.003: [0.6]})
     make(fabricate, "", {0.003: [0.1]}, model="llama-nope")
-    named = [(a.architecture, b.architecture) for a, b in pairs(cells(section(root)))]
+    (group,) = rivals(cells(section(root)))
+    named = [(a.architecture, b.architecture) for a, b in pairs(group)]
     assert named == [
         ("llama-rope + Canon-ABCD", "llama-rope + Canon-AC"),
         ("llama-rope + Canon-ABCD", "llama-rope"),

@@ -132,11 +132,13 @@ def test_runs_made_twice_are_said(fabricate: Fabricate, tmp_path: Path) -> None:
     folders = sorted(fabricate(backend={"threads": threads}) for threads in (1, 2))
     how = "on machines that differ in threads (1 and 2)"
     assert section_notes(section_of(tmp_path)) == [
-        f"1 run was made twice, {how}: the one in {folders[0]} counts.",
+        f"1 run was made more than once, {how}: the one in {folders[0]} counts.",
     ]
     for threads in (1, 2):
         fabricate(seed=1, backend={"threads": threads})
-    assert f"2 runs were made twice, {how}: those in {folders[0].parent} count." in section_notes(section_of(tmp_path))
+    assert f"2 runs were made more than once, {how}: those in {folders[0].parent} count." in section_notes(
+        section_of(tmp_path)
+    )
 
 
 def test_one_run_claims_nothing_about_data_or_parameters(fabricate: Fabricate, tmp_path: Path) -> None:

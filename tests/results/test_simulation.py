@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from canonlab.benchmarks.statistics import CLUSTERS, SPREADS, bench_statistics, coverage, decided, several, verdicts
+from canonlab.benchmarks.statistics import CLUSTERS, SPREADS, bench_statistics, clear, coverage, several, verdicts
 from canonlab.claims import FAILS, HOLDS
 from canonlab.results.compare import DECIDING
 
@@ -24,14 +24,14 @@ def test_intervals_hold_the_truth(windows: int, answers: int, alike: float) -> N
 @pytest.mark.parametrize("rates", [1, 3])
 def test_no_difference_is_seldom_decided(seeds: int, rates: int) -> None:
     """With or without choosing the best of three learning rates by the numbers that are compared."""
-    found = decided(0.0, 3.0, seeds, (rates, rates), experiments=1000)
+    found = clear(0.0, 3.0, seeds, (rates, rates), experiments=1000)
     assert found <= at_most(0.05, 1000)
 
 
 def test_where_runs_learn_or_do_not_three_seeds_are_needed() -> None:
     """Two seeds agree by chance too often, which is why claims take three."""
-    assert decided(0.0, 2.0, 3, (1, 1), experiments=2000, learning=0.5) <= at_most(0.05, 2000)
-    assert decided(0.0, 2.0, 2, (1, 1), experiments=2000, learning=0.5) > 0.08
+    assert clear(0.0, 2.0, 3, (1, 1), experiments=2000, learning=0.5) <= at_most(0.05, 2000)
+    assert clear(0.0, 2.0, 2, (1, 1), experiments=2000, learning=0.5) > 0.08
 
 
 @pytest.mark.parametrize(("architectures", "seeds"), [(2, 3), (4, 4), (8, 6)])
@@ -44,13 +44,13 @@ def test_among_equal_architectures_there_is_seldom_a_best(architectures: int, se
 
 
 def test_one_seed_never_decides() -> None:
-    assert decided(50.0, 1.0, 1, (1, 1), experiments=50) == 0
+    assert clear(50.0, 1.0, 1, (1, 1), experiments=50) == 0
 
 
 def test_ten_points_are_often_decided() -> None:
     """With 3 seeds and a spread of 2 points in four of five experiments, with 5 seeds nearly always."""
-    assert decided(10.0, 2.0, 3, (1, 1), experiments=1000) > 0.75
-    assert decided(10.0, 3.0, 5, (1, 1), experiments=1000) > 0.93
+    assert clear(10.0, 2.0, 3, (1, 1), experiments=1000) > 0.75
+    assert clear(10.0, 3.0, 5, (1, 1), experiments=1000) > 0.93
 
 
 def test_true_claims_seldom_fail_and_false_ones_seldom_hold() -> None:
@@ -65,14 +65,14 @@ def test_true_claims_seldom_fail_and_false_ones_seldom_hold() -> None:
 @pytest.mark.slow
 def test_all_simulations() -> None:
     """The tables of `canonlab bench statistics`, with fewer experiments."""
-    cover, none, learnt_or_not, ten, many, power, judged = bench_statistics(experiments=2000).values()
-    assert max(row["sections"] for row in many) <= at_most(0.05, 2000)
+    cover, none, learnt_or_not, ten, many, power, judged = bench_statistics(experiments=1000).values()
+    assert max(row["sections"] for row in many) <= at_most(0.05, 1000)
     assert max(row["decided"] for row in power if row["seeds"] == 6) > 0.99
     assert len(cover) == len(CLUSTERS) and min(row["mean"] for row in cover) >= 0.94
     equal = [row for row in none if row["learning_rates"] != "3 and 1"]
-    assert len(equal) == 6 * len(SPREADS) and max(row["decided"] for row in equal) <= at_most(0.05, 2000)
+    assert len(equal) == 6 * len(SPREADS) and max(row["clear"] for row in equal) <= at_most(0.05, 1000)
     enough = [row for row in learnt_or_not if row["seeds"] >= DECIDING]
-    assert len(enough) == 4 * len(SPREADS) and max(row["decided"] for row in enough) <= at_most(0.05, 2000)
-    powers = {(row["spread"], row["seeds"]): row["decided"] for row in ten if row["learning_rates"] == "3 and 3"}
+    assert len(enough) == 4 * len(SPREADS) and max(row["clear"] for row in enough) <= at_most(0.05, 1000)
+    powers = {(row["spread"], row["seeds"]): row["clear"] for row in ten if row["learning_rates"] == "3 and 3"}
     assert powers[2.0, 3] > 0.8 and powers[4.0, 3] > 0.35 and powers[4.0, 5] > powers[4.0, 3] > powers[4.0, 2]
-    assert all(row["share"] <= at_most(0.025, 500) for row in judged if 0.0 in (row["first"], row["others"]))
+    assert all(row["share"] <= at_most(0.025, 250) for row in judged if 0.0 in (row["first"], row["others"]))

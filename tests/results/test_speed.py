@@ -38,7 +38,7 @@ def test_every_seed_counts_and_never_is_no_number(fabricate: Callable[..., Path]
         fabricate(canon="", seed=seed)
     (section,) = sections(load_runs([folder.parent]))
     assert levels(section) == [(1, "accuracy_k1"), (2, "accuracy_k2"), (4, "accuracy_k4")]
-    found = {(each.row.architecture, each.level, each.threshold): each for each in reached(section)}
+    found = {(each.row.architecture, each.level, each.threshold): each for each in reached(section, section.rows)}
     fast = found["llama-rope + Canon-ABCD", 1, 0.5]
     assert len(fast.steps) == 3 and fast.median == sorted(step or 0 for step in fast.steps)[1]
     hops = [found["llama-rope + Canon-ABCD", level, 0.5].median or 0 for level in (1, 2, 4)]

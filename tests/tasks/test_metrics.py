@@ -7,8 +7,16 @@ import random
 import numpy as np
 import pytest
 
-from canonlab.tasks.metrics import Z95, Metric, count_for_half_width, mean, share, union_bound
-from canonlab.tasks.student import quantile
+from canonlab.tasks.metrics import (
+    Z95,
+    Metric,
+    count_for_half_width,
+    mean,
+    share,
+    t_quantile,
+    t_within,
+    union_bound,
+)
 
 
 def test_interval_covers_the_truth_as_often_as_it_says() -> None:
@@ -43,7 +51,7 @@ def test_the_interval_of_a_mean_covers_the_truth(groups: int) -> None:
 def test_mean_of_groups() -> None:
     equal = mean(np.array([1.0, 2.0, 6.0]), np.array([1, 1, 1]))
     assert (equal.value, equal.right, equal.count) == (3.0, None, 3)
-    half = quantile(2, 0.05) * np.std([1, 2, 6], ddof=1) / math.sqrt(3)
+    half = t_quantile(2, 0.05) * np.std([1, 2, 6], ddof=1) / math.sqrt(3)
     assert (equal.low, equal.high) == pytest.approx((3.0 - half, 3.0 + half))
 
 
@@ -111,3 +119,27 @@ def test_union_bound() -> None:
 def test_an_interval_is_known_or_it_is_not(metric: Metric, interval: object) -> None:
     assert metric.interval == interval
     assert dataclasses.replace(metric, high=math.nan).interval is None
+
+
+T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
+"""The 97.5% quantiles for 1, 2, ..., 15 degrees of freedom, as printed tables have them."""
+
+
+def test_quantiles_are_the_tables() -> None:
+    for freedom, t in enumerate(T95, start=1):
+        assert t_quantile(freedom, 0.05) == pytest.approx(t, abs=6e-4)
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 7, 12])
+def test_the_series_is_the_integral_of_the_density(freedom: int) -> None:
+    for t in (0.3, 2.0, 9.0):
+        x = np.linspace(0, t, 100_001)
+        log_scale = math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2) - 0.5 * math.log(freedom * math.pi)
+        density = np.exp(log_scale) * (1 + x * x / freedom) ** (-(freedom + 1) / 2)
+        assert t_within(t, freedom) == pytest.approx(2 * np.trapezoid(density, x), abs=1e-8)
+
+
+@pytest.mark.parametrize("level", [0.5, 0.01, 0.05 / 28, 1e-6])
+def test_the_quantile_inverts(level: float) -> None:
+    for freedom in (1, 2, 4, 9, 40):
+        assert 1 - t_within(t_quantile(freedom, level), freedom) == pytest.approx(level, rel=1e-6)

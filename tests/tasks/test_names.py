@@ -1,13 +1,14 @@
-"""Names: their ids, their law by an exact recursion, reading them back."""
+"""Names: how many, their ids, their law by an exact recursion, reading them back."""
 
 from collections import Counter
+from decimal import Decimal, getcontext
 
 import numpy as np
 import pytest
 
 from canonlab.data.random import stream
 from canonlab.errors import InputError
-from canonlab.tasks.names import Names, draw_names, require_lengths, require_names, table_bits
+from canonlab.tasks.names import Names, draw_names, require_lengths, require_names, size_thresholds, table_bits
 from laws import assert_follows, assert_uniform
 
 
@@ -127,3 +128,12 @@ def test_too_few_or_too_many_names() -> None:
     with pytest.raises(InputError, match=r"2\^62"):
         require_names(Names(10**6, 4, 4, 0), 7)
     require_names(Names(2, 62, 62, 0), 7)
+
+
+@pytest.mark.parametrize("largest", [3, 4, 5, 10, 16, 75, 225, 375, 1000])
+def test_size_thresholds_are_the_law_in_64_bits(largest: int) -> None:
+    getcontext().prec = 60
+    weights = [1 / (Decimal(largest).sqrt() + n) for n in range(3, largest + 1)]
+    exact = [int(sum(weights[: n - 3]) / sum(weights) * 2**64) for n in range(4, largest + 1)]
+    assert size_thresholds(largest).tolist() == exact
+    assert exact == sorted(exact)

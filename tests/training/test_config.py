@@ -25,6 +25,7 @@ from canonlab.training.config import BackendConfig, RunConfig, TaskConfig, Train
         ("seed", -1, "an integer of at least 0"),
         ("microbatch", 5, "must divide the batch 32"),
         ("schedule", "cosin", "did you mean 'cosine'"),
+        ("optimizer", "adam", "did you mean 'adamw'"),
     ],
 )
 def test_training(field: str, value: Any, allowed: str) -> None:

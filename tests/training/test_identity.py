@@ -31,6 +31,7 @@ INTRODUCED = {
         "steps": 10_000, "exposures": 0, "batch": 32, "lr": 0.001, "seed": 0, "warmup": 1000, "schedule": "cosine",
         "weight_decay": 0.03, "beta1": 0.9, "beta2": 0.98, "eps": 1e-06, "clip": 1.0, "isolate": False, "microbatch": 0,
         "eval_every": 1000, "eval_windows": 64, "final_windows": 0, "checkpoint_every": 1000, "log_every": 10,
+        "optimizer": "adamw",
     },
     ModelConfig: {
         "model": "llama-rope", "size": "8L512D", "canon": "original", "canon_kernel": 4, "canon_residual": True,

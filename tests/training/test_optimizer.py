@@ -1,12 +1,19 @@
-"""Schedules at their corners, and who decays."""
+"""Schedules at their corners, who decays, and that an entry in a dictionary is all that another one needs."""
 
 import math
+from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from canonlab.models.config import ModelConfig
+from canonlab.training.checkpoint import SafetensorsStore
 from canonlab.training.config import TrainingConfig
-from canonlab.training.optimizer import build_optimizer, learning_rate
+from canonlab.training.loop import train
+from canonlab.training.optimizer import OPTIMIZERS, SCHEDULES, build_optimizer, choices, learning_rate
+from canonlab.training.run import create_run
+from tiny_runs import MIXER, Recorder, tiny_config
 
 
 def test_cosine_with_warmup() -> None:
@@ -31,9 +38,41 @@ def test_matrices_and_canon_weights_decay_and_norms_do_not() -> None:
         assert decays[id(parameter)] == (0.0 if "norm" in name else 0.1), name
 
 
+def test_what_its_class_marks_does_not_decay(tmp_path: Path) -> None:
+    marked = "self.rates = torch.nn.Parameter(torch.zeros(2, 3))\n        self.rates._no_weight_decay = True"
+    (tmp_path / "own.py").write_text(MIXER.replace("self.out =", f"{marked}\n        self.out ="))
+    model = ModelConfig(f"{tmp_path / 'own.py'}:Mean", "1L16D2H").decoder(7).build().double()
+    optimizer = build_optimizer(model, TrainingConfig(steps=1, batch=1, lr=1.0, weight_decay=0.1))
+    decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    mixer = model.blocks[0].mixer
+    assert [decays[id(p)] for p in (mixer.rates, mixer.out.weight, mixer.out.bias)] == [0.0, 0.1, 0.0]
+
+
 def test_frozen_canon_weights_are_not_optimized() -> None:
     model = ModelConfig(size="1L32D2H", canon="A", canon_frozen=True).decoder(7).build()
     optimizer = build_optimizer(model, TrainingConfig(steps=1, batch=1, lr=1.0))
     optimized = {id(p) for group in optimizer.param_groups for p in group["params"]}
     names = [name for name, p in model.named_parameters() if id(p) not in optimized]
     assert names == ["blocks.0.canon_a.weight"]
+
+
+def test_one_entry_is_a_new_optimizer_or_schedule(
+    folder: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sgd(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+        return torch.optim.SGD(model.parameters(), lr=config.lr, momentum=0.9)
+
+    monkeypatch.setitem(OPTIMIZERS, "sgd", sgd)
+    monkeypatch.setitem(SCHEDULES, "constant", lambda step, config: config.lr)
+    run = create_run(tiny_config(optimizer="sgd", schedule="constant"), folder)
+    train(run, recorder)
+    assert [r["lr"] for r in recorder.records if r["kind"] == "train"] == [0.01] * 6
+    checkpoint = SafetensorsStore(folder / "checkpoints").load("last", run.identity)
+    assert checkpoint is not None
+    kept = {name.rpartition("/")[2] for name in checkpoint.tensors if name.startswith("optimizer/")}
+    assert kept == {"momentum_buffer"}
+
+
+def test_help_names_the_entries() -> None:
+    for entries in (OPTIMIZERS, SCHEDULES):
+        assert choices(entries) in " ".join(str(TrainingConfig.__doc__).split())

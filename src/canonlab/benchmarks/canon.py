@@ -1,4 +1,4 @@
-"""What a Canon layer costs: milliseconds against a plain copy of its input, for each backend."""
+"""What a Canon layer costs: milliseconds against a plain copy of its input, for each implementation."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from canonlab.canon import canon, choose_backend
+from canonlab.canon import canon, choose_implementation
 
 SHAPE = (4, 512, 2730)
 """Batch, time, width: the widest Canon layer (point D) of an 8L512D Llama on 4 windows of 512 tokens, at 2 * 1365."""
@@ -24,10 +24,10 @@ def bench_canon(
     """Time forward ("forward") and forward + backward ("both") of a residual Canon layer on the CPU.
 
     Cases take turns until each has run `seconds` on average; the best call of each counts. "conv1d" is PyTorch's own
-    depthwise convolution on the same (batch, time, width) tensors. A row per case: name, backend, dtype, milliseconds,
-    ratio (to `x.clone()` of that dtype in the same run) and gigabytes_per_second, of the bytes that must move at least:
-    2 tensors forward (x, y) and 3 backward (x and two gradients). On a machine that is shared, `time.thread_time` as
-    the `clock` leaves the other processes out (with one thread only).
+    depthwise convolution on the same (batch, time, width) tensors. A row per case: name, implementation, dtype,
+    milliseconds, ratio (to `x.clone()` of that dtype in the same run) and gigabytes_per_second, of the bytes that must
+    move at least: 2 tensors forward (x, y) and 3 backward (x and two gradients). On a machine that is shared,
+    `time.thread_time` as the `clock` leaves the other processes out (with one thread only).
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -39,13 +39,13 @@ def bench_canon(
     finally:
         torch.set_num_threads(before)
     rows = []
-    for (name, backend, dtype), duration in best.items():
+    for (name, implementation, dtype), duration in best.items():
         tensors = 5 if name == "both" else 2
         size = SHAPE[0] * SHAPE[1] * SHAPE[2] * dtype.itemsize
         rows.append(
             {
                 "name": name,
-                "backend": backend,
+                "implementation": implementation,
                 "dtype": str(dtype).removeprefix("torch."),
                 "milliseconds": 1e3 * duration,
                 "ratio": duration / best["clone", "torch", dtype],
@@ -72,17 +72,17 @@ def _cases(dtype: torch.dtype) -> dict[Case, Callable[[], object]]:
         return lambda: torch.autograd.grad(layer(*inputs), inputs, g)
 
     layers: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"reference": _layer("reference"), "conv1d": _conv1d}
-    if choose_backend("cpu", dtype) == "numba":
+    if choose_implementation("cpu", dtype) == "numba":
         layers["numba"] = _layer("numba")
     cases: dict[Case, Callable[[], object]] = {("clone", "torch", dtype): x.clone}
-    for backend, layer in layers.items():
-        cases["forward", backend, dtype] = forward(layer)
-        cases["both", backend, dtype] = both(layer)
+    for implementation, layer in layers.items():
+        cases["forward", implementation, dtype] = forward(layer)
+        cases["both", implementation, dtype] = both(layer)
     return cases
 
 
-def _layer(backend: str) -> Callable[[Tensor, Tensor], Tensor]:
-    return lambda x, weight: canon(x, weight, backend=backend)
+def _layer(implementation: str) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda x, weight: canon(x, weight, implementation=implementation)
 
 
 def _conv1d(x: Tensor, weight: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ def bench_statistics(experiments: int = 4000, seed: int = 0) -> dict[str, list[d
                 "spread": spread,
                 "seeds": seeds,
                 "learning_rates": f"{tried[0]} and {tried[1]}",
-                "decided": decided(difference, spread, seeds, tried, experiments, seed, learning),
+                "clear": clear(difference, spread, seeds, tried, experiments, seed, learning),
             }
             for spread, seeds in settings
             for tried in rates
@@ -96,9 +96,9 @@ def bench_statistics(experiments: int = 4000, seed: int = 0) -> dict[str, list[d
     ]
     return {
         "95% intervals of shares from 2 to 98% that hold the truth": cover,
-        "comparisons decided where there is no difference": comparisons(0.0, [(1, 1), (3, 3), (3, 1)]),
+        "comparisons whose interval leaves out zero, without a difference": comparisons(0.0, [(1, 1), (3, 3), (3, 1)]),
         "the same where runs learn or don't, each with a chance of one half": comparisons(0.0, [(1, 1), (3, 3)], 0.5),
-        "comparisons decided where the difference is 10 points": comparisons(10.0, [(1, 1), (3, 3)]),
+        "the same with a difference of 10 points, where all runs learn": comparisons(10.0, [(1, 1), (3, 3)]),
         "decided among equal architectures, each against the best: of comparisons, of sections with any": many,
         "decided comparisons with an architecture that is so many points better than the others; spread 3": power,
         "verdicts on claims by the true differences, in points; spread 3": judged,
@@ -140,7 +140,7 @@ def coverage(windows: int, answers: int, alike: float, experiments: int, seed: i
     return found
 
 
-def decided(
+def clear(
     difference: float,
     spread: float,
     seeds: int,
@@ -158,11 +158,12 @@ def decided(
     draw = np.random.default_rng([seed, round(10 * spread), seeds, *rates])
     truth, better = [difference, 0.0], _name(0) if difference else ""
 
-    def clear(section: Section) -> bool:
+    def leaves_out_zero(section: Section) -> bool:
         (found,) = findings(section)
         return found.comparison.clear and found.first.architecture.startswith(better)
 
-    return sum(map(clear, _experiments(draw, truth, spread, seeds, rates, experiments, learning))) / experiments
+    sections = _experiments(draw, truth, spread, seeds, rates, experiments, learning)
+    return sum(map(leaves_out_zero, sections)) / experiments
 
 
 def verdicts(

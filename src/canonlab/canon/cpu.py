@@ -14,6 +14,7 @@ Everything that numba compiles stands in this one file, because numba's on-disk 
 import functools
 import math
 import os
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -23,6 +24,7 @@ import torch
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
 from numba.core import cgutils
+from numba.core.caching import FunctionCache
 from numba.extending import intrinsic
 from torch import Tensor
 
@@ -133,6 +135,36 @@ def _backward_row(g, x, weight, segments, dx, sums, total, row, stop, base, widt
                 store(sums, lag, c, sums[lag, c] + load(x, row, base + c) * load(g, row + lag, base + c))
 
 
+class _Cache(FunctionCache):
+    """numba's cache, except that what it can't load is compiled, and what it can't save (a full disk) is not saved."""
+
+    def load_overload(self, *arguments: Any) -> Any:
+        try:
+            return super().load_overload(*arguments)
+        except Exception:  # a damaged file raises whatever its bytes make of it
+            return None
+
+    def save_overload(self, *arguments: Any) -> None:
+        try:
+            super().save_overload(*arguments)
+        except Exception as error:
+            warnings.warn(f"a Canon kernel could not be saved to numba's cache: {error}", RuntimeWarning, stacklevel=2)
+
+
+def _compiled(function: Callable[..., None]) -> Callable[..., None]:
+    """`function` compiled on its first call, and saved for later processes where numba finds a folder to write to."""
+    compiled: Any = njit(nogil=True)(function)
+    if compiled is function:
+        raise RuntimeError("Canon implementation 'numba': numba is told not to compile (DISABLE_JIT); take 'reference'")
+    try:
+        compiled._cache = _Cache(function)  # what `cache=True` does, with numba's own class
+    except RuntimeError as error:
+        warnings.warn(
+            f"each start compiles Canon kernels anew; set NUMBA_CACHE_DIR: {error}", RuntimeWarning, stacklevel=2
+        )
+    return compiled
+
+
 @functools.cache
 def kernels(taps: int) -> tuple[Callable[..., None], Callable[..., None]]:
     """The forward and the backward kernel for `taps` taps, which are constants in the code, so that LLVM unrolls them.
@@ -141,7 +173,7 @@ def kernels(taps: int) -> tuple[Callable[..., None], Callable[..., None]]:
     """
     rows = min(4, 16 // taps)
 
-    @njit(nogil=True, cache=True)
+    @_compiled
     def forward(x, weight, segments, y, time, first, end):  # type: ignore[no-untyped-def]
         base, width = np.uintp(first), np.uintp(end - first)
         total = np.empty(end - first, weight.dtype)
@@ -161,7 +193,7 @@ def kernels(taps: int) -> tuple[Callable[..., None], Callable[..., None]]:
                     _forward_row(x, weight, segments, y, total, row, start, base, width)
                     row += 1
 
-    @njit(nogil=True, cache=True)
+    @_compiled
     def backward(g, x, weight, segments, dx, dweight, time, first, end):  # type: ignore[no-untyped-def]
         # Row `row` of x reached the outputs row..row + taps - 1: one look at their gradients gives dx and dweight.
         base, width = np.uintp(first), np.uintp(end - first)

@@ -5,18 +5,20 @@ with a residual connection (Physics of Language Models, Part 4.1, arXiv 2512.173
 """
 
 import importlib.util
+import os
 from difflib import get_close_matches
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from canonlab.canon.ops import convolve
+from canonlab.canon.ops import convolve, reference
 
 KERNELS = range(2, 9)
-BACKENDS = ("numba", "reference")
+IMPLEMENTATIONS = ("numba", "reference")
 NUMBA_DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 HAS_NUMBA = importlib.util.find_spec("numba") is not None  # looks, does not load
+MAY_COMPILE = os.environ.get("NUMBA_DISABLE_JIT", "") in ("", "0")
 
 
 def canon(
@@ -26,7 +28,7 @@ def canon(
     segment_ids: Tensor | None = None,
     residual: bool = True,
     activation: bool = False,
-    backend: str | None = None,
+    implementation: str | None = None,
 ) -> Tensor:
     """x + conv(x), where conv(x)[t] = sum over j of weight[j] * x[t-j], with zeros before the start.
 
@@ -36,62 +38,57 @@ def canon(
         segment_ids: (batch, time) integers; a position only sees those of its own segment. Padding is segment -1.
         residual: add x; without an activation it costs nothing, since x + conv(x; w) = conv(x; w + e_0).
         activation: SiLU(conv(x)) in place of conv(x).
-        backend: "reference" or "numba"; None lets `choose_backend` choose.
+        implementation: "reference" or "numba"; None lets `choose_implementation` choose. Under transforms of
+            torch.func, forward-mode derivatives, tracing and export, which see no kernel, "numba" is "reference".
 
     Returns:
         (batch, time, width) in the dtype of x. Sums are in float32, or in float64 when x is.
 
     Raises:
         TypeError: x or weight is not floating, or segment_ids is not integer.
-        ValueError: shapes or devices do not fit, or the backend is unknown or cannot run here.
+        ValueError: shapes or devices do not fit, or the implementation is unknown or cannot run here.
     """
     _check(x, weight, segment_ids)
-    backend = choose_backend(x.device, x.dtype) if backend is None else require_backend(backend, x.device, x.dtype)
+    if implementation is None:
+        implementation = choose_implementation(x.device, x.dtype)
+    else:
+        require_implementation(implementation, x.device, x.dtype)
     taps = weight.to(torch.float64 if x.dtype == torch.float64 else torch.float32)
     if residual and not activation:
         taps = taps + torch.eye(len(taps), 1, dtype=taps.dtype, device=taps.device)  # folded: one more on tap 0
-    y = (reference if backend == "reference" else convolve)(x, taps, segment_ids)
+    y = (reference if implementation == "reference" else convolve)(x, taps, segment_ids)
     if activation:
         y = F.silu(y)
         return x + y if residual else y
     return y
 
 
-def reference(x: Tensor, weight: Tensor, segment_ids: Tensor | None) -> Tensor:
-    """The convolution by its definition: shift, multiply, add. Runs on every device, compiles to one fused kernel."""
-    time = x.shape[1]
-    y = weight[0] * x
-    for lag in range(1, len(weight)):
-        shifted = F.pad(x, (0, 0, lag, 0))[:, :time]
-        if segment_ids is not None:
-            same = F.pad(segment_ids, (lag, 0))[:, :time] == segment_ids
-            shifted = torch.where(same[..., None], shifted, 0)
-        y = y + weight[lag] * shifted
-    return y.to(x.dtype)
+def choose_implementation(device: torch.device | str, dtype: torch.dtype) -> str:
+    """The implementation that runs when none is asked for: "numba" on a CPU where it can run, else "reference"."""
+    return "numba" if HAS_NUMBA and MAY_COMPILE and _numba_fits(device, dtype) else "reference"
 
 
-def choose_backend(device: torch.device | str, dtype: torch.dtype) -> str:
-    """The backend that runs when none is asked for: "numba" on a CPU where it can run, else "reference"."""
-    return "numba" if HAS_NUMBA and _numba_fits(device, dtype) else "reference"
-
-
-def require_backend(backend: str, device: torch.device | str, dtype: torch.dtype) -> str:
-    """`backend` itself, if it is known and can run here: what was asked for runs, or nothing does."""
-    require_known(backend)
-    if backend == "numba" and not HAS_NUMBA:
-        raise ValueError("Canon backend 'numba' needs numba, which is not installed: pip install numba")
-    if backend == "numba" and not _numba_fits(device, dtype):
+def require_implementation(implementation: str, device: torch.device | str, dtype: torch.dtype) -> str:
+    """`implementation` itself, if it is known and can run here: what was asked for runs, or nothing does."""
+    require_known(implementation)
+    if implementation == "numba" and not HAS_NUMBA:
+        raise ValueError("Canon implementation 'numba' needs numba, which is not installed: pip install numba")
+    if implementation == "numba" and not MAY_COMPILE:
+        raise ValueError("Canon implementation 'numba' is compiled, and NUMBA_DISABLE_JIT is set: unset it")
+    if implementation == "numba" and not _numba_fits(device, dtype):
         allowed = ", ".join(str(dtype) for dtype in NUMBA_DTYPES)
-        raise ValueError(f"Canon backend 'numba' does not run {dtype} on {device} (allowed: {allowed} on cpu)")
-    return backend
+        raise ValueError(f"Canon implementation 'numba' does not run {dtype} on {device} (allowed: {allowed} on cpu)")
+    return implementation
 
 
-def require_known(backend: str) -> None:
-    """ValueError, with the nearest word, for a backend that is none of `BACKENDS`."""
-    if backend not in BACKENDS:
-        close = get_close_matches(str(backend), BACKENDS, n=1)
+def require_known(implementation: str) -> None:
+    """ValueError, with the nearest word, for an implementation that is none of `IMPLEMENTATIONS`."""
+    if implementation not in IMPLEMENTATIONS:
+        close = get_close_matches(str(implementation), IMPLEMENTATIONS, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"unknown Canon backend {backend!r}{hint} (allowed: {', '.join(BACKENDS)})")
+        raise ValueError(
+            f"unknown Canon implementation {implementation!r}{hint} (allowed: {', '.join(IMPLEMENTATIONS)})"
+        )
 
 
 def require_kernel(kernel: int) -> None:

@@ -18,7 +18,7 @@ class Canon(nn.Module):
         residual: add the input.
         activation: SiLU after the convolution (before the residual).
         frozen: keep the random weights as they are.
-        backend: see `canonlab.canon.canon`.
+        implementation: see `canonlab.canon.canon`.
     """
 
     def __init__(
@@ -29,16 +29,16 @@ class Canon(nn.Module):
         residual: bool = True,
         activation: bool = False,
         frozen: bool = False,
-        backend: str | None = None,
+        implementation: str | None = None,
     ) -> None:
         super().__init__()
         require_kernel(kernel)
-        if backend is not None:
-            require_known(backend)
+        if implementation is not None:
+            require_known(implementation)
         if width < 1:
             raise ValueError(f"Canon width = {width}: must be at least 1")
         self.width, self.kernel = width, kernel
-        self.residual, self.activation, self.frozen, self.backend = residual, activation, frozen, backend
+        self.residual, self.activation, self.frozen, self.implementation = residual, activation, frozen, implementation
         self.weight = nn.Parameter(torch.empty(kernel, width, dtype=torch.float32), requires_grad=not frozen)
         self.reset_parameters()
 
@@ -84,7 +84,7 @@ class Canon(nn.Module):
             segment_ids=segment_ids,
             residual=self.residual,
             activation=self.activation,
-            backend=self.backend,
+            implementation=self.implementation,
         )
 
     def extra_repr(self) -> str:

@@ -8,33 +8,60 @@ another kind of device is one `register_kernel` each; shapes and gradients are a
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from canonlab.canon.transforms import Operator
 
-@torch.library.custom_op("canonlab::canon", mutates_args=(), device_types="cpu")
-def convolve(x: Tensor, weight: Tensor, segment_ids: Tensor | None) -> Tensor:
-    """x (batch, time, width), weight (kernel, width) in the dtype of the sums, segment_ids (batch, time) integers."""
+
+def reference(x: Tensor, weight: Tensor, segment_ids: Tensor | None) -> Tensor:
+    """The convolution by its definition: shift, multiply, add. Runs on every device, compiles to one fused kernel."""
+    time = x.shape[1]
+    y = weight[0] * x
+    for lag in range(1, len(weight)):
+        shifted = F.pad(x, (0, 0, lag, 0))[:, :time]
+        if segment_ids is not None:
+            same = F.pad(segment_ids, (lag, 0))[:, :time] == segment_ids
+            shifted = torch.where(same[..., None], shifted, 0)
+        y = y + weight[lag] * shifted
+    return y.to(x.dtype)
+
+
+def _reference_backward(
+    g: Tensor, x: Tensor, weight: Tensor, segment_ids: Tensor | None, weight_gradient: bool
+) -> tuple[Tensor, Tensor]:
+    pull = torch.func.vjp(lambda x, weight: reference(x, weight, segment_ids), x, weight)[1]
+    dx, dweight = pull(g)
+    return dx, dweight[: None if weight_gradient else 0]
+
+
+def _kernel(x: Tensor, weight: Tensor, segment_ids: Tensor | None) -> Tensor:
     from canonlab.canon import cpu  # numba takes a second to load: only for those who use it
 
     return cpu.forward(x, weight, segment_ids)
 
 
-@torch.library.custom_op("canonlab::canon_backward", mutates_args=(), device_types="cpu")
-def convolve_backward(
+def _kernel_backward(
     g: Tensor, x: Tensor, weight: Tensor, segment_ids: Tensor | None, weight_gradient: bool
 ) -> tuple[Tensor, Tensor]:
-    """The gradients of x and of weight; without `weight_gradient` the latter is empty: (0, width)."""
     from canonlab.canon import cpu
 
     return cpu.backward(g, x, weight, segment_ids, weight_gradient)
 
 
-@convolve.register_fake
+convolve = Operator("canonlab::canon", reference, _kernel, "cpu")
+"""x (batch, time, width), weight (kernel, width) in the dtype of the sums, segment_ids (batch, time) integers."""
+
+convolve_backward = Operator("canonlab::canon_backward", _reference_backward, _kernel_backward, "cpu")
+"""The gradients of x and of weight; without `weight_gradient` the latter is empty: (0, width)."""
+
+
+@convolve.node.register_fake
 def _(x: Tensor, weight: Tensor, segment_ids: Tensor | None) -> Tensor:
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
-@convolve_backward.register_fake
+@convolve_backward.node.register_fake
 def _(g: Tensor, x: Tensor, weight: Tensor, segment_ids: Tensor | None, weight_gradient: bool) -> tuple[Tensor, Tensor]:
     dx = torch.empty_like(x, memory_format=torch.contiguous_format)
     return dx, weight.new_empty((weight.shape[0] if weight_gradient else 0, x.shape[2]))
@@ -65,5 +92,5 @@ def _backward_gradients(ctx: Any, ddx: Tensor, ddweight: Tensor) -> tuple[Tensor
     return dg + convolve(x, ddweight, segment_ids), dx, dweight, None, None
 
 
-convolve.register_autograd(_forward_gradients, setup_context=_save_forward)
-convolve_backward.register_autograd(_backward_gradients, setup_context=_save_backward)
+convolve.node.register_autograd(_forward_gradients, setup_context=_save_forward)
+convolve_backward.node.register_autograd(_backward_gradients, setup_context=_save_backward)

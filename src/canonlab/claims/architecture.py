@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from canonlab.models.config import ModelConfig
 from canonlab.results.architecture import ANY, in_words, unusual, with_canon
 from canonlab.results.comparability import terms
 from canonlab.results.groups import OWN, SIZE
@@ -41,4 +42,5 @@ class Architecture:
         size where layers are given, and the settings that make no other architecture."""
         size = str(settings[SIZE])
         shared = dict(terms(settings)) | {SIZE: re.sub(r"^\d+L", "", size) if self.layers is not None else size}
-        return repr([sorted(shared.items()), [settings.get(f"model.{key}", usual) for key, usual in ANY.items()]])
+        rest = [settings.get(f"model.{key}", getattr(ModelConfig, key)) for key in ANY]
+        return repr([sorted(shared.items()), rest])

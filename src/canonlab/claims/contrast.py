@@ -1,12 +1,15 @@
-"""What a claim says, as differences that lie on one side of a bound."""
+"""What a claim says, as differences that lie on one side of a bound; and what the paper's own numbers say of each."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
 from canonlab.claims.architecture import Architecture
+from canonlab.results.published import PRESETS, tables
 from canonlab.results.words import enumeration, metric_label
+from canonlab.tasks.catalog import TASKS
 
 MARGIN = 0.05
 """What "as good as" allows: five points. Training once more changes less than that where a task is learnt well."""
@@ -29,6 +32,9 @@ class Measure:
 
 
 MAIN = Measure()
+
+RANK = {"main": 0, "half": 1}
+"""Which of a cell's values a measure is."""
 
 
 @dataclass(frozen=True)
@@ -112,3 +118,39 @@ def below(first: Architecture, bound: float, task: str, metric: str) -> Contrast
 
 def _text(side: Architecture | float) -> str:
     return f"{side:.3g}" if isinstance(side, float) else str(side)
+
+
+def published_difference(contrast: Contrast) -> float | None:
+    """The mean of first - second over the cells that the paper has of both, a share; None where it has none.
+
+    For information beside one's own, never evidence.
+    """
+    if isinstance(contrast.second, float) or not {contrast.measure.kind, contrast.against.kind} <= RANK.keys():
+        return None
+    means = []
+    for task in contrast.tasks:
+        found = list(_differences(contrast, contrast.second, task))
+        if not found:
+            return None
+        means.append(math.fsum(found) / len(found))
+    return math.fsum(means) / len(means)
+
+
+def _differences(contrast: Contrast, other: Architecture, task: str) -> Iterator[float]:
+    of_task = [e for e in tables()["results"] if TASKS[PRESETS[e["task"]]].task.name == task]
+    for first in (entry for entry in of_task if _is(entry, contrast.first)):
+        for second in (entry for entry in of_task if _is(entry, other)):
+            if (first["task"], first.get("K")) != (second["task"], second.get("K")):
+                continue
+            for one, two in zip(first["percent"], second["percent"], strict=True):
+                at = dict(zip(second["sizes"], two, strict=True))
+                for size, cell in zip(first["sizes"], one, strict=True):
+                    if size in at:
+                        yield (cell[RANK[contrast.measure.kind]] - at[size][RANK[contrast.against.kind]]) / 100
+
+
+def _is(entry: dict[str, object], architecture: Architecture) -> bool:
+    settings = dict(architecture.settings)
+    residual = settings.pop("canon_residual", True)
+    same = (entry["model"], entry["canon"], entry.get("residual", True))
+    return same == (architecture.model, architecture.canon, residual) and not settings and architecture.layers is None

@@ -7,22 +7,29 @@ other. Both sides of a place must have been tried at as many learning rates: the
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from canonlab.claims.architecture import Architecture
-from canonlab.claims.contrast import Contrast
-from canonlab.claims.measure import learnt, values
+from canonlab.claims.contrast import Contrast, Measure
 from canonlab.results.cells import Cell, as_many_rates, cells
 from canonlab.results.compare import DECIDING, LEVEL, Comparison, Value, common_seeds, compare, seeds_for
 from canonlab.results.groups import Section
+from canonlab.results.load import Run
+from canonlab.results.speed import THRESHOLDS, first_step
 from canonlab.results.words import enumeration, metric_label, plural, settings_text
 
 SUPPORTED, REFUTED, OPEN = "supported", "refuted", "open"
 
 ONLY = {"capo": ("training.exposures", 100)}
 """What the findings are about: capacity depends on the architecture after 100 exposures, and hardly after 1000."""
+
+CAPACITY = "bits_per_parameter"
+"""The main metric of Capo, which is compared by factors."""
+
+FLOOR = 0.01
+"""Bits per parameter that count as nothing: a ratio to less would mean nothing."""
 
 Side = dict[int, Value]
 Pair = tuple[Side, Side]
@@ -50,8 +57,8 @@ class Evidence:
 
     @cached_property
     def used(self) -> tuple[Place, ...]:
-        """The places that the difference is taken over: of each task those with as many seeds as a decision takes,
-        since the others would take seeds from these; all where none has so many."""
+        """The places that the difference is taken over: of each task those with enough seeds for a decision, as only
+        seeds that all places have are averaged; all where none has enough."""
         found: list[Place] = []
         for task in self.contrast.tasks:
             of_task = [place for place in self.places if place.task == task]
@@ -178,6 +185,48 @@ def _place(contrast: Contrast, first: Cell, second: Cell) -> Place | str:
     batch = first.rows[0].settings.get("training.batch")
     where = f"{task} {settings_text(first.section.parameters)}, {first.size}, {first.steps:,} steps of {batch}"
     return Place(task, where, comparison, first.at_edge or second.at_edge, pair)
+
+
+def values(cell: Cell, measure: Measure) -> dict[int, Value]:
+    """The measure by seed, over the finished runs of the cell's best learning rate that have it.
+
+    A run that never reaches 50% counts as if it had at its last step: its speed is then an upper bound, so a difference
+    from a run that did reach it is a lower bound.
+    """
+    if measure.kind == "speed":
+        return dict(_speeds(cell, measure.metric))
+    if measure.kind == "metric":
+        return cell.values(measure.metric)
+    if measure.kind == "half":
+        headline = cell.section.headline
+        return cell.values(headline[1]) if len(headline) > 1 else {}
+    found = cell.values(cell.metric)
+    return {seed: _logarithm(value) for seed, value in found.items()} if cell.metric == CAPACITY else found
+
+
+def learnt(cell: Cell, measure: Measure) -> bool:
+    """Whether some run of the cell reached what a speed is measured by; always so for what is no speed."""
+    runs = cell.best.finished if cell.best else ()
+    return measure.kind != "speed" or any(_step(run, measure.metric) for run in runs)
+
+
+def _step(run: Run, metric: str) -> int | None:
+    return first_step(run.curves, metric, THRESHOLDS[0])
+
+
+def _speeds(cell: Cell, metric: str) -> Iterator[tuple[int, Value]]:
+    for run in cell.best.finished if cell.best else ():
+        steps = [step for step, evaluation in run.curves.evaluations if metric in evaluation.metrics]
+        if steps:
+            step = _step(run, metric) or run.steps
+            # Evaluations are some steps apart, and it was reached somewhere between two of them.
+            gap = (steps[-1] - steps[0]) / max(1, len(steps) - 1)
+            yield run.seed, Value(-math.log2(step), gap / step / math.log(2) / math.sqrt(12), run.data)
+
+
+def _logarithm(bits: Value) -> Value:
+    each = max(bits.value, FLOOR)
+    return Value(math.log2(each), bits.error / each / math.log(2), bits.data)
 
 
 def _by_place(architecture: Architecture, found: Sequence[Cell]) -> dict[tuple[int, str], Cell]:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from canonlab.claims.claim import Judgement
+from canonlab.claims.contrast import published_difference
 from canonlab.claims.evidence import Evidence
-from canonlab.claims.published import published_difference
 from canonlab.results.summary import finite
 
 
@@ -19,17 +19,10 @@ def summary(judgements: Sequence[Judgement]) -> dict[str, Any]:
 
 
 def _claim(judgement: Judgement) -> dict[str, Any]:
-    claim = judgement.claim
+    of_claim = ("number", "title", "statement", "published", "recipes", "small")
     return {
-        "number": claim.number,
-        "title": claim.title,
-        "statement": claim.statement,
-        "published": claim.published,
-        "recipes": list(claim.recipes),
-        "small": list(claim.small),
-        "verdict": judgement.verdict,
-        "sentence": judgement.sentence,
-        "missing": list(judgement.missing),
+        **{key: getattr(judgement.claim, key) for key in of_claim},
+        **{key: getattr(judgement, key) for key in ("verdict", "sentence", "missing")},
         "comparisons": [_comparison(part) for part in judgement.evidence],
     }
 
@@ -40,14 +33,14 @@ def _comparison(part: Evidence) -> dict[str, Any]:
         "text": str(contrast),
         "first": str(contrast.first),
         "second": contrast.second if isinstance(contrast.second, float) else str(contrast.second),
-        "tasks": list(contrast.tasks),
+        "tasks": contrast.tasks,
         "factor": contrast.factor,
         "least": contrast.least,
         "most": contrast.most,
         "verdict": part.verdict,
         "published": published_difference(contrast),
         **({} if found is None else dataclasses.asdict(found)),
-        "missing": list(part.missing),
+        "missing": part.missing,
         "places": [
             {"where": place.where, "used": place in part.used, **dataclasses.asdict(place.comparison)}
             for place in part.places

@@ -7,9 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from canonlab.claims.claim import FAILS, HOLDS, UNDECIDED, Claim, Judgement
-from canonlab.claims.contrast import Contrast
+from canonlab.claims.contrast import Contrast, published_difference
 from canonlab.claims.evidence import Evidence
-from canonlab.claims.published import published_difference
 from canonlab.results.words import NOTHING, enumeration, plural
 
 NAMED = 6

@@ -1,25 +1,29 @@
-"""Compiling kernels with numba, cached on disk in a folder whose name is a hash of all kernel sources.
+"""Compiling kernels with numba, cached on disk under all that their machine code is made of.
 
 numba's own cache notices a change of the file that holds a function, but not of another file whose helper was inlined
-into it, and then runs the old helper. So the folder's name is a SHA-256 over every file that may hold kernels of this
-package: all `*.py` below `canonlab/data` and `canonlab/tasks`. A kernel in a user's own file is covered as well, as
-long as the helpers it calls are in the same file or in this package.
+into it or whose constant it uses, and then runs the old machine code. So `fingerprint` is part of the key here: any
+change that matters is noticed, in a user's own files as well, and a change that doesn't compiles nothing anew.
 """
 
+import enum
 import functools
 import hashlib
 import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeVar, cast
 
 import numba
+import numpy as np
 from numba.core.caching import FunctionCache
+from numba.core.dispatcher import Dispatcher
 
-KERNEL_FOLDERS = ("data", "tasks")
+LIBRARIES = ("builtins", "math", "numba", "numpy")
+"""What kernels may call that isn't theirs. numba keeps the caches of its versions apart."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,21 +41,11 @@ def cache_root() -> Path:
     return Path(base) / "canonlab"
 
 
-def sources_hash(package: Path) -> str:
-    """SHA-256 (hex) over the names and bytes of all files below `package` that may hold kernels."""
-    digest = hashlib.sha256()
-    for path in sorted(path for folder in KERNEL_FOLDERS for path in (package / folder).rglob("*.py")):
-        source = path.read_bytes()
-        digest.update(f"{path.relative_to(package).as_posix()} {len(source)}\n".encode())
-        digest.update(source)
-    return digest.hexdigest()
-
-
 @functools.cache
 def kernel_cache() -> Path | None:
     """The folder for compiled kernels, created if need be; None, with one warning, when it can't be written."""
     try:
-        folder = cache_root() / "kernels" / sources_hash(Path(__file__).parents[1])[:16]
+        folder = cache_root() / "kernels"
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no home folder
@@ -61,8 +55,60 @@ def kernel_cache() -> Path | None:
     return folder
 
 
-class _ForgivingCache(FunctionCache):
-    """numba's cache, except that what it can't load is compiled and what it can't save (a full disk, say) is not."""
+def fingerprint(kernel: Dispatcher, arguments: Iterable[numba.types.Type] = ()) -> str:
+    """SHA-256 (hex) of all that a kernel's machine code for arguments of these types depends on, but for numba itself.
+
+    That is its bytecode and, to any depth, that of the functions and the values of the constants that it names; and
+    what the fields of its arguments are called. TypeError for what it can't look into, such as a module.
+    """
+    return hashlib.sha256(repr(_content((kernel, *arguments), {})).encode()).hexdigest()
+
+
+def _content(value: Any, known: dict[Any, int]) -> Any:
+    """What a kernel can see of a value, as plain data; `known` numbers the functions that were described already."""
+    if isinstance(value, Dispatcher):
+        return sorted(value.targetoptions.items()), _content(value.py_func, known)
+    if value is None or isinstance(value, bool | int | float | str | np.generic):
+        return repr(value)
+    if isinstance(value, np.ndarray):
+        return value.dtype.str, value.shape, value.tobytes()
+    if isinstance(value, tuple):
+        return [_content(member, known) for member in value]
+    if isinstance(value, numba.types.Type):  # without fields it is in numba's own key
+        members: Any = value if isinstance(value, numba.types.BaseTuple) else ()
+        return getattr(value, "fields", ()), [_content(member, known) for member in members]
+    home = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None) or ""
+    if home.partition(".")[0] in LIBRARIES:
+        return home, getattr(value, "__qualname__", "")
+    if isinstance(value, enum.EnumType):
+        return list(map(repr, value))
+    if isinstance(value, type) and hasattr(value, "_fields"):  # a named tuple's class, to make one
+        return value.__name__, value._fields
+    if not isinstance(value, FunctionType):
+        raise TypeError(f"a kernel names {value!r}, and only functions and constants can be followed")
+    if value in known:
+        return known[value]
+    known[value] = len(known)
+    bound = *(value.__defaults__ or ()), *(cell.cell_contents for cell in value.__closure__ or ())
+    return _code(value.__code__, value, known), _content(bound, known)
+
+
+def _code(code: CodeType, function: FunctionType, known: dict[Any, int]) -> Any:
+    without_doc = (None if constant is function.__doc__ else constant for constant in code.co_consts)
+    constants = [_code(c, function, known) if isinstance(c, CodeType) else repr(c) for c in without_doc]
+    named = [_content(function.__globals__[name], known) for name in code.co_names if name in function.__globals__]
+    return code.co_code, constants, code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, named
+
+
+class _Cache(FunctionCache):
+    """numba's cache, the fingerprint in its key. What it can't load is compiled; what it can't save is not saved."""
+
+    def __init__(self, kernel: Dispatcher) -> None:
+        super().__init__(kernel.py_func)
+        self.kernel = kernel
+
+    def _index_key(self, signature: Any, codegen: Any) -> Any:
+        return *super()._index_key(signature, codegen), fingerprint(self.kernel, getattr(signature, "args", signature))
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
@@ -83,14 +129,20 @@ def kernel(function: F) -> F:
     """Compile `function` on its first call, without the GIL; later processes load the machine code from disk.
 
     Kernels work on integers only, and signed and unsigned ones never meet in one operation (numba turns the pair into
-    a float). No `fastmath`, no bounds checks: callers pass arrays of the right shape.
+    a float). No `fastmath`, no bounds checks: callers pass arrays of the right shape. Where numba may not compile
+    (NUMBA_DISABLE_JIT), they run as the Python that they are: slowly, to the same integers.
     """
+    config: Any = numba.config
+    if config.DISABLE_JIT:
+        return cast(F, np.errstate(over="ignore")(function))  # of a product's 64 low bits, NumPy says that it overflows
     compiled: Any = numba.njit(nogil=True, error_model="numpy")(function)
-    folder, config = kernel_cache(), cast(Any, numba.config)
+    folder = kernel_cache()
     if folder is not None:
         outside, config.CACHE_DIR = config.CACHE_DIR, str(folder)
         try:
-            compiled._cache = _ForgivingCache(function)  # what `cache=True` does, with numba's own class
+            compiled._cache = _Cache(compiled)  # what `cache=True` does, with numba's own class
+        except RuntimeError:  # it has no file, as in an interactive session, and so no cache
+            pass
         finally:
             config.CACHE_DIR = outside
     return cast(F, compiled)

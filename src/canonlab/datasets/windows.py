@@ -10,8 +10,8 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from canonlab.data.batches import batch_indices
 from canonlab.errors import require_integer
+from canonlab.plugins import Parcel
 from canonlab.tasks.base import MAX_WINDOWS, Split, Task, Windows, require_split
-from canonlab.tasks.parcel import Parcel
 
 IGNORED = -100
 """The target at positions that aren't scored: the index that PyTorch's cross entropy ignores."""

@@ -1,8 +1,12 @@
-"""Small parts that every architecture shares."""
+"""Small parts that several architectures share: norms, projections, short convolutions, time steps."""
+
+import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from canonlab.canon import Canon
 
 
 class RMSNorm(nn.Module):
@@ -63,3 +67,36 @@ def linear(width_in: int, width_out: int, std: float | None, bias: bool = False)
         if bias:
             nn.init.zeros_(layer.bias)
     return layer
+
+
+class ShortConv(nn.Module):
+    """silu(conv(x) + bias), causal and depthwise, without a residual: what linear mixers bring along, Canon point b.
+
+    `std` initialises the taps N(0, std); None leaves them, and the bias, as PyTorch initialises a depthwise Conv1d. The
+    convolution is a Canon layer without residual and activation, so it has that layer's kernels, segments and state.
+    """
+
+    def __init__(self, width: int, *, kernel: int = 4, bias: bool = False, std: float | None = None) -> None:
+        super().__init__()
+        self.conv = Canon(width, kernel=kernel, residual=False)
+        if std is not None:
+            nn.init.normal_(self.conv.weight, std=std)
+        self.bias = nn.Parameter(torch.empty(width).uniform_(-(kernel**-0.5), kernel**-0.5)) if bias else None
+
+    def forward(self, x: Tensor, segment_ids: Tensor | None = None, state: dict[str, Tensor] | None = None) -> Tensor:
+        """x (batch, time, width) -> the same shape; segments and state as for `Canon`."""
+        y = self.conv(x, segment_ids, state)
+        return F.silu(y if self.bias is None else y + self.bias.to(y.dtype))
+
+    def init_state(self, batch: int, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
+        return self.conv.init_state(batch, dtype, device)
+
+
+def time_step_bias(heads: int) -> Tensor:
+    """(heads,): softplus of it is a time step, log-uniform in [0.001, 0.1]. Source: Mamba (2312.00752), section 3.6."""
+    return inverse_softplus(torch.empty(heads).uniform_(math.log(0.001), math.log(0.1)).exp())
+
+
+def inverse_softplus(x: Tensor) -> Tensor:
+    """y with softplus(y) = x, for x > 0; exact where x is small too."""
+    return x + torch.log(-torch.expm1(-x))

@@ -119,12 +119,12 @@ def dropped_share(model: nn.Module) -> Tensor | None:
 
 def grouped_linear(x_ND: Tensor, weight_XFD: Tensor, ends_X: Tensor) -> Tensor:
     """y (N, F): rows ends[x - 1] .. ends[x] - 1 of x are multiplied by the matrix of expert x; ends[X - 1] = N."""
-    if choose_backend(x_ND.device, x_ND.dtype, weight_XFD.shape) == "grouped_mm":
+    if choose_implementation(x_ND.device, x_ND.dtype, weight_XFD.shape) == "grouped_mm":
         return F.grouped_mm(x_ND, weight_XFD.mT, offs=ends_X.to(torch.int32))
     return _grouped_linear(x_ND, weight_XFD, ends_X)
 
 
-def choose_backend(device: torch.device | str, dtype: torch.dtype, shape: torch.Size) -> str:
+def choose_implementation(device: torch.device | str, dtype: torch.dtype, shape: torch.Size) -> str:
     """What multiplies: "grouped_mm", the framework's, on CUDA in bfloat16, for widths of whole 16 bytes; or "loop"."""
     fits = dtype == torch.bfloat16 and shape[-1] % 8 == shape[-2] % 8 == 0
     return "grouped_mm" if torch.device(device).type == "cuda" and fits else "loop"

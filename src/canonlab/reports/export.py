@@ -1,6 +1,7 @@
 """The results for other programs: a CSV file with a line a run and metric, and LaTeX tables for a paper."""
 
 import csv
+import dataclasses
 import io
 import re
 from collections.abc import Sequence
@@ -60,23 +61,14 @@ def _line(section: Section, settings: dict[str, Any], run: Run, name: str, publi
         "finished": run.result is not None,
         "metric": name,
         "headline": name in section.headline,
-        "value": measure.value,
-        "low": measure.low,
-        "high": measure.high,
-        "right": measure.right,
-        "count": measure.count,
-        "clusters": measure.clusters,
+        **dataclasses.asdict(measure),
         "published": published,
         "model_parameters": cost.get("parameters"),
-        "flops_per_token": cost.get("flops_per_token"),
         "training_tokens": cost.get("tokens"),
-        "seconds": cost.get("seconds"),
-        "device": cost.get("device"),
-        "data_sha256": provenance.get("data_sha256"),
-        "weights_sha256": provenance.get("weights_sha256"),
+        **{key: cost.get(key) for key in ("flops_per_token", "seconds", "device")},
+        **{key: provenance.get(key) for key in ("data_sha256", "weights_sha256", "command")},
         "run": run.record.name,
         "folder": run.folder,
-        "command": provenance.get("command"),
     }
     return {key: None if value != value else value for key, value in entries.items()}  # NaN is not known
 

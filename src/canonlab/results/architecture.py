@@ -12,9 +12,11 @@ from canonlab.models.config import ModelConfig
 NAMES = ("model", "size", "canon")
 """The fields of a model that say which one it is: nothing about them is usual or not."""
 
-ANY: dict[str, Any] = {"exact_intermediate": False, "tied": False}
-"""Fields that make no other architecture, with their defaults: how the inner width of an MLP is rounded is a matter of
-small models, and whether head and embedding are one is a matter of the task (Capo's are)."""
+ANY = {
+    "exact_intermediate": "how the inner width of an MLP is rounded: a few parameters, worth no name of their own",
+    "tied": "whether head and embedding are one: a matter of the task, as Capo's are",
+}
+"""Fields that make no other architecture, and why."""
 
 WORDS = {"canon_frozen": "frozen", "canon_residual": "no residual", "canon_activation": "SiLU"}
 """What a setting that is not the usual one makes of an architecture, for people."""

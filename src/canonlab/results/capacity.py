@@ -11,7 +11,7 @@ from canonlab.results.groups import Row, Section
 from canonlab.results.load import Run
 
 BITS = "bits"
-"""The metric that makes a section one of capacity."""
+"""The metric of what has a place on the chart."""
 
 NOTES = ("parameters", "N", "r_max")
 """What the notes of an evaluation must tell, as numbers, for a place on the chart."""

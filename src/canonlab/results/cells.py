@@ -1,7 +1,6 @@
 """Rows -> cells: one architecture at one size on one task, the best of its learning rates, all of its seeds."""
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,8 +11,7 @@ from canonlab.results.compare import DECIDING, LEVEL, Value
 from canonlab.results.groups import RESOLVED, SIZE, Row, Section, Spread, natural
 from canonlab.results.load import Run
 from canonlab.results.words import setting_label, setting_text
-from canonlab.tasks.metrics import Z95, Metric
-from canonlab.tasks.student import quantile
+from canonlab.tasks.metrics import Z95, Metric, t_quantile
 
 RATE = "training.lr"
 
@@ -70,8 +68,8 @@ class Cell:
 
     @cached_property
     def best(self) -> Row | None:
-        """None when no run is finished, or none of them has the metric. A rate at which a run diverged is no rival of
-        one at which none did: what is left of it may be the easy part."""
+        """The row that stands for the cell; None when no finished run has the metric. A learning rate at which a run
+        diverged comes after all at which none did, since the runs that are left may be the lucky ones."""
         ranked = [
             (min(spread.seeds, DECIDING), not diverged(row), spread.mean, row)
             for row in self.by_rate
@@ -102,8 +100,8 @@ class Cell:
 
     @cached_property
     def tried(self) -> list[Row]:
-        """The rows that `best` was chosen from: those with as many seeds (or enough), of which diverged ones count, as
-        the worst that a rate can be."""
+        """The rows that count as learning rates tried: those with as many ended runs as the best one has seeds, or
+        enough for a decision. A run that diverged has ended too, as badly as a rate can do."""
         least = min(self.spread.seeds, DECIDING) if self.spread else 1
         return [row for row in self.by_rate if len(_ended(row)) >= least]
 
@@ -128,12 +126,8 @@ class Cell:
 
     def values(self, metric: str) -> dict[int, Value]:
         """A metric of the best row's finished seeds, with the error of its evaluation."""
-        found = {}
-        for run in self.best.finished if self.best else ():
-            measure = run.result.evaluation.metrics.get(metric) if run.result else None
-            if measure and math.isfinite(measure.value):
-                found[run.seed] = Value(measure.value, _error(measure), run.data)
-        return found
+        measured = self.best.measured(metric) if self.best else []
+        return {run.seed: Value(found.value, _error(found), run.data) for run, found in measured}
 
     def lost(self, other: "Cell | None") -> list[int]:
         """The seeds at which its best row diverged and, where there is another cell, that one's did not."""
@@ -154,7 +148,7 @@ def _error(metric: Metric) -> float:
     """The standard error of an evaluation, from its 95% interval: Wilson's of a share, Student's of a mean."""
     low, high = metric.interval or (metric.value, metric.value)
     of_a_mean = metric.right is None and metric.clusters > 1
-    return (high - low) / 2 / (quantile(metric.clusters - 1, LEVEL) if of_a_mean else Z95)
+    return (high - low) / 2 / (t_quantile(metric.clusters - 1, LEVEL) if of_a_mean else Z95)
 
 
 def cells(section: Section) -> list[Cell]:
@@ -172,25 +166,28 @@ def as_many_rates(first: Cell, second: Cell) -> bool:
     return len(first.tried) == len(second.tried)
 
 
-def pairs(found: Sequence[Cell]) -> Iterator[tuple[Cell, Cell]]:
-    """The pairs worth a sentence, the likely better first: of those that stand on the same terms every architecture
-    with the best one, and each Canon set of a model with the smallest of its sets."""
+def rivals(found: Sequence[Cell]) -> list[list[Cell]]:
+    """The cells with a result in groups that may be compared, smaller sizes first; in each the likely best first."""
     groups: dict[tuple[tuple[str, str], ...], list[Cell]] = {}
-    for cell in found:
+    for cell in sorted(found, key=lambda cell: -cell.spread.mean if cell.spread else 0.0):
         if cell.spread:
             groups.setdefault(cell.terms, []).append(cell)
-    for rivals in sorted(groups.values(), key=lambda group: (natural(group[0].size), natural(repr(group[0].terms)))):
-        group = sorted(rivals, key=lambda cell: -cell.spread.mean if cell.spread else 0.0)
-        chosen = [(group[0], other) for other in group[1:]]
-        models: dict[str, list[Cell]] = {}
-        for cell in group:
-            models.setdefault(str(cell.model["model.model"]), []).append(cell)
-        for variants in models.values():
-            least = min(variants, key=lambda cell: len(str(cell.model["model.canon"])))
-            position = variants.index(least)
-            chosen += [(cell, least) for cell in variants[:position]]
-            chosen += [(least, cell) for cell in variants[position + 1 :]]
-        yield from dict.fromkeys(chosen)
+    return sorted(groups.values(), key=lambda group: (natural(group[0].size), natural(repr(group[0].terms))))
+
+
+def pairs(group: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
+    """The pairs of a group of rivals that are worth a sentence, the likely better first: every architecture with the
+    best one, and each Canon set of a model with the smallest of its sets."""
+    chosen = [(group[0], other) for other in group[1:]]
+    models: dict[str, list[Cell]] = {}
+    for cell in group:
+        models.setdefault(str(cell.model["model.model"]), []).append(cell)
+    for variants in models.values():
+        least = min(variants, key=lambda cell: len(str(cell.model["model.canon"])))
+        position = variants.index(least)
+        chosen += [(cell, least) for cell in variants[:position]]
+        chosen += [(least, cell) for cell in variants[position + 1 :]]
+    return list(dict.fromkeys(chosen))
 
 
 def more_words(found: Sequence[Cell]) -> list[list[str]]:
@@ -200,22 +197,22 @@ def more_words(found: Sequence[Cell]) -> list[list[str]]:
     for cell in found:
         alike.setdefault((cell.architecture, cell.place), []).append(cell)
     keys: dict[str, list[str]] = {}
-    for (architecture, _), rivals in alike.items():
+    for (architecture, _), same in alike.items():
         chosen = keys.setdefault(architecture, [])
-        chosen += [key for key in _telling(rivals) if key not in chosen]
+        chosen += [key for key in _telling(same) if key not in chosen]
     return [
         [f"{setting_label(key)} {setting_text(_traits(cell).get(key))}" for key in keys[cell.architecture]]
         for cell in found
     ]
 
 
-def _telling(rivals: Sequence[Cell]) -> list[str]:
-    """The first keys of `_traits` that are enough to tell cells apart."""
-    traits = [_traits(cell) for cell in rivals]
+def _telling(same: Sequence[Cell]) -> list[str]:
+    """The first keys of `_traits` that are enough to tell cells of one name apart."""
+    traits = [_traits(cell) for cell in same]
     chosen: list[str] = []
     classes = 1
     for key in dict.fromkeys(key for each in traits for key in each):
-        if classes == len(rivals):
+        if classes == len(same):
             break
         told = len({repr([each.get(name, ()) for name in (*chosen, key)]) for each in traits})
         if told > classes:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from canonlab.tasks.student import quantile
+from canonlab.tasks.metrics import t_quantile
 
 LEVEL = 0.05
 """How often an interval may miss the truth."""
@@ -58,7 +58,7 @@ class Comparison:
         """The same with the interval that misses the truth with probability `level`."""
         if self.seeds < 2:
             return dataclasses.replace(self, level=level)
-        half = (self.high - self.low) / 2 * quantile(self.seeds - 1, level) / quantile(self.seeds - 1, self.level)
+        half = (self.high - self.low) / 2 * t_quantile(self.seeds - 1, level) / t_quantile(self.seeds - 1, self.level)
         return Comparison(self.difference, self.difference - half, self.difference + half, self.seeds, level)
 
     @property
@@ -73,7 +73,7 @@ class Comparison:
 
     @property
     def decided(self) -> bool:
-        """Whether it does so over seeds enough for its level."""
+        """Whether it does, and over as many seeds as a decision at its level takes."""
         return self.clear and self.seeds >= seeds_for(self.level)
 
 
@@ -96,7 +96,7 @@ def compare(first: Mapping[int, Value], second: Mapping[int, Value]) -> Comparis
     mean, n = math.fsum(differences) / len(seeds), len(seeds)
     if n == 1:
         return Comparison(mean, math.nan, math.nan, 1)
-    half = quantile(n - 1, LEVEL) * math.sqrt(max(_variance(differences, mean), _noise(first, second, seeds)) / n)
+    half = t_quantile(n - 1, LEVEL) * math.sqrt(max(_variance(differences, mean), _noise(first, second, seeds)) / n)
     return Comparison(mean, mean - half, mean + half, n)
 
 

@@ -1,12 +1,11 @@
 """What the runs decide and what they don't, in sentences."""
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from canonlab.models.table import MATCHED
-from canonlab.results.cells import Cell, as_many_rates, cells, more_words, pairs
+from canonlab.results.cells import Cell, as_many_rates, cells, more_words, pairs, rivals
 from canonlab.results.compare import LEVEL, Comparison, compare, seeds_for
 from canonlab.results.groups import Section
 from canonlab.results.words import metric_label, percent, plural, si, span
@@ -101,17 +100,17 @@ def findings(section: Section) -> list[Finding]:
     """All comparisons worth a sentence in a section, decided ones first."""
     of_section = [cell for cell in cells(section) if cell.spread]
     more = {id(cell): words for cell, words in zip(of_section, more_words(of_section), strict=True)}
-    group = Counter(cell.terms for cell in of_section)
     found = []
-    for first, second in pairs(of_section):
-        comparison = compare(first.values(first.metric), second.values(second.metric))
-        if comparison is None:
-            continue
-        together = math.comb(group[first.terms], 2)
-        adjusted = comparison.at(LEVEL / together)
-        if adjusted.difference < 0:  # means over other seeds than the common ones can be the other way round
-            first, second, adjusted = second, first, adjusted.reversed
-        found.append(Finding(first, second, adjusted, (more[id(first)], more[id(second)]), together))
+    for group in rivals(of_section):
+        together = math.comb(len(group), 2)
+        for first, second in pairs(group):
+            comparison = compare(first.values(first.metric), second.values(second.metric))
+            if comparison is None:
+                continue
+            adjusted = comparison.at(LEVEL / together)
+            if adjusted.difference < 0:  # means over other seeds than the common ones can be the other way round
+                first, second, adjusted = second, first, adjusted.reversed
+            found.append(Finding(first, second, adjusted, (more[id(first)], more[id(second)]), together))
     return sorted(found, key=lambda finding: finding.verdict != BETTER)
 
 

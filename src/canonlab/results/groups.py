@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 from canonlab.results.architecture import with_canon
 from canonlab.results.load import Run
 from canonlab.results.words import metric_family, setting_label, setting_text, span
+from canonlab.tasks.base import Evaluation
 from canonlab.tasks.catalog import TASKS, build_task
+from canonlab.tasks.metrics import Metric
 
 ARCHITECTURE = ("model.model", "model.canon")
 SIZE = "model.size"
@@ -38,10 +40,8 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True)
 class Row:
-    """Runs that differ only in their seed, and in the machines they were made on, ordered by it.
-
-    `settings` are the rest, by dotted key.
-    """
+    """Runs that differ only in their seed, by seed; they may be from several machines. `settings`, by dotted key, are
+    what they have in common."""
 
     settings: dict[str, Any]
     runs: tuple[Run, ...]
@@ -56,11 +56,14 @@ class Row:
         """The runs that have a result."""
         return tuple(run for run in self.runs if run.result)
 
+    def measured(self, metric: str) -> list[tuple[Run, Metric]]:
+        """The finished runs that have the metric as a finite number, by seed."""
+        found = [(run, run.result.evaluation.metrics.get(metric)) for run in self.runs if run.result]
+        return [(run, measured) for run, measured in found if measured and math.isfinite(measured.value)]
+
     def values(self, metric: str) -> list[float]:
-        """The metric of every finished run that has it as a finite number, by seed."""
-        evaluations = [run.result.evaluation for run in self.runs if run.result]
-        found = [evaluation.metrics[metric].value for evaluation in evaluations if metric in evaluation.metrics]
-        return [value for value in found if math.isfinite(value)]
+        """The values of the metric over these runs."""
+        return [measured.value for _, measured in self.measured(metric)]
 
     def spread(self, metric: str) -> Spread | None:
         """The metric over the finished runs; None when none has it."""
@@ -85,6 +88,11 @@ class Section:
     def runs(self) -> list[Run]:
         """All runs, row by row."""
         return [run for row in self.rows for run in row.runs]
+
+    @cached_property
+    def evaluations(self) -> list[Evaluation]:
+        """The final or latest evaluation of every run that has one."""
+        return [run.evaluation for run in self.runs if run.evaluation]
 
     def label(self, row: Row) -> str:
         """What tells a row from all others: "llama-rope + Canon-ABCD, learning rate 0.003"."""
@@ -140,20 +148,19 @@ class Section:
     @cached_property
     def headline(self) -> tuple[str, ...]:
         """The metrics to quote, the main one first."""
-        evaluations = [run.evaluation for run in self.runs if run.evaluation]
-        return tuple(dict.fromkeys(name for evaluation in evaluations for name in evaluation.headline))
+        return tuple(dict.fromkeys(name for evaluation in self.evaluations for name in evaluation.headline))
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
         """All metrics: the quoted ones, then the rest in natural order."""
-        evaluations = [run.evaluation for run in self.runs if run.evaluation]
-        names = {name for evaluation in evaluations for name in evaluation.metrics}
+        names = {name for evaluation in self.evaluations for name in evaluation.metrics}
         return tuple(dict.fromkeys([*self.headline, *sorted(names, key=natural)]))
 
     @cached_property
     def charted(self) -> tuple[str, ...]:
-        """The metrics that get a learning curve: the quoted ones; all difficulties of a quoted one, or of what it sums
-        up (Brevo's accuracy, by depth); and means such as Lano's divergence, unless they are parts of a quoted one."""
+        """The metrics that get a learning curve: the quoted ones; each difficulty of a quoted one (all hops of Depo, or
+        Brevo's accuracy by depth); and what is no share, such as Lano's divergence, unless it is part of a quoted one,
+        as the bits of names are."""
         families = {family[:2] for name in self.headline if (family := metric_family(name))}
         members = [
             name
@@ -168,8 +175,8 @@ class Section:
     @cached_property
     def shares(self) -> frozenset[str]:
         """The metrics that are shares of right answers, to be shown in percent."""
-        evaluations = [run.evaluation for run in self.runs if run.evaluation]
-        return frozenset(n for evaluation in evaluations for n, m in evaluation.metrics.items() if m.right is not None)
+        metrics = (metric for evaluation in self.evaluations for metric in evaluation.metrics.items())
+        return frozenset(name for name, metric in metrics if metric.right is not None)
 
 
 def sections(runs: Sequence[Run]) -> list[Section]:

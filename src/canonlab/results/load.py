@@ -50,8 +50,7 @@ class Result:
 class Run:
     """One training run; `result` is None while it is unfinished.
 
-    `config` and `asked` are those of its record. `twins` are the same run in other folders, where its weights came out
-    otherwise.
+    `twins` are the same run in other folders, where its weights came out otherwise.
     """
 
     folder: Path

@@ -34,25 +34,19 @@ def _diverged(rows: Iterable[Row]) -> Iterable[str]:
 
 
 def _made_again(runs: Iterable[Run]) -> Iterable[str]:
+    """Names the folder that counts; where several runs were made again, only the folders that these lie in."""
     made = [(run, *run.twins) for run in runs if run.twins]
-    if not made:
-        return
-    told = _differing([run for twins in made for run in twins])
-    how = f"on machines that differ in {told}" if told else "and came out otherwise"
-    if len(made) == 1:
-        what, counting = "the one", [made[0][0].folder]
-    else:
-        what, counting = "those", [twins[0].folder.parent for twins in made]
-    where = enumeration(dict.fromkeys(map(str, counting)))
-    times = "twice" if all(len(twins) == 2 for twins in made) else "more than once"
-    yield (
-        f"{plural(len(made), 'run')} {'was' if len(made) == 1 else 'were'} made {times}, {how}: "
-        f"{what} in {where} {'counts' if len(made) == 1 else 'count'}."
-    )
+    if made:
+        told = _differing([run for twins in made for run in twins])
+        how = f"on machines that differ in {told}" if told else "and came out otherwise"
+        one = len(made) == 1
+        places = dict.fromkeys(str(run.folder if one else run.folder.parent) for run, *_ in made)
+        counting = f"the one in {enumeration(places)} counts" if one else f"those in {enumeration(places)} count"
+        yield f"{plural(len(made), 'run')} {'was' if one else 'were'} made more than once, {how}: {counting}."
 
 
 def _machines(section: Section) -> Iterable[str]:
-    """What made a row's runs, where it was not the same for all of them."""
+    """Which rows have runs of several machines; or, where each has one, in what the rows' machines differ."""
     mixed: dict[str, list[str]] = {}
     for row in section.rows:
         if told := _differing(row.runs):
@@ -67,12 +61,13 @@ def _differing(runs: Sequence[Run]) -> str:
     """In what the machines of runs differ, such as "threads (1 and 2)"; empty where in nothing that is known."""
     machines = [_machine(run) for run in runs]
     keys = dict.fromkeys(key for machine in machines for key in machine)
-    found = {key: sorted({setting_text(machine[key]) for machine in machines if key in machine}) for key in keys}
-    return enumeration(f"{setting_label(key)} ({enumeration(each)})" for key, each in found.items() if len(each) > 1)
+    found = {key: {setting_text(machine[key]) for machine in machines if key in machine} for key in keys}
+    apart = {key: sorted(values, key=natural) for key, values in found.items() if len(values) > 1}
+    return enumeration(f"{setting_label(key)} ({enumeration(values)})" for key, values in apart.items())
 
 
 def _machine(run: Run) -> dict[str, Any]:
-    """What a run was made on; of a GPU the kind, since the cards of one machine are the same."""
+    """What a run was made on. Which of a machine's GPUs it was doesn't matter: "cuda:1" is "cuda"."""
     versions = run.result.provenance.get("versions") if run.result else None
     hardware = {"hardware": versions["hardware"]} if isinstance(versions, dict) and "hardware" in versions else {}
     machine = {f"machine.{key}": value for key, value in run.record.machine.items()} | hardware

@@ -5,7 +5,6 @@ columns sizes of the model, and a cell has one share in percent per quoted metri
 learning rates (and for Mano two seeds).
 """
 
-import dataclasses
 import functools
 import json
 from collections.abc import Mapping
@@ -19,15 +18,14 @@ from canonlab.training.config import TrainingConfig
 from canonlab.training.published import TRAINING
 
 PRESETS = {name: name for name in ("depo1", "depo2", "brevo1", "brevo2", "mano")} | {"lano": "lano-cfg3f"}
-"""Published task -> a preset of it, at another difficulty maybe."""
-
-DEFAULTS = dataclasses.asdict(TrainingConfig())
+"""Published task -> a preset of it, whatever its difficulty."""
 
 
 class Published(NamedTuple):
-    """One cell: shares by quoted metric, main one first, and by depth for Brevo1; `uncertain` is where it stood.
+    """One cell: shares by quoted metric, main one first, and by depth for Brevo1.
 
-    It was trained for so many `steps` on windows of `context` tokens, and with `settings` of training.
+    It stands in `figures` of the paper, `uncertain` where it can't be told for sure which cell is meant. It was trained
+    for so many `steps` on windows of `context` tokens, with these `settings` of training.
     """
 
     values: tuple[float, ...]
@@ -79,6 +77,7 @@ def published(task: Mapping[str, Any], settings: Mapping[str, Any], level: Any =
     row, column = levels.index(level), entry["sizes"].index(size)
     depths = entry["by_depth"][row][column] if "by_depth" in entry else []
     preset = f"lano-{level}" if name == "lano" else PRESETS[name]
+    training = TrainingConfig(**TRAINING[preset])
     return Published(
         tuple(value / 100 for value in entry["percent"][row][column]),
         tuple(value / 100 for value in depths),
@@ -86,7 +85,7 @@ def published(task: Mapping[str, Any], settings: Mapping[str, Any], level: Any =
         entry.get("uncertain", False),
         tables()["steps"][name][row],
         build_task(preset).context,
-        {key: (DEFAULTS | TRAINING[preset])[key] for key in ("batch", "schedule", "weight_decay")},
+        {key: getattr(training, key) for key in ("batch", "schedule", "weight_decay")},
     )
 
 

@@ -65,10 +65,10 @@ def levels(section: Section) -> list[tuple[int, str]]:
     return sorted(members.items())
 
 
-def reached(section: Section, rows: Sequence[Row] | None = None) -> Iterator[Reached]:
-    """When each row (of `rows`, or all) reached each threshold at each level; unfinished runs are left out, and
-    diverged ones reached nothing."""
-    for row in section.rows if rows is None else rows:
+def reached(section: Section, rows: Sequence[Row]) -> Iterator[Reached]:
+    """When each of the rows reached each threshold at each level; unfinished runs are left out, and diverged ones
+    reached nothing."""
+    for row in rows:
         for level, metric in levels(section):
             for threshold in THRESHOLDS:
                 steps = tuple(

@@ -17,8 +17,8 @@ INTERVALS = (
 
 SETTINGS = {
     "canon": "Canon",
-    "machine.canon": "Canon kernel",
-    "machine.linear": "kernel of linear mixers",
+    "machine.canon": "Canon implementation",
+    "machine.linear": "implementation of linear mixers",
     "lr": "learning rate",
     "coincidence": "evaluation instances also trained on, at most",
     "data_sha256": "SHA-256 of the training data",

@@ -260,7 +260,7 @@ class Task(ABC):
         return []
 
     def coincidence(self, training_windows: int) -> float | None:
-        """An upper bound on the share of evaluation instances that also occur in so many training windows, if known."""
+        """An upper bound on the share of evaluation instances that occur in that many training windows, if known."""
         return None
 
 

@@ -15,13 +15,13 @@ from functools import partial
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from canonlab.checks import Broken, Check, run_check
 from canonlab.data.plain import Random
 from canonlab.errors import InputError, require_integer, unknown
+from canonlab.plugins import Parcel
 from canonlab.tasks.base import SPLITS, Evaluation, Example, Split, Task, Windows
-from canonlab.tasks.known_windows import KnownWindows
-from canonlab.tasks.parcel import Parcel
 
 COUNT = 8
 """Windows in each block that is compared."""
@@ -31,6 +31,9 @@ FAR = 10**9
 
 EXAMPLES = 40
 """How many answers the scorer is asked about at most."""
+
+SURE = 50.0
+"""A logit so far above the others, which are 0, that sampling always takes it."""
 
 SLOW = 20_000
 """Tokens/s below which even a small model on a laptop would wait for its data."""
@@ -295,6 +298,33 @@ def _evaluation(task: Task, seed: int, windows: int) -> str:
     return f"{main}: {low.value:.3g} for a model that guesses, {high.value:.3g} for one that knows the windows by heart"
 
 
+class KnownWindows:
+    """A model that knows windows (count, context): after a beginning of some, it goes on as the first of these does."""
+
+    def __init__(self, windows: np.ndarray, vocabulary: int) -> None:
+        self.vocabulary = vocabulary
+        self.nodes: list[dict[int, int]] = [{}]
+        """A trie of the windows: the nodes that follow a node, by token."""
+        for window in windows.tolist():
+            node = 0
+            for token in window:
+                node = self.nodes[node].setdefault(token, len(self.nodes))
+                if node == len(self.nodes):
+                    self.nodes.append({})
+
+    def __call__(self, ids: Tensor) -> Tensor:
+        logits = torch.zeros(*ids.shape, self.vocabulary)
+        for row, tokens in enumerate(ids.tolist()):
+            node: int | None = 0
+            for position, token in enumerate(tokens):
+                node = self.nodes[node].get(token) if node is not None else None
+                if node is None:
+                    break
+                if following := self.nodes[node]:
+                    logits[row, position, next(iter(following))] = SURE
+        return logits
+
+
 def _require_sound(evaluation: Evaluation) -> str:
     """The main metric's name, if all metrics have values in their intervals and the headline names some of them."""
     if not evaluation.headline or any(name not in evaluation.metrics for name in evaluation.headline):
@@ -339,7 +369,7 @@ CHECKS: dict[str, Callable[[Task, int, int], str]] = {
 
 
 def check_task(task: Task, seed: int = 0, windows: int = COUNT, names: Iterable[str] = tuple(CHECKS)) -> list[Check]:
-    """The checks called `names` of `task`, on a stream of `seed`; models are evaluated on so many windows."""
+    """The checks called `names` of `task`, on a stream of `seed`; models are evaluated on `windows` windows."""
     require_integer("seed", seed, 0)
     require_integer("windows", windows, 1)
     for name in (names := tuple(names)):

@@ -120,7 +120,7 @@ class Copy(Task):
         """Score `model` on the whole instances of its windows, under teacher forcing.
 
         Metrics: `token_accuracy` over all copied tokens, and over instances `first_1`, `first_2`, `first_4` and `all`,
-        which count an instance when so many of its first copied tokens are all right. Notes: windows, instances.
+        which count an instance when its first 1, 2, 4 or N copied tokens are all right. Notes: windows, instances.
         """
         windows = self.default_windows if windows is None else windows
         prefixes = {f"first_{m}": m for m in (1, 2, 4) if m < self.N} | {"all": self.N}
@@ -167,5 +167,5 @@ class Copy(Task):
         return [Example(instance[: -self.N], instance[-self.N :]) for instance in whole]
 
     def coincidence(self, training_windows: int) -> float:
-        """At most this share of the evaluation instances is in so many training windows: their instances / N!."""
+        """At most this share of the evaluation instances is in the training windows: their instances / N!."""
         return union_bound(training_windows * self.instances, -math.lgamma(self.N + 1))

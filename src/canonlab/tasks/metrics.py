@@ -1,12 +1,11 @@
-"""Metrics with their counts and intervals."""
+"""Metrics with their counts and intervals, and what intervals are made of."""
 
 import dataclasses
+import functools
 import math
 import sys
 
 import numpy as np
-
-from canonlab.tasks.student import quantile
 
 Z95 = 1.959963984540054
 """The 97.5% quantile of the normal distribution: half of a two-sided 95% interval, in standard deviations."""
@@ -37,8 +36,9 @@ class Metric:
 def share(right: int | np.ndarray, count: int | np.ndarray) -> Metric:
     """The metric for `right` successes out of `count`, with Wilson's score interval.
 
-    Arrays give both for each cluster of answers that may depend on each other: a window's, say. The interval is then
-    that of the so many independent answers that would tell as much (Kish, Survey Sampling, 1965: the design effect).
+    Arrays give both for each cluster of answers that may depend on each other: a window's, say. Answers that are alike
+    tell less than as many independent ones, so the interval is that of fewer answers: of their number divided by the
+    design effect (Kish, Survey Sampling, 1965), which is measured from how much the clusters differ.
     """
     if isinstance(right, np.ndarray) and isinstance(count, np.ndarray):
         used = count > 0
@@ -85,7 +85,7 @@ def mean(sums: np.ndarray, counts: np.ndarray) -> Metric:
     if groups > 1:
         without = (sums.sum() - sums[used]) / (count - counts[used])
         error = math.sqrt((groups - 1) / groups * float(((without - value) ** 2).sum()))
-        half = quantile(groups - 1, 0.05) * error
+        half = t_quantile(groups - 1, 0.05) * error
     return Metric(value, None, count, value - half, value + half, groups)
 
 
@@ -99,3 +99,31 @@ def union_bound(trials: int, log_probability: float) -> float:
     if trials == 0:
         return 0.0
     return max(sys.float_info.min, math.exp(min(0.0, math.log(trials) + log_probability)))
+
+
+def t_within(t: float, freedom: int) -> float:
+    """The probability that |T| <= t, for T with `freedom` degrees of freedom, a whole number of at least 1.
+
+    The finite series of Abramowitz & Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4.
+    """
+    angle = math.atan(t / math.sqrt(freedom))
+    odd = freedom % 2
+    term = math.cos(angle) if odd else 1.0
+    total = 0.0
+    for k in range(2 + odd, freedom + 1, 2):
+        total += term
+        term *= math.cos(angle) ** 2 * (k - 1) / k
+    total *= math.sin(angle)
+    return 2 / math.pi * (angle + total) if odd else total
+
+
+@functools.cache
+def t_quantile(freedom: int, level: float) -> float:
+    """The t that |T| exceeds with probability `level`, by bisection: 4.303 for 2 degrees of freedom and 0.05."""
+    low, high = 0.0, 1.0
+    while 1 - t_within(high, freedom) > level:
+        high *= 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if 1 - t_within(middle, freedom) > level else (low, middle)
+    return high

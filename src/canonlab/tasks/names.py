@@ -1,12 +1,14 @@
-"""Multi-token names over a mini-vocabulary: their law, their tokens, and the kernels that draw and write them.
+"""What Depo and Brevo have in common: how many names an instance has, and names of several tokens.
 
-A name has l tokens, l uniform in shortest..longest: l-1 inner tokens uniform in 1..V and an end token uniform in 1..V,
-so that the end of a name can be seen. A name that was drawn before is discarded, length included, and drawn anew
-(arXiv 2512.17351, appendix A; the paper counts the end tokens as V+1..2V).
+The number of names n has Pr[n] proportional to 1 / (sqrt(N) + n) on 3..N. A name has l tokens, l uniform in
+shortest..longest: l-1 inner tokens uniform in 1..V and an end token uniform in 1..V, so that the end of a name can be
+seen. A name that was drawn before is discarded, length included, and drawn anew (arXiv 2512.17351, appendix A; the
+paper counts the end tokens as V+1..2V).
 """
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from math import isqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -16,10 +18,15 @@ from canonlab.data.random import Int, digit, word
 from canonlab.errors import InputError, require_integer
 from canonlab.tasks.base import Role
 
+SMALLEST = 3
+"""The fewest names of an instance."""
+
 BLOCK = 4
 """Names are stored padded to a multiple of this many tokens and copied in such blocks, which is free of branches."""
 
 HASH = np.uint64(0x9E3779B97F4A7C15)
+"""2^64 / the golden ratio: multiplied by it, codes that differ little are far apart in the upper bits."""
+
 WORD_BITS = np.uint64(64)
 
 
@@ -32,6 +39,20 @@ class NameLaw(NamedTuple):
     inner: int
     end: int
     reject: np.uint64
+
+
+def size_thresholds(largest: int) -> np.ndarray:
+    """What splits the 64-bit words into one range per size: n is 3 + the number of thresholds that a word reaches.
+
+    The N - 3 thresholds (uint64, ascending) are floor(2^64 Pr[size < n]) for n = 4..N = `largest`, in exact integers:
+    the weights are 2^256 / (2^128 sqrt(N) + 2^128 n), rounded down, so every platform computes the same.
+    """
+    root = isqrt(largest << 256)
+    cumulative = [0]
+    for n in range(SMALLEST, largest + 1):
+        cumulative.append(cumulative[-1] + (1 << 256) // (root + (n << 128)))
+    total = cumulative.pop()
+    return np.array([(part << 64) // total for part in cumulative[1:]], dtype=np.uint64)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +83,7 @@ class Names:
         return sum(self.base**length for length in range(self.shortest, self.longest + 1))
 
     def least_tokens(self, names: int) -> int:
-        """The fewest tokens that so many different names can have in total."""
+        """The fewest tokens that `names` different names can have in total."""
         tokens = 0
         for length in range(self.shortest, self.longest + 1):
             used = min(names, self.base**length)
@@ -136,23 +157,24 @@ def draw_names(
     table[: last_slot + 1] = 0
     count: Int = 0
     while count < n:
+        # One random word gives a length and the digits of the longest name, of which a shorter one leaves some unused.
         extra, fraction = digit(word(rng), law.longest - law.shortest + 1)
         length = law.shortest + extra
         code: Int = 0
         end: Int = 0
         for position in range(law.longest):
             value, fraction = digit(fraction, law.base)
-            names[count, position] = law.inner + value
+            names[count, position] = law.inner + value  # from the name's end on that is padding, which nobody reads
             code = code * law.base + value + 1 if position < length else code
             end = value if position < length else end
         names[count, length - 1] = law.end + end
         lengths[count] = length
-        if fraction < law.reject:
+        if fraction < law.reject:  # else some names would come more often than others, see `digit`
             continue
         slot = np.int64((np.uint64(code) * HASH) >> shift)
         while table[slot] != 0 and table[slot] != code:
             slot = (slot + 1) & last_slot
-        count += np.int64(table[slot] == 0)
+        count += np.int64(table[slot] == 0)  # a name that is there already stays below `count` and is overwritten
         table[slot] = code
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from canonlab.canon import Canon, choose_backend
+from canonlab.canon import Canon, choose_implementation
 from canonlab.errors import InputError, unknown
 from canonlab.models.decoder import Decoder
 from canonlab.models.mixers import fla
@@ -74,9 +74,9 @@ class Backend:
         """Move a model to the device, fix what computes its layers, and compile its blocks where asked."""
         for module in model.modules():
             if isinstance(module, Canon):
-                module.backend = self.canon
+                module.implementation = self.canon
             elif isinstance(module, Mixer):
-                module.backend = self.linear
+                module.implementation = self.linear
         model.to(self.device)
         if self.compile:
             model.compile_blocks()
@@ -109,7 +109,7 @@ def resolve_backend(config: BackendConfig, width: int) -> tuple[Backend, list[st
         linear = "fla" if fla.available(device) else "torch"
     elif linear == "fla":
         fla.require(device)
-    return Backend(str(device), precision, compile_blocks, threads, choose_backend(device, dtype), linear), notes
+    return Backend(str(device), precision, compile_blocks, threads, choose_implementation(device, dtype), linear), notes
 
 
 def usable(begun: Backend) -> tuple[Backend, list[str]]:
@@ -126,7 +126,7 @@ def usable(begun: Backend) -> tuple[Backend, list[str]]:
     if backend.compile and not _can_compile(device):
         notes.append("the run was begun compiled and goes on eagerly: no C++ compiler works here")
         backend = dataclasses.replace(backend, compile=False)
-    canon = choose_backend(device, torch.bfloat16 if backend.precision == "bf16" else torch.float32)
+    canon = choose_implementation(device, torch.bfloat16 if backend.precision == "bf16" else torch.float32)
     if backend.canon not in (canon, "reference"):
         notes.append(f"the run was begun with Canon by {backend.canon} and goes on by {canon}")
         backend = dataclasses.replace(backend, canon=canon)

@@ -2,16 +2,18 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from canonlab import typed
 from canonlab.errors import InputError, require_integer, shown, unknown
 from canonlab.models.config import ModelConfig
+from canonlab.training.optimizer import OPTIMIZERS, SCHEDULES, choices
 from canonlab.training.published import MODEL, TRAINING
 
-WORDS = {
-    "schedule": ("cosine", "linear"),
+WORDS: dict[str, Collection[str]] = {
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
     "precision": ("auto", "fp32", "bf16"),
     "compile": ("auto", "on", "off"),
     "linear": ("auto", "torch", "fla"),
@@ -34,7 +36,7 @@ class TaskConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
-    """AdamW and its schedule, evaluation and checkpoints. Source: Part 4.1, appendices A and C.
+    __doc__ = f"""Optimizer and schedule, evaluation and checkpoints. Source: Part 4.1, appendices A and C.
 
     Attributes:
         steps: Optimizer steps; 0 for as many as `exposures` take.
@@ -43,11 +45,12 @@ class TrainingConfig:
         lr: Peak learning rate.
         seed: Of the data and of the initial weights.
         warmup: Steps of linear warm-up.
-        schedule: After the warm-up: cosine to a tenth of the peak, or linear to zero.
-        weight_decay: On matrices and Canon weights; nothing else decays.
-        beta1: AdamW's decay of the mean gradient.
-        beta2: AdamW's decay of the mean square gradient.
-        eps: AdamW's epsilon.
+        optimizer: {choices(OPTIMIZERS)}.
+        schedule: From the peak, after the warm-up, on. {choices(SCHEDULES)}.
+        weight_decay: On matrices and Canon weights, but for those that a mixer's class marks; nothing else decays.
+        beta1: Decay of the mean gradient.
+        beta2: Decay of the mean square gradient.
+        eps: Added to the root of the mean square gradient.
         clip: Largest gradient norm; 0 for no clipping.
         isolate: Instances packed into one window don't see each other.
         microbatch: Windows in one forward and backward pass; 0 for the whole batch.
@@ -64,6 +67,7 @@ class TrainingConfig:
     lr: float = 1e-3
     seed: int = 0
     warmup: int = 1000
+    optimizer: str = "adamw"
     schedule: str = "cosine"
     weight_decay: float = 0.03
     beta1: float = 0.9
@@ -91,7 +95,8 @@ class TrainingConfig:
         _require_number("eps", self.eps, above=0)
         for name in ("beta1", "beta2"):
             _require_number(name, getattr(self, name), least=0, below=1)
-        _require_word("schedule", self.schedule)
+        for name in ("optimizer", "schedule"):
+            _require_word(name, getattr(self, name))
         if self.microbatch and self.batch % self.microbatch:
             raise InputError(f"microbatch = {self.microbatch}: must divide the batch {self.batch}")
 

@@ -1,4 +1,4 @@
-"""Every kind of attention, on every backend, against its definition written out, in float64."""
+"""Every kind of attention, by every implementation, against its definition written out, in float64."""
 
 import math
 
@@ -11,7 +11,7 @@ from canonlab.errors import InputError
 from canonlab.models.canon_points import NoCanon
 from canonlab.models.mixers import softmax
 from canonlab.models.mixers.attention import Attention
-from canonlab.models.mixers.softmax import BLOCK, Sight, attend, choose_backend, flex
+from canonlab.models.mixers.softmax import BLOCK, Sight, attend, choose_implementation, flex
 from canonlab.models.positions import POSITIONS, alibi_slopes, halibi_reach
 
 HEADS, HEAD_WIDTH = 4, 8
@@ -64,9 +64,9 @@ def by_definition(q: Tensor, k: Tensor, v: Tensor, kind: str, start: int, own: T
 @key_heads
 @packings
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
-@pytest.mark.parametrize("backend", ["mask", "blocks", "flex"])
-def test_backends_are_the_definition(
-    backend: str, packed: bool, kv_heads: int, kind: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("implementation", ["mask", "blocks", "flex"])
+def test_implementations_are_the_definition(
+    implementation: str, packed: bool, kv_heads: int, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(softmax, "BLOCK", 16)
     time = 37
@@ -76,7 +76,11 @@ def test_backends_are_the_definition(
     sight = sight_of(kind, torch.arange(time)[None], segments, segments)
     same = torch.zeros(2, time) if segments is None else segments
     # FlexAttention without a compiler is plain arithmetic, which runs on a CPU.
-    out = flex(q, k, v, sight) if backend == "flex" else attend(q, k, v, sight, cached=False, backend=backend)
+    out = (
+        flex(q, k, v, sight)
+        if implementation == "flex"
+        else attend(q, k, v, sight, cached=False, implementation=implementation)
+    )
     torch.testing.assert_close(out, by_definition(q, k, v, kind, 0, same, same), **TOLERANCE)
 
 
@@ -87,12 +91,12 @@ def test_blocks_and_mask_have_the_same_gradients(time: int, packed: bool, kind: 
     segments = segments_of(2, time) if packed else None
     sight = sight_of(kind, torch.arange(time)[None], segments, segments)
     found = {}
-    for backend in ("mask", "blocks"):
+    for implementation in ("mask", "blocks"):
         inputs = [random(2, h, time, HEAD_WIDTH, seed=h).requires_grad_() for h in (HEADS, 2, 1)]
         inputs[2].data = random(2, 2, time, HEAD_WIDTH, seed=9)
-        out = attend(*inputs, sight, cached=False, backend=backend)  # type: ignore[arg-type]
+        out = attend(*inputs, sight, cached=False, implementation=implementation)  # type: ignore[arg-type]
         out.backward(random(*out.shape, seed=5))
-        found[backend] = [out.detach(), *[x.grad for x in inputs]]
+        found[implementation] = [out.detach(), *[x.grad for x in inputs]]
     for a, b in zip(found["mask"], found["blocks"], strict=True):
         torch.testing.assert_close(a, b, **TOLERANCE)
 
@@ -109,7 +113,7 @@ def test_long_chunks_into_a_cache(packed: bool, kind: str) -> None:
     segments[:, :filled] = segments_of(2, filled) if packed else 0
     positions = torch.full((2, 1), start) + torch.arange(queries)
     sight = sight_of(kind, positions, segments[:, start:filled], segments)
-    masked, blocks = (attend(q, k, v, sight, cached=True, backend=b) for b in ("mask", "blocks"))
+    masked, blocks = (attend(q, k, v, sight, cached=True, implementation=b) for b in ("mask", "blocks"))
     torch.testing.assert_close(blocks, masked, **TOLERANCE)
     few = [0, 1, queries - 1]
     for t in few:
@@ -122,7 +126,7 @@ def test_blocks_pass_gradcheck_and_operator_checks() -> None:
     sight = sight_of("alibi", torch.arange(7)[None], segments, segments)
     inputs = [random(2, h, 7, 4, seed=h).requires_grad_() for h in (HEADS, 2)]
     inputs.append(random(2, 2, 7, 4, seed=3).requires_grad_())
-    assert torch.autograd.gradcheck(lambda *x: attend(*x, sight, cached=False, backend="blocks"), inputs)
+    assert torch.autograd.gradcheck(lambda *x: attend(*x, sight, cached=False, implementation="blocks"), inputs)
     torch.library.opcheck(softmax._blocks, (*inputs, *sight), test_utils=("test_schema", "test_faketensor"))
 
 
@@ -163,7 +167,7 @@ def test_blocks_make_no_quadratic_mask(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_attends(monkeypatch: pytest.MonkeyPatch) -> None:
     def choice(device: str, queries: int = 512, width: int = 64, masked: bool = True, cached: bool = False) -> str:
-        return choose_backend(device, torch.float32, queries, width, masked=masked, cached=cached)
+        return choose_implementation(device, torch.float32, queries, width, masked=masked, cached=cached)
 
     monkeypatch.setattr(softmax, "HAS_TRITON", True)
     assert choice("cpu", masked=False) == choice("cuda", masked=False) == "causal"
@@ -322,7 +326,7 @@ def test_flex_attention_is_in_the_same_graph(arguments: dict[str, object], monke
     """What a GPU compiles, traced here."""
     mixer, x, segments = attention(**arguments), random(2, 50, HEADS * HEAD_WIDTH), segments_of(2, 50)
     expected, _ = mixer(x, segments, None)
-    monkeypatch.setattr(softmax, "choose_backend", lambda *_, **__: "flex")
+    monkeypatch.setattr(softmax, "choose_implementation", lambda *_, **__: "flex")
     with torch.no_grad():
         y, _ = torch.compile(mixer, backend="aot_eager", fullgraph=True, dynamic=False)(x, segments, None)
     torch.testing.assert_close(y, expected, **TOLERANCE)
@@ -356,9 +360,9 @@ def test_flex_attention_equals_the_mask_on_a_gpu(packed: bool, kind: str) -> Non
     if sight.slopes_H is not None:
         sight = sight._replace(slopes_H=sight.slopes_H.float())
     found = []
-    for backend in ("flex", "mask"):
+    for implementation in ("flex", "mask"):
         leaves = [x.clone().requires_grad_() for x in inputs]
-        out = attend(*leaves, sight, cached=False, backend=backend)  # type: ignore[arg-type]
+        out = attend(*leaves, sight, cached=False, implementation=implementation)  # type: ignore[arg-type]
         out.backward(torch.ones_like(out))
         found.append([out, *[x.grad for x in leaves]])
     for a, b in zip(*found, strict=True):

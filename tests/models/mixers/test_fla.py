@@ -189,12 +189,12 @@ def test_what_the_package_asks_for_is_what_the_kernels_need():
     assert needed in project["dependency-groups"]["references"]
 
 
-def test_a_layer_gives_the_same_with_either_backend(seen):
+def test_a_layer_gives_the_same_with_either_implementation(seen):
     torch.manual_seed(0)
     layer, x = GLA(GLA.Config(8, heads=H), lambda _: NoCanon()), torch.randn(B, T, 8)
     layer.decay[1].bias.data.normal_(std=3)
     results = []
-    for layer.backend in fla.BACKENDS:
+    for layer.implementation in fla.IMPLEMENTATIONS:
         state = layer.init_state(B, T, torch.float32, x.device)
         plain, _ = layer(x, None, None)
         packed, _ = layer(x, SEGMENTS, None)
@@ -206,6 +206,18 @@ def test_a_layer_gives_the_same_with_either_backend(seen):
     assert len(seen) == 4  # a single token takes the plain step
     for torch_, fla_ in zip(*results, strict=True):
         torch.testing.assert_close(fla_, torch_, rtol=1e-5, atol=1e-6)
+
+
+def test_a_compiled_layer_leaves_the_kernels_as_they_are(seen):
+    """Between two graphs: the compiler can't look into the package's own kernels."""
+    torch.manual_seed(0)
+    layer, x = GLA(GLA.Config(8, heads=H), lambda _: NoCanon()), torch.randn(B, T, 8)
+    layer.implementation = "fla"
+    eager, _ = layer(x, None, None)
+    torch._dynamo.reset()
+    compiled, _ = torch.compile(layer, backend="eager")(x, None, None)
+    assert len(seen) == 2 and type(seen[1]["q"]) is torch.Tensor
+    torch.testing.assert_close(compiled, eager)
 
 
 @every_kernel

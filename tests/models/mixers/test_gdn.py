@@ -467,8 +467,8 @@ def test_compiled_equals_eager():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a CUDA device")
 def test_kernels_that_cannot_run_here_are_an_error():
     mixer = build()
-    mixer.backend = "fla"
-    with pytest.raises(InputError, match="backend = 'fla'"):
+    mixer.implementation = "fla"
+    with pytest.raises(InputError, match="linear = 'fla'"):
         mixer(torch.randn(1, 9, 32, dtype=torch.float64), None, None)
 
 
@@ -480,8 +480,8 @@ def test_the_kernels_of_fla_give_the_same(packed):
     mixer = build(width=256).float().cuda()
     x, ids = torch.randn(2, 200, 256, device="cuda"), segments(200).cuda() if packed else None
     results = []
-    for backend in ("torch", "fla"):
-        mixer.backend = backend
+    for implementation in ("torch", "fla"):
+        mixer.implementation = implementation
         mixer.zero_grad()
         y, _ = mixer(x, ids, None)
         y.square().sum().backward()

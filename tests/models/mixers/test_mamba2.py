@@ -371,8 +371,8 @@ def test_compiled_equals_eager():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a CUDA device")
 def test_kernels_that_cannot_run_here_are_an_error():
     mixer = build()
-    mixer.backend = "fla"
-    with pytest.raises(InputError, match="backend = 'fla'"):
+    mixer.implementation = "fla"
+    with pytest.raises(InputError, match="linear = 'fla'"):
         mixer(torch.randn(1, 9, 16, dtype=torch.float64), None, None)
 
 
@@ -384,8 +384,8 @@ def test_the_kernels_of_fla_give_the_same(packed):
     mixer = build(width=128, state=64).float().cuda()
     x, ids = torch.randn(2, 200, 128, device="cuda"), segments(200).cuda() if packed else None
     results = []
-    for backend in ("torch", "fla"):
-        mixer.backend = backend
+    for implementation in ("torch", "fla"):
+        mixer.implementation = implementation
         mixer.zero_grad()
         state = mixer.init_state(2, 200, torch.float32, torch.device("cuda"))
         y, _ = mixer(x, ids, None)

@@ -9,7 +9,7 @@ import pytest
 from canonlab.tasks.capo import people
 from canonlab.tasks.capo.pieces import AFTER, BEFORE, EOS, KINDS, Kind, load_pieces, texts
 from canonlab.tasks.capo.tokenizer import load_tokenizer
-from canonlab.tasks.capo.words import ATTRIBUTES, TEMPLATES, load_words
+from canonlab.tasks.capo.words import ATTRIBUTES, load_words
 from plain_capo import encode, plain_text
 
 BIOGRAPHIES = 3000
@@ -26,7 +26,7 @@ def random_biographies() -> list[tuple[list[int], list[int], list[int]]]:
     rng = np.random.default_rng(0)
     pieces = load_pieces()
     columns = [rng.permutation(BIOGRAPHIES) % pieces.count(kind) for kind in KIND_OF]
-    templates = [rng.permutation(BIOGRAPHIES) % TEMPLATES for _ in ATTRIBUTES]
+    templates = [rng.permutation(BIOGRAPHIES) % 50 for _ in ATTRIBUTES]
     orders = [rng.permutation(6).tolist() for _ in range(BIOGRAPHIES)]
     return list(zip(np.transpose(columns).tolist(), orders, np.transpose(templates).tolist(), strict=True))
 
@@ -124,5 +124,5 @@ def test_no_date_is_the_beginning_of_another() -> None:
 def test_templates_are_of_similar_lengths(attribute: int) -> None:
     """Which lets a block's length vary little, so that few windows are padded."""
     pieces = load_pieces()
-    lengths = [len(pieces.of(BEFORE + attribute, i)) + len(pieces.of(AFTER + attribute, i)) for i in range(TEMPLATES)]
+    lengths = [len(pieces.of(BEFORE + attribute, i)) + len(pieces.of(AFTER + attribute, i)) for i in range(50)]
     assert 0 < np.std(lengths) <= 2

@@ -16,7 +16,6 @@ from canonlab.tasks.capo.words import (
     PRONOUNS,
     S0,
     SIZES,
-    TEMPLATES,
     YEARS,
     Template,
     load_words,
@@ -49,7 +48,7 @@ def test_sizes_are_those_of_the_paper() -> None:
     sizes = [len(words.cities), len(words.universities), len(words.majors), len(words.employers)]
     assert sizes == [200, 300, 100, 263]
     assert {name: len(getattr(words, name)) for name in SIZES} == SIZES
-    assert [len(words.templates[attribute]) for attribute in ATTRIBUTES] == [TEMPLATES] * 6 == [50] * 6
+    assert [len(words.templates[attribute]) for attribute in ATTRIBUTES] == [50] * 6
     assert (len(MONTHS), len(DAYS), len(YEARS)) == (12, 28, 200) and DATES == 12 * 28 * 200
     assert N0 == 400 * 400 * 1000 and S0 == 2 * DATES * 200 * 300 * 100 * 263
 

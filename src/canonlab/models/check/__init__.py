@@ -12,7 +12,7 @@ from canonlab.models.config import ModelConfig
 
 
 class Promise(NamedTuple):
-    """How it is checked (what was seen is returned, or `Broken` raised), and what must be kept for that to say much."""
+    """`check` returns what was seen, or raises `Broken`; it says little where one of `needs` is a broken promise."""
 
     check: Callable[[Subject], str]
     needs: tuple[str, ...] = ("forward",)

@@ -16,10 +16,10 @@ PEERS = ("llama-rope", "gla", "mamba2-mlp", "gdn")
 """One of each family."""
 
 BATCH, TIME, STEPS = 4, 256, 16
-"""Rows and tokens of a training step, and tokens decoded in a go."""
+"""Rows and tokens of a training step, and the tokens that a measurement of decoding takes."""
 
 ROUNDS, SECONDS = 3, 0.15
-"""Each speed is the best of so many turns, in each of which a model runs for so long."""
+"""Each speed is the best of ROUNDS turns, and a turn lasts SECONDS at least."""
 
 Row = dict[str, Any]
 
@@ -101,7 +101,7 @@ def _decoding(model: Decoder, device: str) -> Callable[[], object]:
 
 
 def _rates(actions: list[Callable[[], object]], tokens: int, device: str) -> list[int]:
-    """Tokens/s of each action, which takes so many."""
+    """Tokens/s of each action; one call of it takes `tokens`."""
     best = [0.0] * len(actions)
     for turn in range(ROUNDS + 1):
         for i, action in enumerate(actions):

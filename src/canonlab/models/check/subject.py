@@ -116,7 +116,7 @@ class Subject:
         return torch.stack(rows).to(self.device)
 
     def padded_segments(self, padding: Sequence[int], time: int = TIME) -> Tensor:
-        """(len(padding), time) int64: so many tokens of padding, -1, and then segment 0."""
+        """(len(padding), time) int64: that many tokens of padding, -1, in each row, then segment 0."""
         return ((torch.arange(time) >= torch.tensor(padding)[:, None]).long() - 1).to(self.device)
 
     def state(self, mixer: Mixer, batch: int, max_len: int) -> MixerState:

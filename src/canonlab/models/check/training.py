@@ -212,10 +212,10 @@ def compiles(subject: Subject) -> str:
     return f"one graph of {nodes[SHORT]} operations at {SHORT} tokens, {nodes[LONG]} at {LONG}"
 
 
-def _compiled(mixer: Mixer, backend: Any) -> Any:
-    """The mixer as one graph; no backend that is used here needs a compiler of C."""
+def _compiled(mixer: Mixer, compiler: Any) -> Any:
+    """The mixer as one graph; no compiler that is used here needs one of C."""
     torch._dynamo.reset()
-    return torch.compile(mixer, backend=backend, fullgraph=True, dynamic=False)
+    return torch.compile(mixer, backend=compiler, fullgraph=True, dynamic=False)
 
 
 def _nodes(mixer: Mixer, x: Tensor) -> int:

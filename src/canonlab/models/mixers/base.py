@@ -34,7 +34,7 @@ class Mixer(nn.Module, ABC):
     """
 
     Config: ClassVar[type]
-    backend: str = "torch"
+    implementation: str = "torch"
     """Who computes it where there is a choice: "torch" or "fla" (flash-linear-attention). A trainer sets it."""
 
     @abstractmethod

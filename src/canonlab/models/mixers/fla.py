@@ -22,7 +22,7 @@ from torch import Tensor
 from canonlab.errors import InputError
 from canonlab.models.mixers.recurrence import begins
 
-BACKENDS = ("torch", "fla")
+IMPLEMENTATIONS = ("torch", "fla")
 """What computes a linear mixer: plain PyTorch, on every device, or these kernels."""
 
 OLDEST = (0, 6)
@@ -37,7 +37,7 @@ def available(device: torch.device | str) -> bool:
 def require(device: torch.device | str) -> None:
     """InputError where the kernels cannot run on the device, saying what is missing."""
     if missing := _missing(device):
-        raise InputError(f"mixer backend = 'fla': {missing} (allowed: {', '.join(BACKENDS)})")
+        raise InputError(f"linear = 'fla': {missing} (allowed: {', '.join(IMPLEMENTATIONS)})")
 
 
 def _missing(device: torch.device | str) -> str | None:
@@ -102,7 +102,7 @@ def gated_delta(
     return _run("fla.ops.gated_delta_rule", "chunk_gated_delta_rule", inputs, scale, initial_BHKV, segment_ids)
 
 
-@torch.compiler.disable
+@torch._disable_dynamo  # torch.compiler.disable, but it loads the compiler on the first call, not here
 def _run(
     module: str,
     name: str,
@@ -116,7 +116,7 @@ def _run(
     batch, time = v_BTHV.shape[:2]
     require(v_BTHV.device)
     if v_BTHV.dtype not in (torch.float32, torch.bfloat16, torch.float16):
-        raise InputError(f"mixer backend = 'fla': does not run {v_BTHV.dtype} (allowed: float32, bfloat16, float16)")
+        raise InputError(f"linear = 'fla': does not run {v_BTHV.dtype} (allowed: float32, bfloat16, float16)")
     kernel = getattr(importlib.import_module(module), name)
     # The kernels multiply q, k and v as they come, so these must have one dtype; decays and beta stay as they are.
     inputs = inputs | {part: inputs[part].to(v_BTHV.dtype) for part in ("q", "k")}

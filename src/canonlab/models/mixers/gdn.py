@@ -33,7 +33,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from canonlab.errors import InputError, require_integer
-from canonlab.models.layers import RMSNorm, linear, low_rank
+from canonlab.models.layers import RMSNorm, ShortConv, linear, low_rank, time_step_bias
 from canonlab.models.mixers import fla
 from canonlab.models.mixers.base import CanonFactory, Mixer, MixerState
 from canonlab.models.mixers.recurrence import (
@@ -47,8 +47,6 @@ from canonlab.models.mixers.recurrence import (
     within_chunks,
 )
 from canonlab.models.mixers.scan import delta_scan
-from canonlab.models.mixers.short_conv import ShortConv
-from canonlab.models.mixers.time_step import time_step_bias
 
 CHUNK = 64
 """Positions in a chunk: of 16 to 128 within 4% of the fastest on a CPU, in fp32 and bf16, for 512 and 4096 tokens."""
@@ -103,6 +101,7 @@ def chunked(
     chunk: int = CHUNK,
 ) -> tuple[Tensor, Tensor]:
     """As `recurrent`, in chunks of `chunk` positions: the work grows linearly with T and is done in matrix products."""
+    # Under autocast products alone are in half precision: the triangular system hands errors on from token to token.
     dtype, time, v_dtype = beta_BTH.dtype, q_BTHK.shape[1], v_BTHV.dtype
     length = min(chunk, time)
     q_BTHK, k_BTHK, v_BTHV = q_BTHK.to(dtype), k_BTHK.to(dtype), v_BTHV.to(dtype)
@@ -112,9 +111,10 @@ def chunked(
 
     m_BCHLL = beta_BCHL[..., None] * within_BCHLL * (k_BCHLK @ k_BCHLK.mT)
     identity = torch.eye(length, dtype=dtype, device=m_BCHLL.device).expand_as(m_BCHLL)
-    # Only the entries below the diagonal are read.
+    # (I + M)^-1 itself, as v and k both need it. Of M only the entries below the diagonal are read.
     inverse_BCHLL = torch.linalg.solve_triangular(m_BCHLL, identity, upper=False, unitriangular=True)
     w_BCHLL = inverse_BCHLL * beta_BCHL[..., None, :]
+    # The only loop over chunks: S' = e^{g_L} S + (e^{g_L - g} k)^T u with u = W v - (W e^g k) S.
     before_BCHKV, u_BCHLV, final_BHKV = delta_scan(
         from_start_BCHL[..., -1],
         k_BCHLK * to_end_BCHL[..., None],
@@ -224,7 +224,7 @@ class GatedDeltaNet(Mixer):
         q_BTHK, k_BTHK = _unit(q_BTHK.to(dtype)), _unit(k_BTHK.to(dtype))
         beta_BTH, dt_BTH = self.beta_and_decay(x).to(dtype).chunk(2, -1)
         log_decay_BTH = -self.A_log.to(dtype).exp() * F.softplus(dt_BTH + self.dt_bias.to(dtype))
-        form = recurrent if x.shape[1] == 1 else fla.gated_delta if self.backend == "fla" else chunked
+        form = recurrent if x.shape[1] == 1 else fla.gated_delta if self.implementation == "fla" else chunked
         scale, initial = (self.keys // self.heads) ** -0.5, recall(state, segment_ids)
         beta_BTH = beta_BTH.sigmoid()
         o_BTHV, final_BHKV = form(q_BTHK, k_BTHK, v_BTHV, beta_BTH, log_decay_BTH, scale, initial, segment_ids)

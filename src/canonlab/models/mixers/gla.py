@@ -16,12 +16,11 @@ from torch import Tensor
 
 from canonlab.errors import InputError, require_integer, unknown
 from canonlab.models.canon_points import NoCanon
-from canonlab.models.layers import RMSNorm, linear, low_rank
+from canonlab.models.layers import RMSNorm, ShortConv, linear, low_rank
 from canonlab.models.mixers import fla
 from canonlab.models.mixers.base import CanonFactory, Mixer, MixerState
 from canonlab.models.mixers.recurrence import begins, empty_state, first_state, recall, remember, width_of
 from canonlab.models.mixers.scan import diagonal_scan
-from canonlab.models.mixers.short_conv import ShortConv
 
 DECAY_RANK = 16
 """Inner width of the two matrices that give the decays."""
@@ -78,6 +77,7 @@ def chunked(
     initial_BHKV = first_state(initial_BHKV, v_BTHV, k_BTHK.shape[-1], log_decay_BTHK.dtype)
     log_decay_BTHK = _restart(log_decay_BTHK, segment_ids)
     time, length = q_BTHK.shape[1], 1
+    # A power of two, because `_scores` doubles its blocks until one is left.
     while length < min(CHUNK, time):
         length *= 2
     padding = -time % length
@@ -88,6 +88,7 @@ def chunked(
 
     q, k, v, log_decay = (chunks(x) for x in (scale * q_BTHK, k_BTHK, v_BTHV, log_decay_BTHK))
     scores_BCHLL, since_start, until_end = _scores(q, k, log_decay)
+    # Decays are float32 or float64; the products run in the dtype of v, where the time goes.
     update_BCHKV = (k * until_end.exp()).to(v.dtype).mT @ v
     decay_BCHK = since_start[..., -1, :].exp()
     before_BCHKV, final_BHKV = diagonal_scan(decay_BCHK, update_BCHKV.to(initial_BHKV.dtype), initial_BHKV)
@@ -206,7 +207,7 @@ class GLA(Mixer):
         pre = self.decay(x).unflatten(-1, (self.heads, -1))
         log_decay_BTHK = F.logsigmoid(pre.to(torch.promote_types(pre.dtype, torch.float32))) / DECAY_ROOT
         scale, initial = q_BTHK.shape[-1] ** -0.5, recall(state, segment_ids)
-        form = recurrent if x.shape[1] == 1 else fla.gla if self.backend == "fla" else chunked
+        form = recurrent if x.shape[1] == 1 else fla.gla if self.implementation == "fla" else chunked
         o_BTHV, final_BHKV = form(q_BTHK, k_BTHK, v_BTHV, log_decay_BTHK, scale, initial, segment_ids)
         remember(state, final_BHKV, segment_ids)
         return self.out(self.norm(o_BTHV).flatten(2) * F.silu(self.gate(x))), state

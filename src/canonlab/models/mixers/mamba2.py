@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from canonlab.errors import InputError, require_integer, unknown
 from canonlab.models.canon_points import NoCanon
-from canonlab.models.layers import RMSNorm
+from canonlab.models.layers import RMSNorm, ShortConv, inverse_softplus, time_step_bias
 from canonlab.models.mixers import fla
 from canonlab.models.mixers.base import CanonFactory, Mixer, MixerState
 from canonlab.models.mixers.recurrence import (
@@ -40,8 +40,6 @@ from canonlab.models.mixers.recurrence import (
     within_chunks,
 )
 from canonlab.models.mixers.scan import diagonal_scan
-from canonlab.models.mixers.short_conv import ShortConv
-from canonlab.models.mixers.time_step import inverse_softplus, time_step_bias
 
 CHUNK = 32
 """Positions in a chunk: the fastest of 16, 32, 64 and 128 on a CPU, forward and backward at width 512."""
@@ -107,11 +105,14 @@ def chunked(
         across_BCH = across_BCH * with_before_BCL[:, :, -1:]
         visible = visible & together_BCLL[:, :, None]
 
+    # (2), first term. What isn't visible is masked before the exponential: of a later s it could overflow, and infinity
+    # times 0 is not a number. The products q . k are the same for all heads.
     sum_BCHL = sum_BCLH.mT
     decay_BCHLL = (sum_BCHL[..., :, None] - sum_BCHL[..., None, :]).masked_fill(~visible, -math.inf).exp()
     weight_BCHLL = decay_BCHLL * (q_BCLK @ k_BCLK.mT)[:, :, None]
     within_BCHLV = weight_BCHLL.to(v_BTHV.dtype) @ v_BCLHV.transpose(2, 3)
 
+    # (3). The values of all heads stand side by side, so that one product serves them all.
     weighted_BCLN = (to_end_BCLH[..., None] * v_BCLHV).flatten(3).to(v_BTHV.dtype)
     update_BCKHV = (k_BCLK.mT @ weighted_BCLN).to(log_decay_BTH.dtype).unflatten(-1, (heads, values))
     # The scan treats its third and fourth dimension alike, so keys and heads may trade places: no transposed copies.
@@ -119,6 +120,7 @@ def chunked(
     initial_BKHV = initial_BHKV.transpose(1, 2).contiguous()
     across_BCKH = across_BCH[:, :, None].expand(update_BCKHV.shape[:-1])
     before_BCKHV, final_BKHV = diagonal_scan(across_BCKH, update_BCKHV, initial_BKHV)
+    # (2), second term: what is left of the state before the chunk.
     earlier_BCLHV = (q_BCLK @ before_BCKHV.flatten(3).to(v_BTHV.dtype)).unflatten(-1, (heads, values))
 
     o_BCLHV = within_BCHLV.transpose(2, 3) + from_start_BCLH[..., None] * earlier_BCLHV
@@ -135,7 +137,7 @@ class Mamba2(Mixer):
         W_out RMSNorm(y silu(z))                  the norm over the whole inner width
 
     Initialisation: linear layers and convolution as PyTorch initialises them, D = 1, softplus(dt_bias) log-uniform in
-    [1e-3, 0.1] (never below 1e-4), and A = -1, -2, .. -heads (`decay_init` "range") or -U(1, 16) ("uniform").
+    [1e-3, 0.1], and A = -1, -2, .. -heads (`decay_init` "range") or -U(1, 16) ("uniform").
 
     `init` "mimetic" (arXiv 2410.11135): the layer begins as linear attention in which like tokens attend to each other.
     Four things differ: A_log = -8, so that exp(Delta A) = 0.9997; W_dt = 0 and dt_bias = 0.54, so that Delta = 1;
@@ -231,7 +233,7 @@ class Mamba2(Mixer):
         initial_BHKV = recall(state, segment_ids)
         if state is not None and v_BTHV.shape[1] == 1:
             o_BTHV, final_BHKV = recurrent(c_BTK, b_BTK, v_BTHV, log_decay_BTH, initial_BHKV)
-        elif self.backend == "fla":
+        elif self.implementation == "fla":
             c_BTHK, b_BTHK = (t[:, :, None].expand(-1, -1, self.heads, -1) for t in (c_BTK, b_BTK))
             o_BTHV, final_BHKV = fla.simple_gla(c_BTHK, b_BTHK, v_BTHV, log_decay_BTH, 1.0, initial_BHKV, segment_ids)
         else:

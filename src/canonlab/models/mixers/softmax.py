@@ -59,22 +59,26 @@ class Sight(NamedTuple):
         return torch.where(seen_BHTS, self.slopes_H[:, None, None] * ahead_BHTS, -math.inf)
 
 
-def attend(q_BHTE: Tensor, k_BGSE: Tensor, v_BGSE: Tensor, sight: Sight, *, cached: bool, backend: str = "") -> Tensor:
+def attend(
+    q_BHTE: Tensor, k_BGSE: Tensor, v_BGSE: Tensor, sight: Sight, *, cached: bool, implementation: str = ""
+) -> Tensor:
     """The outputs (B, H, T, E). `cached`: there may be more slots than queries; otherwise key s belongs to query s.
 
-    backend: "causal" (which heeds nothing of `sight` but time), "mask", "blocks" or "flex"; by default what
-    `choose_backend` says.
+    implementation: "causal" (which heeds nothing of `sight` but time), "mask", "blocks" or "flex"; by default what
+    `choose_implementation` says.
     """
     queries, width = q_BHTE.shape[2:]
     masked = cached or not sight.is_causal
-    backend = backend or choose_backend(q_BHTE.device, q_BHTE.dtype, queries, width, masked=masked, cached=cached)
-    if backend == "flex":
+    implementation = implementation or choose_implementation(
+        q_BHTE.device, q_BHTE.dtype, queries, width, masked=masked, cached=cached
+    )
+    if implementation == "flex":
         run = flex if torch.compiler.is_compiling() else _compiled_flex()
         return run(q_BHTE, k_BGSE, v_BGSE, sight)
-    if backend == "blocks":
+    if implementation == "blocks":
         return _blocks(q_BHTE, k_BGSE, v_BGSE, *sight)[0]
     grouped = q_BHTE.shape[1] != k_BGSE.shape[1]
-    mask = None if backend == "causal" else sight.mask(0, queries, k_BGSE.shape[2])
+    mask = None if implementation == "causal" else sight.mask(0, queries, k_BGSE.shape[2])
     if mask is not None and mask.is_floating_point():
         mask = mask.to(q_BHTE.dtype)  # not every device's kernel takes another
     return F.scaled_dot_product_attention(
@@ -82,7 +86,7 @@ def attend(q_BHTE: Tensor, k_BGSE: Tensor, v_BGSE: Tensor, sight: Sight, *, cach
     )
 
 
-def choose_backend(
+def choose_implementation(
     device: torch.device | str, dtype: torch.dtype, queries: int, head_width: int, *, masked: bool, cached: bool
 ) -> str:
     """What attends. Only "mask" has a mask of queries x keys in memory: where it is small, or nothing else runs.

@@ -23,7 +23,7 @@ NEVER = 1 << 40
 
 
 class BrevoLaw(NamedTuple):
-    """What the generator draws from: sizes smallest..largest through `thresholds` (see sizes.py), and names.
+    """What the generator draws from: sizes smallest..largest through `thresholds` (see names.py), and names.
 
     `last_only`: the query is always the last vertex. redraw[c] is 2^64 mod the number of outcomes of the word that
     chooses parents among c candidates: how many, and the first steps of a shuffle.
@@ -101,7 +101,7 @@ def draw_labels(rng: np.ndarray, law: NameLaw, n: Int, scratch: Scratch) -> None
         draw_names(rng, law, n, scratch.names, scratch.lengths, scratch.table)
         for name in range(n):
             label[name] = name
-        shuffle(rng, label[:n])
+        shuffle(rng, label[:n])  # names are not drawn in a random order: short ones, which are few, come early
         return
     for name in range(law.base):
         label[name] = name
@@ -144,6 +144,7 @@ def draw_graph(rng: np.ndarray, n: Int, scratch: Scratch, redraw: np.ndarray) ->
             children[parent] += taken
             edges[total] = parent << 32 | vertex
             total += taken
+        # The chosen ones stand last now; those that still have room for a child stay, and the vertex itself is new.
         kept: Int = open_ones - most
         for place in range(kept, open_ones):
             candidates[kept] = candidates[place]
@@ -180,7 +181,7 @@ def draw_order(rng: np.ndarray, query: Int, n: Int, scratch: Scratch) -> Int:
         for choice in range(DEGREE):
             parent = parents[vertex, choice]
             dependents[parent] -= 1
-            free[choices] = parent
+            free[choices] = parent  # overwritten by the next one unless it counts
             choices += dependents[parent] == 0
     return total
 

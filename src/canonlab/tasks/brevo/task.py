@@ -16,9 +16,8 @@ from canonlab.tasks.brevo.kernels import ANSWER, BOS, DEGREE, EOS
 from canonlab.tasks.brevo.score import judge, read_prompt
 from canonlab.tasks.evaluation import evaluation_batches, generator
 from canonlab.tasks.metrics import count_for_half_width, share, union_bound
-from canonlab.tasks.names import Names, require_lengths, require_names
+from canonlab.tasks.names import SMALLEST, Names, require_lengths, require_names, size_thresholds
 from canonlab.tasks.prompts import instances
-from canonlab.tasks.sizes import SMALLEST, size_thresholds
 
 Query = Literal["last-quarter", "last"]
 
@@ -186,7 +185,7 @@ class Brevo(Task):
         ]
 
     def coincidence(self, training_windows: int) -> float:
-        """At most this share of the evaluation instances has its list of edges anywhere in so many training windows.
+        """At most this share of the evaluation instances has its list of edges anywhere in the training windows.
 
         A training instance with the same m edges lists them in the same order with probability 1 / m!; the bound takes
         the fewest edges for m, all graphs for the same, and adds this up over all instances of a window that start

@@ -54,8 +54,8 @@ def evaluate(task: "Capo", model: Model, *, seed: int, windows: int | None = Non
     p1, p2, and, where parameters are known, parameters and r_max.
 
     Args:
-        windows: asks about as many people as so many windows show; 8192 by default, and never more than all.
-        batch: about so many windows of tokens go through the model at once.
+        windows: as many people are asked about as this many windows show; 8192 by default, at most all.
+        batch: how many windows' worth of tokens go through the model at once, about.
     """
     require_integer("seed", seed, 0)
     require_integer("batch", batch, 1)
@@ -78,7 +78,7 @@ def evaluate(task: "Capo", model: Model, *, seed: int, windows: int | None = Non
 
 
 def most_bits(people: int) -> float:
-    """What a model that knows everything about so many people has."""
+    """The bits of a model that knows everything about that many people."""
     return people * math.log2(N0 / people) + people * math.log2(S0)
 
 
@@ -111,7 +111,7 @@ def _metrics(people: int, name: NDArray[np.float64], values: NDArray[np.float64]
 
 
 def _mean_bits(most: float, losses: NDArray[np.float64], people: int) -> Metric:
-    """The mean of most - loss / ln 2 over a sample drawn from so many people without replacement."""
+    """The mean of most - loss / ln 2 over a sample drawn without replacement from `people` people."""
     n = len(losses)
     value = most - float(losses.mean()) / math.log(2)
     half = 0.0 if n == people else math.nan
@@ -126,7 +126,7 @@ def _scaled(metric: Metric, factor: float) -> Metric:
 
 
 def _answers(task: "Capo", model: Model, seed: int, people: int, batch: int) -> Answers:
-    """The losses of the first so many people of the sample."""
+    """The losses of the first `people` people of the sample."""
     parts = []
     with in_eval_mode(model) as device, torch.inference_mode():
         for first, count in _chunks(people, max(1, batch * task.context // (QUESTIONS * task.law.longest))):

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from canonlab.data.jit import kernel
-from canonlab.data.random import Int, digit, stream, word
+from canonlab.data.random import Int, digit, permuted, round_keys, stream, word
 from canonlab.tasks.capo.people import (
     CITY,
     COLUMNS,
@@ -36,7 +36,6 @@ from canonlab.tasks.capo.people import (
     people_keys,
     write_person,
 )
-from canonlab.tasks.capo.permutation import permuted, round_keys
 from canonlab.tasks.capo.pieces import AFTER, BEFORE, EOS, Kind, Pieces
 from canonlab.tasks.capo.words import ATTRIBUTES
 

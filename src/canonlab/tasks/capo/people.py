@@ -4,8 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from canonlab.data.jit import kernel
-from canonlab.data.random import Int, digit, stream, word
-from canonlab.tasks.capo.permutation import permuted, round_keys
+from canonlab.data.random import Int, digit, permuted, round_keys, stream, word
 from canonlab.tasks.capo.words import DAYS, MONTHS, N0, PRONOUNS, S0, SIZES, YEARS
 
 FIRST, MIDDLE, LAST, PRONOUN, MONTH, DAY, YEAR, CITY, UNIVERSITY, MAJOR, EMPLOYER = range(11)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from canonlab.data.jit import kernel
-from canonlab.data.random import Int, stream, word
+from canonlab.data.random import Int, permuted, round_keys, stream, word
 from canonlab.tasks.capo.kernels import (
     BIRTH_DATE,
     ORDERS,
@@ -40,7 +40,6 @@ from canonlab.tasks.capo.people import (
     people_keys,
     write_person,
 )
-from canonlab.tasks.capo.permutation import permuted, round_keys
 from canonlab.tasks.capo.pieces import AFTER, BEFORE, EOS, Kind
 from canonlab.tasks.capo.words import ATTRIBUTES
 

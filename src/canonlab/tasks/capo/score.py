@@ -44,7 +44,7 @@ def _tables(pieces: Pieces) -> list[Table]:
 
 
 class Reader:
-    """Reads ids as the beginning of a biography, in all ways that there are; `farthest` is how far it came."""
+    """Reads ids as the beginning of a biography, in every possible way; `farthest` is the last position reached."""
 
     def __init__(self, pieces: Pieces, ids: Sequence[int]) -> None:
         self.tables = _tables(pieces)

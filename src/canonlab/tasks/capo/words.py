@@ -35,9 +35,6 @@ SIZES = {
 }
 """How many entries each list has (arXiv 2404.05405, definition 2.2)."""
 
-TEMPLATES = 50
-"""How many sentence templates each attribute has."""
-
 DATES = len(MONTHS) * len(DAYS) * len(YEARS)
 
 N0 = SIZES["first_names"] * SIZES["middle_names"] * SIZES["last_names"]

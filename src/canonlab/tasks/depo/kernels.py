@@ -15,7 +15,7 @@ QUERIES = 10
 
 
 class DepoLaw(NamedTuple):
-    """What the generator draws from: sizes smallest..largest through `thresholds` (see sizes.py), hops, names."""
+    """What the generator draws from: sizes smallest..largest through `thresholds` (see names.py), hops, names."""
 
     smallest: int
     largest: int
@@ -97,7 +97,7 @@ def write_instance(
     cycle, order = scratch.cycle[:n], scratch.order[:n]
     for node in range(n):
         cycle[node], order[node] = node, node
-    shuffle(rng, cycle)
+    shuffle(rng, cycle)  # names are not drawn in a random order: short ones, which are few, come early
     shuffle(rng, order)
     row[position] = BOS
     position = write_edges(row, position + 1, scratch, n)

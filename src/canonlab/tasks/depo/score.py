@@ -6,9 +6,8 @@ from typing import NamedTuple
 from canonlab.errors import InputError
 from canonlab.tasks.base import Verdict, Vocabulary, plain_ids
 from canonlab.tasks.depo.kernels import ANSWER, BOS
-from canonlab.tasks.names import Names
+from canonlab.tasks.names import SMALLEST, Names
 from canonlab.tasks.prompts import PromptReader
-from canonlab.tasks.sizes import SMALLEST
 
 Name = tuple[int, ...]
 

@@ -5,20 +5,18 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from canonlab.errors import InputError, require_integer
 from canonlab.tasks.base import Evaluation, Example, Generate, Model, Role, Split, Task, Verdict, Vocabulary, Windows
 from canonlab.tasks.depo import kernels
-from canonlab.tasks.depo.answers import count_right, find_answers
 from canonlab.tasks.depo.score import judge
 from canonlab.tasks.evaluation import evaluation_batches, predictor
 from canonlab.tasks.metrics import count_for_half_width, share, union_bound
-from canonlab.tasks.names import Names, require_lengths, require_names
+from canonlab.tasks.names import SMALLEST, Names, require_lengths, require_names, size_thresholds
 from canonlab.tasks.prompts import instances
-from canonlab.tasks.sizes import SMALLEST, size_thresholds
 
 LIMIT = 10**6
 """The largest N, K and V: far beyond use, and small enough for the kernels' integers."""
@@ -204,7 +202,7 @@ class Depo(Task):
         ]
 
     def coincidence(self, training_windows: int) -> float:
-        """At most this share of the evaluation instances has its list of edges anywhere in so many training windows.
+        """At most this share of the evaluation instances has its list of edges anywhere in the training windows.
 
         A training instance lists the same edges in the same order with probability at most Pr[n = N] / ((N-1)! N!),
         names and queries left aside. The bound adds this up over all instances of a window that start early enough.
@@ -217,3 +215,33 @@ class Depo(Task):
     def _sample(self) -> np.ndarray:
         """The tokens of some evaluation windows, for what is measured rather than derived."""
         return self.windows(0, 0, max(SAMPLE_TOKENS // self.context, 64), "eval").tokens
+
+
+class Answers(NamedTuple):
+    """All whole answers of some windows, in order: flat[start:stop] of the flattened windows answers `hops` steps.
+
+    `queries` counts the queries that begin in the windows, so also those whose answer the window's end cuts.
+    """
+
+    hops: np.ndarray
+    start: np.ndarray
+    stop: np.ndarray
+    queries: int
+
+
+def find_answers(tokens: np.ndarray, names: Names) -> Answers:
+    """The answers in `tokens` (count, context): each follows <ans> and ends with the next end token of its window."""
+    flat, context = tokens.ravel(), tokens.shape[1]
+    marker = np.flatnonzero(flat == kernels.ANSWER)
+    query = np.flatnonzero((flat > kernels.QUERY) & (flat < names.first))
+    ends = np.append(np.flatnonzero(flat >= names.end.start), flat.size)
+    stop = ends[np.searchsorted(ends, marker)]
+    hops = flat[query[np.searchsorted(query, marker) - 1]] - kernels.QUERY
+    whole = stop // context == marker // context
+    return Answers(hops[whole], marker[whole] + 1, stop[whole] + 1, len(query))
+
+
+def count_right(answers: Answers, hits: np.ndarray) -> np.ndarray:
+    """How many tokens of each answer are right, `hits` (count, context) telling whether each token is."""
+    before = np.concatenate(([0], np.cumsum(hits)))
+    return before[answers.stop] - before[answers.start]

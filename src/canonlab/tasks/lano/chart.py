@@ -192,6 +192,7 @@ def inside(sentence: np.ndarray, tries: Tries) -> Chart:
                 span = tokens_as_spans(sentence, tries.sizes[last], spans, spans_m, spans_e, span_starts[last])
                 break
             root, parts = tries.roots[level], span_starts[level + 1]
+            # One start adds at most a row for each entry of the scratch. While that fits, arrays stay where they are.
             last_span, last_state = len(spans) - span_rows.size, len(states) - state_rows.size
             while s <= length and span <= last_span and state <= last_state:
                 span_starts[level, s], state_starts[level, s] = span, state

@@ -22,7 +22,7 @@ T = TypeVar("T")
 class Parser:
     """An exact parser for one grammar. A sentence is a sequence of integers; those that are no terminals fit nowhere.
 
-    Methods release the GIL for the work of note, so `each` runs them on all cores.
+    Methods spend their time without the GIL, so `each` runs them on all cores.
     """
 
     def __init__(self, grammar: Grammar) -> None:

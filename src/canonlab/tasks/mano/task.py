@@ -144,7 +144,7 @@ class Mano(Task):
         return [Example(instance[:-1], instance[-1:]) for instance in known]
 
     def coincidence(self, training_windows: int) -> float:
-        """At most this share of the evaluation instances occurs in so many training windows.
+        """At most this share of the evaluation instances occurs in the training windows.
 
         Given its shape, an expression is one of 3^L 23^(L+1) equally probable ones, and 1 in L training instances has L
         operators; the bound takes all shapes for the same, and adds this up over all instances of a window that start

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from canonlab.reports.instance import instance_html
+from canonlab.reports.fragments import instance_html
 from canonlab.reports.page import page_html
 from canonlab.results.groups import sections
 from canonlab.results.load import load_runs
