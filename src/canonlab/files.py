@@ -9,6 +9,7 @@ import re
 import reprlib
 import sys
 import threading
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -76,6 +77,21 @@ def locked(folder: Path) -> Iterator[None]:
             if error.errno not in (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES):
                 raise InputError(f"cannot lock {folder}: {error.strerror or error}") from None
             raise InputError(f"another process is working on {folder}; wait for it, or stop it first") from None
+        yield
+
+
+@contextmanager
+def taking_turns(path: Path, patience: float) -> Iterator[None]:
+    """Hold the lock of the file at `path`, made if need be, once no other process does; after `patience` seconds of
+    waiting go on without it. OSError when there can be no such file. A process that dies lets go of it."""
+    with path.open("a") as file:
+        end = time.monotonic() + patience
+        while time.monotonic() < end:
+            try:
+                _lock(file)
+                break
+            except OSError:
+                time.sleep(0.02)
         yield
 
 

@@ -1,5 +1,6 @@
 """What a model costs, for any architecture: counted on a build, where possible without memory, never from formulas."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -32,7 +33,7 @@ def cost(config: DecoderConfig, context: int, device: str = "cpu") -> Cost:
     FLOPs are those of the matrix products of one forward pass over `context` tokens, as the framework counts them
     (multiply and add are two; attention is counted without its causal half), divided by the tokens. A mixer with a
     compiled kernel, which may need tensors that have memory, is counted on `device`; the products inside its kernel
-    are not seen.
+    are not seen. One block of each kind is built and run, however many there are.
     """
     try:
         return _count(config, context, "meta")
@@ -44,32 +45,48 @@ def cost(config: DecoderConfig, context: int, device: str = "cpu") -> Cost:
 
 def _count(config: DecoderConfig, context: int, device: str) -> Cost:
     with torch.device(device):
-        model = Decoder(config).eval()
+        model, more = _one_of_each(config)
         ids = torch.zeros(1, context, dtype=torch.int64)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             model(ids)
         try:
-            state = sum(tensor.nbytes for tensor in tensors_of(model.init_state(1, context).blocks))
+            states = [
+                sum(tensor.nbytes for tensor in tensors_of(state)) for state in model.init_state(1, context).blocks
+            ]
         except InputError:
-            state = None
-    total, without_embedding = _parameters(model)
+            states = []
+    flops = [sum(counter.flop_counts[f"Decoder.blocks.{layer}"].values()) for layer in range(len(more))]
+    idle = [sum(m.idle_parameters for m in block.modules() if isinstance(m, MoE)) for block in model.blocks]
+    total, without_embedding = _parameters(model, more)
     return Cost(
         parameters=total,
         parameters_without_embedding=without_embedding,
-        active_parameters=total - sum(m.idle_parameters for m in model.modules() if isinstance(m, MoE)),
-        flops_per_token=counter.get_total_flops() // context,
-        state_bytes=state,
+        active_parameters=total - sum(idle) - _times(more, idle),
+        flops_per_token=(counter.get_total_flops() + _times(more, flops)) // context,
+        state_bytes=sum(states) + _times(more, states) if states else None,
     )
 
 
 def parameters_without_embedding(config: DecoderConfig) -> int:
     """That part of `cost`, which needs no forward pass."""
     with torch.device("meta"):
-        return _parameters(Decoder(config))[1]
+        return _parameters(*_one_of_each(config))[1]
 
 
-def _parameters(model: Decoder) -> tuple[int, int]:
+def _one_of_each(config: DecoderConfig) -> tuple[Decoder, list[int]]:
+    """A decoder with one block of each kind, and how many more there are of each; those of a kind are built alike."""
+    kinds = config.pattern[: config.layers]
+    more = [len(range(layer, config.layers, len(kinds))) - 1 for layer in range(len(kinds))]
+    return Decoder(dataclasses.replace(config, layers=len(kinds))).eval(), more
+
+
+def _times(more: list[int], of_kinds: list[int]) -> int:
+    return sum(n * of_kind for n, of_kind in zip(more, of_kinds, strict=True))
+
+
+def _parameters(model: Decoder, more: list[int]) -> tuple[int, int]:
     """All parameters, and those without input and output embedding."""
-    total = sum(p.numel() for p in model.parameters())
+    blocks = [sum(p.numel() for p in block.parameters()) for block in model.blocks]
+    total = sum(p.numel() for p in model.parameters()) + _times(more, blocks)
     embeddings = {id(p): p.numel() for p in (model.embedding.weight, model.head.weight)}
     return total, total - sum(embeddings.values())
