@@ -5,6 +5,7 @@ import pytest
 
 from canonlab.errors import InputError
 from canonlab.tasks.base import Vocabulary, Windows, plain_ids, require_token_ids
+from canonlab.tasks.catalog import build_task
 from canonlab.tasks.copy import Copy
 
 TASK = Copy(N=4, context=12)
