@@ -223,8 +223,10 @@ def test_makes_no_run_twice_and_says_what_it_is(recipe: str) -> None:
     assert loaded.name == recipe.partition("/")[2] and loaded.about.endswith(".")
 
 
-def test_the_laptop_recipe_of_families_has_them_all() -> None:
-    assert {run.model.model for run in runs("laptop/families")} >= set(PRESETS)
+def test_the_laptop_recipe_of_families_has_all_of_the_papers() -> None:
+    """What it holds is in docs/results; a preset that came later may be in it."""
+    found = {run.model.model for run in runs("laptop/families")}
+    assert len(found & PRESETS.keys()) >= 18 and len(found - PRESETS.keys()) == 1, "18 presets and a hybrid"
 
 
 @pytest.mark.parametrize("recipe", GPU)
