@@ -110,9 +110,11 @@ class Model(NamedTuple):
         return published_task(identity) or self.task.name, level_of(identity, self.task.difficulty_parameter)
 
 
-@functools.cache
+load = functools.cache(load_recipe)
+
+
 def runs(recipe: str) -> list[RunConfig]:
-    return load_recipe(recipe).runs
+    return load(recipe).runs
 
 
 @functools.cache
@@ -219,7 +221,7 @@ def test_every_model_can_be_built() -> None:
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_makes_no_run_twice_and_says_what_it_is(recipe: str) -> None:
     assert max(Counter(map(repr, runs(recipe))).values()) == 1
-    loaded = load_recipe(recipe)
+    loaded = load(recipe)
     assert loaded.name == recipe.partition("/")[2] and loaded.about.endswith(".")
 
 
