@@ -1,5 +1,6 @@
 """Bad input: one clear line that names the field, the value, what is allowed and the nearest right word."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from reprlib import Repr
@@ -8,11 +9,24 @@ LONGEST = 120
 """Characters of a value that a message shows."""
 
 
+HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, those that turn the direction of writing or end a line, and bytes of a name that are no text."""
+
+
 class InputError(Exception):
     """Something the user gave is wrong. The message is one line; the command line prints it and exits with 2.
 
     Not a ValueError, so that libraries which catch those on the way cannot reword it.
     """
+
+
+class Unreadable(InputError):
+    """The system does not let us read something that is there; it may be whole, and must not be taken for damaged."""
+
+
+def visible(text: str) -> str:
+    """`text` in which a terminal, a page or LaTeX finds nothing to act on: what is hidden reads as "\\x1b" does."""
+    return HIDDEN.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def shown(value: object) -> str:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from canonlab.errors import InputError
+from canonlab.errors import InputError, Unreadable, shown
 
 FORMAT = 2
 """Version of every file of a run folder. Files of older formats are read, newer ones refused. From 2 on JSON files hold
@@ -24,6 +24,68 @@ CHECKSUM = "sha256"
 
 T = TypeVar("T", str, int, float, dict, list)
 KINDS: dict[type, str] = {str: "a string", int: "an integer", float: "a number", dict: "an object", list: "a list"}
+
+
+LONGEST_NAME = 120
+"""Characters of a name that the program gives to a file."""
+
+DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|\Z)", re.IGNORECASE)
+"""Names that Windows keeps for itself, whatever comes behind a dot."""
+
+
+def safe_name(text: str, longest: int = LONGEST_NAME) -> str:
+    """`text` as a file's name that any system takes: at most `longest` letters, digits and `._+-`, no dot at the ends.
+
+    Where that loses letters, of another script or as there are too many, a hash of the text stands for them at the end,
+    so that two texts do not become one name.
+    """
+    name = re.sub(r"[^A-Za-z0-9._+-]+", "_", text).rstrip(".") or "_"
+    if name.startswith(".") or DEVICES.match(name):
+        name = f"_{name}"
+    if text.isascii() and len(name) <= longest:
+        return name
+    mark = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{name[: longest - len(mark) - 1]}-{mark}"
+
+
+def require_safe_name(field: str, name: str) -> str:
+    """`name` itself when it can name a file on any system, and nothing outside its folder; else an InputError."""
+    if safe_name(name) != name:
+        raise InputError(
+            f"{field} = {shown(name)}: must be a file's name of at most {LONGEST_NAME} letters, digits and ._+-, "
+            f"with no dot at its ends, such as {safe_name(name.strip('./ '))!r}"
+        )
+    return name
+
+
+def user_path(path: str | Path) -> Path:
+    """A path as a user writes it: `~` is their home folder."""
+    return Path(os.path.expanduser(path))
+
+
+def exists(path: Path) -> bool:
+    """Whether something is there; Unreadable where the system doesn't say, as in a folder that is closed to us."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise unreadable(path, error) from None
+    return True
+
+
+def read_bytes(path: Path) -> bytes:
+    """What a file holds. InputError where there is none, Unreadable where the system doesn't let us read it."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
+def unreadable(path: Path | str, error: OSError) -> InputError:
+    """The error that says of a path what the system says."""
+    kind = InputError if isinstance(error, FileNotFoundError) else Unreadable
+    return kind(f"cannot read {path}: {error.strerror or error}")
 
 
 @contextmanager
@@ -102,7 +164,9 @@ def writing(path: Path, what: str) -> Iterator[Path]:
 def write_text(path: Path, text: str, what: str) -> None:
     """Write `text` to a path of the user's: see `writing`."""
     with writing(path, what) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(
+            text, encoding="utf-8", errors="backslashreplace"
+        )  # bytes of a file's name that are no text
 
 
 def canonical(content: Any) -> str:
@@ -125,9 +189,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """What `write_json` wrote, with its `format`. InputError when it is missing, damaged, or of a newer format."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+        content = json.loads(read_bytes(path))
     except (ValueError, RecursionError):
         raise InputError(f"{path} is damaged: not valid JSON") from None
     check_format(path, content.get("format") if isinstance(content, dict) else None)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from canonlab.errors import InputError, unknown
+from canonlab.files import user_path
 
 PREFIX = "canonlab_plugin_"
 """Of the names that modules from users' files have."""
@@ -49,7 +50,7 @@ def is_plugin(reference: str) -> bool:
 def load_plugin(reference: str) -> Plugin:
     """The class that `path.py:Class` names. InputError when the file or the class isn't there or doesn't load."""
     file, _, class_name = reference.rpartition(":")
-    path = Path(file).expanduser()
+    path = user_path(file)
     try:
         source = path.read_bytes()
     except OSError as error:

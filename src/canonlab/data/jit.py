@@ -31,7 +31,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def cache_root() -> Path:
     """The user's cache folder for canonlab: `CANONLAB_CACHE` when set, else the platform's place for caches."""
     if chosen := os.environ.get("CANONLAB_CACHE"):
-        return Path(chosen)
+        return Path(chosen).expanduser()
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
     elif sys.platform == "darwin":

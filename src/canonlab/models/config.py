@@ -1,12 +1,13 @@
 """From words to a decoder's configuration: presets and hybrids of them, sizes, Canon sets, and a user's own mixer."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from canonlab import typed
 from canonlab.errors import InputError, unknown
+from canonlab.files import user_path
 from canonlab.models.canon_points import CanonConfig
 from canonlab.models.decoder import BlockConfig, DecoderConfig, MixerConfig
 from canonlab.models.mlp import ACTIVATIONS, KINDS, MLPConfig
@@ -153,7 +154,7 @@ def pattern_names(model: str) -> list[str]:
 
 
 def _is_file(reference: str) -> bool:
-    return is_plugin(reference) and Path(reference.strip().rpartition(":")[0]).expanduser().is_file()
+    return is_plugin(reference) and os.path.isfile(user_path(reference.strip().rpartition(":")[0]))
 
 
 def _preset(name: str) -> Preset:

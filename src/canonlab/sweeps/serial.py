@@ -6,7 +6,7 @@ from pathlib import Path
 
 from canonlab.checks import first_line
 from canonlab.errors import InputError
-from canonlab.files import write_json
+from canonlab.files import exists, write_json
 from canonlab.training.config import RunConfig
 from canonlab.training.loop import Diverged, Failed, Interrupted, Listener, train
 from canonlab.training.plan import plan_run
@@ -61,9 +61,8 @@ def _work(run: RunFolder, title: str, listener: Listener, command: str) -> None:
 
 def _record(folder: Path, reason: str, error: Exception) -> None:
     """Leave the reason in the run's folder, if there is one that can be written to."""
-    if not (folder / "config.json").exists():
-        return
     try:
-        write_json(folder / FAILED, {"reason": reason, "traceback": traceback.format_exception(error)})
-    except OSError:
-        return  # a full disk may be the very reason; the message has been shown
+        if exists(folder / "config.json"):
+            write_json(folder / FAILED, {"reason": reason, "traceback": traceback.format_exception(error)})
+    except (OSError, InputError):
+        return  # a full disk or a closed folder may be the very reason; the message has been shown

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from canonlab.errors import InputError
-from canonlab.files import FORMAT, check_format, replacing, sha256
+from canonlab.files import FORMAT, check_format, exists, replacing, sha256, unreadable
 
 MODEL, OPTIMIZER, RANDOM = "model/", "optimizer/", "random/"
 
@@ -54,13 +54,16 @@ class SafetensorsStore:
     def load(self, name: str, identity: str) -> Checkpoint | None:
         """The checkpoint kept as `name`, None if there is none. InputError when it is damaged, or another run's."""
         path = self.path(name)
-        if not path.exists():
+        if not exists(path):
             return None
         try:
+            path.open("rb").close()  # the library's own words for what the system says are those for damage
             with safe_open(path, framework="pt") as file:
                 facts = json.loads((file.metadata() or {}).get("canonlab", "{}"))
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no mapping)
-        except (SafetensorError, ValueError, OSError) as error:
+        except OSError as error:
+            raise unreadable(path, error) from None
+        except (SafetensorError, ValueError) as error:
             raise InputError(f"checkpoint {path} is damaged ({error}); {REMEDY}") from None
         version = facts.pop("format", None)
         check_format(path, version)

@@ -17,7 +17,7 @@ from torch import Tensor
 from canonlab.checks import first_line
 from canonlab.data.batches import DATA_HASH_START, batches, extend_data_hash
 from canonlab.errors import InputError, unknown
-from canonlab.files import locked, read_json, remove_leftovers, write_json
+from canonlab.files import exists, locked, read_json, remove_leftovers, write_json
 from canonlab.models.cost import cost
 from canonlab.models.decoder import Decoder
 from canonlab.models.generate import instances
@@ -307,7 +307,7 @@ class _Trainer:
     def _record_environment(self) -> None:
         """Note who works on the run from here on; say when that is not who began it."""
         path = self.folder / "environment.json"
-        sessions = read_json(path)["sessions"] if path.exists() else []
+        sessions = read_json(path)["sessions"] if exists(path) else []
         here = environment(self.backend.device) | {key: str(value) for key, value in self.machine.items()}
         if sessions:
             first = sessions[0]["environment"]

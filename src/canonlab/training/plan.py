@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import re
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 
 from canonlab.checks import of_the_user
 from canonlab.errors import InputError
-from canonlab.files import sha256
+from canonlab.files import read_bytes, safe_name, sha256
 from canonlab.models.check.sequence import looks_ahead
 from canonlab.models.check.subject import Subject
 from canonlab.models.config import pattern_names
@@ -27,9 +26,6 @@ from canonlab.training.config import RunConfig, TaskConfig, TrainingConfig
 from canonlab.training.evaluation import evaluate
 from canonlab.training.identity import identity, split_training
 from canonlab.training.published import TRAINING
-
-LONGEST_NAME = 122
-"""Characters of a run's name before its hash."""
 
 TOKEN_BYTES = 5
 """Of a token in a batch: an int32 and its mark."""
@@ -88,13 +84,13 @@ class Plan:
     def name(self) -> str:
         """For people first: task, model, Canon set, size, learning rate, seed; then the start of the identity.
 
-        Any system can have a file of that name, whatever words the user has: at most 133 letters, digits and `.+_-`.
+        Any system can have a file of that name, whatever words the user has: see `files.safe_name`.
         """
         model, training = self.config.model, self.config.training
         mixers = "+".join(map(_short, pattern_names(model.model)))
         words = [_short(self.config.task.name), mixers, self.decoder.canon.points or "none", model.size]
         about = "-".join([*words, f"lr{training.lr:g}", f"s{training.seed}"])
-        return f"{re.sub(r'[^A-Za-z0-9.+_-]+', '_', about)[:LONGEST_NAME]}-{self.identity[:10]}"
+        return f"{safe_name(about)}-{self.identity[:10]}"
 
     def _sources(self, references: list[str]) -> list[dict[str, str]]:
         return [self.plugins[reference].identity for reference in references if reference in self.plugins]
@@ -178,7 +174,7 @@ def _endless_warmup(training: TrainingConfig) -> list[str]:
 def _copies(plugins: Iterable[Plugin], files: Iterable[Path]) -> dict[str, bytes]:
     """The content of the user's files by name."""
     copies: dict[str, bytes] = {}
-    contents = [*((plugin.path, plugin.source) for plugin in plugins), *((path, path.read_bytes()) for path in files)]
+    contents = [*((plugin.path, plugin.source) for plugin in plugins), *((path, read_bytes(path)) for path in files)]
     for path, content in contents:
         if copies.setdefault(path.name, content) != content:
             raise InputError(f"{path.name}: two different files have one name; rename one")

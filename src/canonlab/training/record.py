@@ -13,6 +13,7 @@ machine         what the run began on: device, threads, kernels, microbatch
 Format 1, of canonlab 0.1, had measuring and machine inside config, and a hash of all of it as the identity.
 """
 
+import json
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from canonlab.errors import InputError
-from canonlab.files import entry, read_json, sha256
+from canonlab.files import entry, exists, read_json, sha256
 from canonlab.models.config import ModelConfig
 from canonlab.tasks.catalog import TASKS
 from canonlab.training.config import TrainingConfig
@@ -71,10 +72,22 @@ class Record:
         return identifying(self.config)
 
 
+def is_run(folder: Path) -> bool:
+    """Whether the config.json in a folder is a run's, or can't be read: reading it as one will say what is wrong.
+
+    Other tools' folders have one too, an exported model for one.
+    """
+    try:
+        content = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return True
+    return isinstance(content, dict) and "identity" in content
+
+
 def read_record(folder: Path) -> Record:
     """The record of a run folder. InputError when there is none, or it is damaged or of a newer format."""
     path = folder / "config.json"
-    if not path.exists():
+    if not exists(path):
         raise InputError(f"{folder} is not a run folder: it has no config.json")
     file = read_json(path)
     for key, kind in REQUIRED.items():

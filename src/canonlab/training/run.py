@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from canonlab.errors import InputError
-from canonlab.files import read_json, write_json
+from canonlab.files import exists, read_bytes, read_json, write_json
 from canonlab.models.config import ModelConfig, pattern_names
 from canonlab.models.decoder import DecoderConfig
 from canonlab.plugins import is_plugin
@@ -56,7 +56,7 @@ class RunFolder:
     @property
     def done(self) -> bool:
         """Whether the result is there."""
-        return (self.folder / "result.json").exists()
+        return exists(self.folder / "result.json")
 
     def result(self) -> dict[str, Any]:
         """The result of a run that is done. InputError when it is another run's."""
@@ -69,7 +69,7 @@ class RunFolder:
     def diverged(self) -> dict[str, Any] | None:
         """The `step` at which the last attempt was found to have diverged, and the `reason`; None if it did not."""
         path = self.folder / DIVERGED
-        return read_json(path) if path.exists() else None
+        return read_json(path) if exists(path) else None
 
 
 def create_run(config: RunConfig, out: Path | None = None, parent: Path = Path("runs")) -> RunFolder:
@@ -110,9 +110,9 @@ def known_runs(parent: Path) -> dict[str, Path]:
 
 def make_run(plan: Plan, folder: Path) -> RunFolder:
     """The run of a plan in `folder`, which is made where it does not exist. InputErrors as for `create_run`."""
-    if (folder / "config.json").exists():
+    if exists(folder / "config.json"):
         return _taken_up(plan, folder)
-    if folder.exists() and (not folder.is_dir() or _holds_other_things(folder)):
+    if exists(folder) and (not folder.is_dir() or _holds_other_things(folder)):
         raise InputError(f"{folder} exists and is not a run folder; name another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -293,10 +293,7 @@ def _copy(folder: Path, reference: str, source: Mapping[str, str] | None) -> str
         return reference
     file, _, class_name = reference.rpartition(":")
     path = _in_sources(folder, file)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+    content = read_bytes(path)
     if source is None or source != {"class": class_name, "sha256": hashlib.sha256(content).hexdigest()}:
         raise InputError(f"{path} is not the source that this run began with")
     return f"{path}:{class_name}"

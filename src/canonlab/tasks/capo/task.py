@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from canonlab.errors import InputError, require_integer
+from canonlab.files import user_path
 from canonlab.tasks.base import Evaluation, Example, Generate, Model, Role, Split, Task, Verdict, Vocabulary, Windows
 from canonlab.tasks.capo import bits, kernels, people
 from canonlab.tasks.capo.lengths import Pmf, length_law, mean, windows_for
@@ -73,7 +74,7 @@ class Capo(Task):
 
     @property
     def files(self) -> dict[str, Path]:
-        return {} if self.tokenizer in ("own", "gpt2") else {"tokenizer": Path(self.tokenizer)}
+        return {} if self.tokenizer in ("own", "gpt2") else {"tokenizer": user_path(self.tokenizer)}
 
     @property
     def identity(self) -> dict[str, Any]:

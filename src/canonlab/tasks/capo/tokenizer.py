@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from canonlab.errors import InputError
+from canonlab.files import user_path
 
 OWN = Path(__file__).parent / "tokenizer.json"
 """The shipped tokenizer."""
@@ -100,7 +101,7 @@ def load_tokenizer(name: str = "own") -> Tokenizer:
     Raises:
         InputError: there is no such file, or it is no byte-level byte-pair encoding with GPT-2's units.
     """
-    return read_tokenizer(OWN if name == "own" else _gpt2_file() if name == "gpt2" else Path(name))
+    return read_tokenizer(OWN if name == "own" else _gpt2_file() if name == "gpt2" else user_path(name))
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
@@ -113,7 +114,9 @@ def read_tokenizer(path: Path) -> Tokenizer:
     try:
         text = path.read_text("utf-8")
     except (OSError, ValueError) as error:
-        raise InputError(f"tokenizer = {str(path)!r}: must be own, gpt2 or the path of a tokenizer.json") from error
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        words = "must be own, gpt2 or the path of a tokenizer.json"
+        raise InputError(f"tokenizer = {str(path)!r}: {words} ({reason})") from error
     try:
         file = json.loads(text)
         model, before = file["model"], file["pre_tokenizer"]

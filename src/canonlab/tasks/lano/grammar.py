@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from canonlab.errors import InputError, require_integer, unknown
+from canonlab.files import user_path
 
 FOLDER = Path(__file__).parent / "grammars"
 FIELDS = ("name", "root", "levels", "rules")
@@ -162,7 +163,7 @@ def read_grammar(reference: str) -> Grammar:
             raise unknown("grammar", reference, [*names, "path.json"])
         reference = str(FOLDER / f"{reference}.json")
     try:
-        return grammar_from(json.loads(Path(reference).expanduser().read_bytes(), object_pairs_hook=_once))
+        return grammar_from(json.loads(user_path(reference).read_bytes(), object_pairs_hook=_once))
     except OSError as error:
         raise InputError(f"cannot read the grammar {reference!r}: {error.strerror or error}") from None
     except ValueError as error:
