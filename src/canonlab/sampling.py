@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from canonlab.errors import InputError
+from canonlab.errors import InputError, shown
 
 
 def longest(prompts: Sequence[Sequence[int]]) -> int:
@@ -33,7 +33,7 @@ def sample(
     temperature below 0.
     """
     if not temperature >= 0:
-        raise InputError(f"temperature = {temperature!r}: must be 0 or more")
+        raise InputError(f"temperature = {shown(temperature)}: must be 0 or more")
     draw = torch.Generator().manual_seed(seed)
     new: list[Tensor] = []
     done = torch.zeros(rows, dtype=torch.bool)

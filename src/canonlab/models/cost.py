@@ -1,5 +1,7 @@
 """What a model costs, for any architecture: counted on a build, where possible without memory, never from formulas."""
 
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,14 +37,30 @@ def cost(config: DecoderConfig, context: int, device: str = "cpu") -> Cost:
     are not seen.
     """
     try:
-        return _count(config, context, "meta")
+        found = _for_all_layers(config, lambda few: _count(few, context, "meta"))
     except InputError:
         raise
     except Exception:  # a user's own kernel may raise anything; if it isn't for want of memory, it does so again
-        return _count(config, context, device)
+        found = _for_all_layers(config, lambda few: _count(few, context, device))
+    parameters, without_embedding, active, flops, state = found
+    return Cost(parameters, without_embedding, active, flops // context, state if state >= 0 else None)
 
 
-def _count(config: DecoderConfig, context: int, device: str) -> Cost:
+def _for_all_layers(config: DecoderConfig, count: Callable[[DecoderConfig], Sequence[int]]) -> list[int]:
+    """What `count` counts on the whole decoder, without building more of it than two rounds of its pattern.
+
+    All rounds are alike, so each one beyond the first adds what the second does.
+    """
+    pattern = len(config.pattern)
+    rounds, rest = divmod(config.layers, pattern)
+    if rounds <= 2:
+        return list(count(config))
+    once, twice = (count(dataclasses.replace(config, layers=rest + n * pattern)) for n in (1, 2))
+    return [one + (rounds - 1) * (two - one) for one, two in zip(once, twice, strict=True)]
+
+
+def _count(config: DecoderConfig, context: int, device: str) -> tuple[int, ...]:
+    """The fields of a Cost, with the FLOPs of all tokens; -1 for the state where there is none."""
     with torch.device(device):
         model = Decoder(config).eval()
         ids = torch.zeros(1, context, dtype=torch.int64)
@@ -51,21 +69,16 @@ def _count(config: DecoderConfig, context: int, device: str) -> Cost:
         try:
             state = sum(tensor.nbytes for tensor in tensors_of(model.init_state(1, context).blocks))
         except InputError:
-            state = None
+            state = -1
     total, without_embedding = _parameters(model)
-    return Cost(
-        parameters=total,
-        parameters_without_embedding=without_embedding,
-        active_parameters=total - sum(m.idle_parameters for m in model.modules() if isinstance(m, MoE)),
-        flops_per_token=counter.get_total_flops() // context,
-        state_bytes=state,
-    )
+    idle = sum(module.idle_parameters for module in model.modules() if isinstance(module, MoE))
+    return total, without_embedding, total - idle, counter.get_total_flops(), state
 
 
 def parameters_without_embedding(config: DecoderConfig) -> int:
     """That part of `cost`, which needs no forward pass."""
     with torch.device("meta"):
-        return _parameters(Decoder(config))[1]
+        return _for_all_layers(config, lambda few: _parameters(Decoder(few)))[1]
 
 
 def _parameters(model: Decoder) -> tuple[int, int]:

@@ -21,6 +21,9 @@ from canonlab.models.mixers.base import Mixer
 from canonlab.models.mlp import MLP, MLPConfig
 from canonlab.models.moe import MoE
 
+MOST = 10**9
+"""Tokens of a vocabulary, layers and width: beyond any memory, and within what counts of parameters can hold."""
+
 
 @dataclass(frozen=True)
 class MixerConfig:
@@ -64,7 +67,7 @@ class DecoderConfig:
 
     def __post_init__(self) -> None:
         for name in ("vocabulary", "layers", "width"):
-            require_integer(name, getattr(self, name), 1)
+            require_integer(name, getattr(self, name), 1, MOST)
         if not self.pattern:
             raise InputError("pattern = (): name at least one kind of block")
         if self.norm not in NORMS:
@@ -80,10 +83,16 @@ class DecoderConfig:
             }
         return {**content, "pattern": list(content["pattern"])}
 
-    def check(self) -> None:
-        """InputError when the parts don't fit together, found by building one block of each kind without memory."""
+    def check(self) -> int:
+        """How many parameters the decoder has, found by building one block of each kind without memory.
+
+        InputError when the parts don't fit together.
+        """
+        rounds, rest = divmod(self.layers, len(self.pattern))
         with torch.device("meta"):
-            Decoder(dataclasses.replace(self, layers=min(self.layers, len(self.pattern))))
+            few = Decoder(dataclasses.replace(self, layers=min(self.layers, len(self.pattern))))
+        more = (_numbers(block) * (rounds + (kind < rest) - 1) for kind, block in enumerate(few.blocks))
+        return _numbers(few) + sum(more)
 
     def build(self, seed: int = 0) -> "Decoder":
         """The decoder with weights drawn from `seed` alone; the global random state is left as it was."""
@@ -117,6 +126,10 @@ class DecoderState:
         """Make row i continue what row index[i] was, for beam search: index (batch,) int64."""
         for tensor in tensors_of(self.blocks):
             tensor.copy_(tensor.index_select(0, index))
+
+
+def _numbers(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def tensors_of(tree: Any) -> list[Tensor]:
