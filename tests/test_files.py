@@ -1,11 +1,13 @@
 """Atomic files."""
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from canonlab.errors import InputError
-from canonlab.files import FORMAT, read_json, replacing, write_json, write_text, writing
+from canonlab.files import FORMAT, locked, read_json, replacing, taking_turns, write_json, write_text, writing
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -16,6 +18,22 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         raise RuntimeError
     assert read_json(path)["a"] == 1
     assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nobody knows there who is writing")
+def test_what_a_kill_has_left_of_a_users_file_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    path, mine = tmp_path / "page.html", tmp_path / ".page.html.mine"
+    left, other = tmp_path / ".page.html.12.34", tmp_path / ".other.html.12.34"
+    for each in (left, other, mine):
+        each.write_text("half of")
+    with writing(path, "page") as living:
+        living.write_text("first")
+        assert not left.exists()
+        with ThreadPoolExecutor() as pool:  # a second report on the same page meanwhile
+            pool.submit(write_text, path, "second", "page").result()
+        assert living.exists() and path.read_text() == "second"
+    assert path.read_text() == "first"
+    assert set(tmp_path.iterdir()) == {path, mine, other}
 
 
 @pytest.mark.parametrize("path", [".", "/", "..", "file/below", "folder"])
@@ -70,3 +88,16 @@ def test_files_have_the_mode_that_the_umask_gives(tmp_path: Path) -> None:
         temporary.chmod(0o600)
     (tmp_path / "plain").touch()
     assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_turn_ends_with_its_block_and_is_not_waited_for_forever(tmp_path: Path) -> None:
+    with (
+        taking_turns(tmp_path / ".lock", patience=60),
+        pytest.raises(InputError, match="another process"),
+        locked(tmp_path),
+    ):
+        pass
+    with locked(tmp_path), taking_turns(tmp_path / ".lock", patience=0.01):
+        pass
+    with pytest.raises(OSError), taking_turns(tmp_path / "missing" / ".lock", patience=60):
+        pass

@@ -9,8 +9,9 @@ import re
 import stat
 import sys
 import threading
+import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -123,16 +124,31 @@ def replacing(path: Path) -> Iterator[Path]:
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    temporary.touch()
-    mode = temporary.stat().st_mode
     try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(mode)  # as the user's umask has it, whatever the library that wrote the file thinks of that
-        os.replace(temporary, path)
+        with _held(temporary) as mode:
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.chmod(mode)  # as the user's umask has it, whatever the library that wrote the file thinks of that
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _held(temporary: Path) -> Iterator[int]:
+    """Make a file and hold its lock meanwhile: one that nobody holds is what a kill has left. Gives the file's mode.
+
+    Not on Windows, where a file that is open can't take another one's place.
+    """
+    with temporary.open("ab") as file:
+        mode = os.fstat(file.fileno()).st_mode
+        if sys.platform == "win32":
+            file.close()
+        else:
+            with suppress(OSError):  # a file system without locks
+                _lock(file)
+        yield mode
 
 
 @contextmanager
@@ -152,7 +168,22 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _lock(file: IO[str]) -> None:
+@contextmanager
+def taking_turns(path: Path, patience: float) -> Iterator[None]:
+    """Hold the lock of the file at `path`, made if need be, once no other process does; after `patience` seconds of
+    waiting go on without it. OSError when there can be no such file. A process that dies lets go of it."""
+    with path.open("a") as file:
+        end = time.monotonic() + patience
+        while time.monotonic() < end:
+            try:
+                _lock(file)
+                break
+            except OSError:
+                time.sleep(0.02)
+        yield
+
+
+def _lock(file: IO[Any]) -> None:
     if sys.platform == "win32":
         import msvcrt
 
@@ -166,12 +197,21 @@ def _lock(file: IO[str]) -> None:
 def remove_leftovers(folder: Path, names: Collection[str]) -> None:
     """Delete what a kill in mid-write has left in `folder` of `replacing` files of these names, and nothing else.
 
-    For a folder that is locked, so that nobody is in mid-write now.
+    On Windows, which doesn't say who is in mid-write now, only for a folder that is locked.
     """
     for path in folder.glob(".*"):
         match = re.fullmatch(r"\.(.+)\.\d+\.\d+", path.name)
-        if match and match[1] in names and path.is_file():
+        if match and match[1] in names and path.is_file() and not _is_held(path):
             path.unlink(missing_ok=True)
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        with path.open("rb+") as file:
+            _lock(file)
+    except OSError:
+        return True
+    return False
 
 
 @contextmanager
@@ -180,6 +220,8 @@ def writing(path: Path, what: str) -> Iterator[Path]:
     written; OSError for what is no fault of the path, such as a full disk."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if sys.platform != "win32":
+            remove_leftovers(path.parent, [path.name])
         with replacing(path) as temporary:
             yield temporary
     except OSError as error:

@@ -138,3 +138,15 @@ def test_without_a_compiler_there_is_a_clear_refusal(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(cpu, "njit", lambda **_: lambda function: function)
     with pytest.raises(RuntimeError, match="told not to compile"):
         cpu._compiled(add_one)
+
+
+def test_code_of_one_signature_lies_in_files_of_its_own() -> None:
+    """So that two processes that compile at once can't take one number in numba's cache for two signatures."""
+    files = set()
+    for taps in (2, 4):
+        for dtype in (torch.float32, torch.bfloat16):
+            cpu.forward(torch.ones(1, 3, 5, dtype=dtype), torch.ones(taps, 5), None)
+            forward, _ = cpu.kernels(taps, dtype)
+            files.add(forward._cache._cache_file._index_path)  # type: ignore[attr-defined]
+            assert len(forward.signatures) == 1  # type: ignore[attr-defined]
+    assert len(files) == 4

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
+from subprocess import PIPE, Popen
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import numba
 import numpy as np
 import pytest
 
+import canonlab
 from canonlab.data import jit
 
 
@@ -150,3 +152,46 @@ def test_cache_folder(
     monkeypatch.setenv(variable, str(tmp_path / "chosen"))
     if variable != "HOME" or os.name == "posix":
         assert jit.cache_root() == tmp_path / folder
+
+
+STARTED_TOGETHER = """
+import sys
+import numpy
+from canonlab.data import jit
+
+
+def fill(array):
+    for i in range(array.size):
+        array[i] = i
+
+
+compiled = jit.kernel(fill)
+print("ready", flush=True)
+sys.stdin.readline()
+compiled(numpy.empty(3, sys.argv[1]))
+print(sum(compiled.stats.cache_misses.values()))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dtypes", "compiled"), [(["i4"] * 3, 1), (["i4", "i8", "f4"], 3)])
+def test_processes_that_start_together_compile_a_kernel_once(tmp_path: Path, dtypes: list[str], compiled: int) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(STARTED_TOGETHER)
+    environment = os.environ | {
+        "CANONLAB_CACHE": str(tmp_path / "cache"),
+        "PYTHONPATH": str(Path(canonlab.__file__).parents[1]),
+    }
+
+    def start(dtype: str) -> Popen[str]:
+        command = [sys.executable, str(program), dtype]
+        return Popen(command, stdin=PIPE, stdout=PIPE, text=True, env=environment)
+
+    processes = [start(dtype) for dtype in dtypes]
+    assert [process.stdout.readline() for process in processes if process.stdout] == ["ready\n"] * len(dtypes)
+    for process in processes:
+        assert process.stdin
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    assert sum(int(process.communicate()[0]) for process in processes) == compiled
+    assert len(list((tmp_path / "cache").rglob("*.nbc"))) == compiled

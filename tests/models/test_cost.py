@@ -3,9 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from canonlab.models.config import ModelConfig
-from canonlab.models.cost import Cost, cost
+from canonlab.models.cost import Cost, cost, parameters_without_embedding
+from canonlab.models.decoder import Decoder, tensors_of
+from canonlab.models.moe import MoE
 from canonlab.models.sizes import Size
 
 V, CONTEXT = 109, 64
@@ -159,6 +163,23 @@ def test_a_mixture_of_experts_and_what_of_it_is_active() -> None:
         assert (found.active_parameters if active else found.parameters) == block + d + 2 * V * d
     products = 4 * d**2 + experts * d + 2 * d**2 + V * d
     assert found.flops_per_token == 2 * products + 2 * 2 * CONTEXT * d
+
+
+@pytest.mark.parametrize("model", ["gdn,llama-moe,gla5", "llama-rope"])
+@pytest.mark.parametrize("size", ["2L32D4H", "5L32D4H"])
+def test_one_block_of_each_kind_says_what_all_of_them_cost(model: str, size: str) -> None:
+    config = ModelConfig(model, size, "ABC").decoder(V)
+    with torch.device("meta"):
+        whole = Decoder(config).eval()
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            whole(torch.zeros(1, CONTEXT, dtype=torch.int64))
+    found = cost(config, CONTEXT)
+    assert found.parameters == sum(p.numel() for p in whole.parameters())
+    assert found.parameters_without_embedding == found.parameters - 2 * V * 32 == parameters_without_embedding(config)
+    idle = sum(module.idle_parameters for module in whole.modules() if isinstance(module, MoE))
+    assert found.active_parameters == found.parameters - idle
+    assert found.flops_per_token == counter.get_total_flops() // CONTEXT
+    assert found.state_bytes == sum(tensor.nbytes for tensor in tensors_of(whole.init_state(1, CONTEXT).blocks))
 
 
 def test_tied_embeddings_count_once() -> None:

@@ -166,14 +166,21 @@ def _compiled(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @functools.cache
-def kernels(taps: int) -> tuple[Callable[..., None], Callable[..., None]]:
+def kernels(taps: int, dtype: torch.dtype) -> tuple[Callable[..., None], Callable[..., None]]:
     """The forward and the backward kernel for `taps` taps, which are constants in the code, so that LLVM unrolls them.
 
     taps * rows is at most 16 because LLVM leaves longer loops rolled up and then does not vectorise around them.
+    Those for data of another `dtype` are others for numba's cache alone, which has the code of one kernel in numbered
+    files: two processes that compile for two signatures at once can take the same number, and one then loads the
+    other's code.
     """
     rows = min(4, 16 // taps)
 
-    @_compiled
+    def compiled(function: Callable[..., None]) -> Callable[..., None]:
+        function.__qualname__ = f"{function.__name__}_{taps}_{dtype}"  # its files are named after it
+        return _compiled(function)
+
+    @compiled
     def forward(x, weight, segments, y, time, first, end):  # type: ignore[no-untyped-def]
         base, width = np.uintp(first), np.uintp(end - first)
         total = np.empty(end - first, weight.dtype)
@@ -193,7 +200,7 @@ def kernels(taps: int) -> tuple[Callable[..., None], Callable[..., None]]:
                     _forward_row(x, weight, segments, y, total, row, start, base, width)
                     row += 1
 
-    @_compiled
+    @compiled
     def backward(g, x, weight, segments, dx, dweight, time, first, end):  # type: ignore[no-untyped-def]
         # Row `row` of x reached the outputs row..row + taps - 1: one look at their gradients gives dx and dweight.
         base, width = np.uintp(first), np.uintp(end - first)
@@ -234,7 +241,7 @@ def forward(x: Tensor, weight: Tensor, segment_ids: Tensor | None) -> Tensor:
     x = x.contiguous()
     y = torch.empty_like(x)
     if x.numel():
-        kernel, _ = kernels(weight.shape[0])
+        kernel, _ = kernels(weight.shape[0], x.dtype)
         arguments = (_rows(x), _array(weight.contiguous()), _segments(segment_ids), _rows(y), x.shape[1])
         _run(kernel, arguments, x)
     return y
@@ -248,7 +255,7 @@ def backward(
     dx = torch.empty_like(x)
     dweight = weight.new_zeros((len(weight) if weight_gradient else 0, x.shape[2]))
     if x.numel():
-        _, kernel = kernels(weight.shape[0])
+        _, kernel = kernels(weight.shape[0], x.dtype)
         inputs = (_rows(g), _rows(x), _array(weight.contiguous()), _segments(segment_ids))
         _run(kernel, (*inputs, _rows(dx), _array(dweight), x.shape[1]), x)
     return dx, dweight

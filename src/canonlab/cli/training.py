@@ -171,7 +171,9 @@ def _work(run: RunFolder, log: str | None, as_json: bool) -> None:
     else:
         console.print_evaluation(result["evaluation"], str(run.folder))
         if result["coincidence"] is not None:
-            print(f"   share of evaluation instances that may also occur in training: <= {result['coincidence']:.2g}")
+            console.say(
+                f"   share of evaluation instances that may also occur in training: <= {result['coincidence']:.2g}"
+            )
 
 
 def _sweep(runs: list[RunConfig], parent: Path, log: str | None, as_json: bool) -> None:

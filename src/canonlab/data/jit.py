@@ -13,6 +13,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeVar, cast
@@ -20,10 +21,16 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy as np
 from numba.core.caching import FunctionCache
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.dispatcher import Dispatcher
+
+from canonlab.files import taking_turns
 
 LIBRARIES = ("builtins", "math", "numba", "numpy")
 """What kernels may call that isn't theirs. numba keeps the caches of its versions apart."""
+
+PATIENCE = 60.0
+"""Seconds to wait for another process that compiles the same kernel, which takes it ten at most."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -125,6 +132,24 @@ class _Cache(FunctionCache):
             warnings.warn(f"a kernel could not be saved to the cache: {error}", RuntimeWarning, stacklevel=2)
 
 
+def _by_one_process(load_or_compile: Callable[[Any], Any], lock: Path) -> Callable[[Any], Any]:
+    """`load_or_compile`, a dispatcher's method, in one process at a time.
+
+    Those that start together on an empty cache then compile a kernel once, and the others load it. Besides, numba
+    numbers the machine code of a kernel's signatures in the order in which they come: two processes that save at once
+    can take the same number, and one is then given the code of the other's signature.
+    """
+
+    @functools.wraps(load_or_compile)
+    def in_turn(signature: Any) -> Any:
+        with global_compiler_lock, ExitStack() as stack:  # numba's own first, so that no two threads wait crosswise
+            with suppress(OSError):  # a cache that can't be written needs no lock
+                stack.enter_context(taking_turns(lock, PATIENCE))
+            return load_or_compile(signature)
+
+    return in_turn
+
+
 def kernel(function: F) -> F:
     """Compile `function` on its first call, without the GIL; later processes load the machine code from disk.
 
@@ -141,6 +166,8 @@ def kernel(function: F) -> F:
         outside, config.CACHE_DIR = config.CACHE_DIR, str(folder)
         try:
             compiled._cache = _Cache(compiled)  # what `cache=True` does, with numba's own class
+            name = f"{function.__module__}.{function.__qualname__}".replace("<locals>", "locals")
+            compiled.compile = _by_one_process(compiled.compile, folder / f"{name}.lock")
         except RuntimeError:  # it has no file, as in an interactive session, and so no cache
             pass
         finally:

@@ -1,7 +1,6 @@
 """What a model costs, for any architecture: counted on a build, where possible without memory, never from formulas."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,55 +33,66 @@ def cost(config: DecoderConfig, context: int, device: str = "cpu") -> Cost:
     FLOPs are those of the matrix products of one forward pass over `context` tokens, as the framework counts them
     (multiply and add are two; attention is counted without its causal half), divided by the tokens. A mixer with a
     compiled kernel, which may need tensors that have memory, is counted on `device`; the products inside its kernel
-    are not seen.
+    are not seen. One block of each kind is built and run, however many there are.
     """
     try:
-        found = _for_all_layers(config, lambda few: _count(few, context, "meta"))
+        return _count(config, context, "meta")
     except InputError:
         raise
     except Exception:  # a user's own kernel may raise anything; if it isn't for want of memory, it does so again
-        found = _for_all_layers(config, lambda few: _count(few, context, device))
-    parameters, without_embedding, active, flops, state = found
-    return Cost(parameters, without_embedding, active, flops // context, state if state >= 0 else None)
+        return _count(config, context, device)
 
 
-def _for_all_layers(config: DecoderConfig, count: Callable[[DecoderConfig], Sequence[int]]) -> list[int]:
-    """What `count` counts on the whole decoder, without building more of it than two rounds of its pattern.
-
-    All rounds are alike, so each one beyond the first adds what the second does.
-    """
-    pattern = len(config.pattern)
-    rounds, rest = divmod(config.layers, pattern)
-    if rounds <= 2:
-        return list(count(config))
-    once, twice = (count(dataclasses.replace(config, layers=rest + n * pattern)) for n in (1, 2))
-    return [one + (rounds - 1) * (two - one) for one, two in zip(once, twice, strict=True)]
-
-
-def _count(config: DecoderConfig, context: int, device: str) -> tuple[int, ...]:
-    """The fields of a Cost, with the FLOPs of all tokens; -1 for the state where there is none."""
+def _count(config: DecoderConfig, context: int, device: str) -> Cost:
     with torch.device(device):
-        model = Decoder(config).eval()
+        model, more = _one_of_each(config)
         ids = torch.zeros(1, context, dtype=torch.int64)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             model(ids)
         try:
-            state = sum(tensor.nbytes for tensor in tensors_of(model.init_state(1, context).blocks))
+            states = [
+                sum(tensor.nbytes for tensor in tensors_of(state)) for state in model.init_state(1, context).blocks
+            ]
         except InputError:
-            state = -1
-    total, without_embedding = _parameters(model)
-    idle = sum(module.idle_parameters for module in model.modules() if isinstance(module, MoE))
-    return total, without_embedding, total - idle, counter.get_total_flops(), state
+            states = []
+    flops = [sum(counter.flop_counts[f"Decoder.blocks.{layer}"].values()) for layer in range(len(more))]
+    idle = [sum(m.idle_parameters for m in block.modules() if isinstance(m, MoE)) for block in model.blocks]
+    total, without_embedding = _parameters(model, more)
+    return Cost(
+        parameters=total,
+        parameters_without_embedding=without_embedding,
+        active_parameters=total - sum(idle) - _times(more, idle),
+        flops_per_token=(counter.get_total_flops() + _times(more, flops)) // context,
+        state_bytes=sum(states) + _times(more, states) if states else None,
+    )
+
+
+def parameters(config: DecoderConfig) -> int:
+    """That part of `cost`, which needs no forward pass. InputError when the decoder's parts don't fit together."""
+    with torch.device("meta"):
+        return _parameters(*_one_of_each(config))[0]
 
 
 def parameters_without_embedding(config: DecoderConfig) -> int:
-    """That part of `cost`, which needs no forward pass."""
+    """The same, without input and output embedding."""
     with torch.device("meta"):
-        return _for_all_layers(config, lambda few: _parameters(Decoder(few)))[1]
+        return _parameters(*_one_of_each(config))[1]
 
 
-def _parameters(model: Decoder) -> tuple[int, int]:
+def _one_of_each(config: DecoderConfig) -> tuple[Decoder, list[int]]:
+    """A decoder with one block of each kind, and how many more there are of each; those of a kind are built alike."""
+    kinds = config.pattern[: config.layers]
+    more = [len(range(layer, config.layers, len(kinds))) - 1 for layer in range(len(kinds))]
+    return Decoder(dataclasses.replace(config, layers=len(kinds))).eval(), more
+
+
+def _times(more: list[int], of_kinds: list[int]) -> int:
+    return sum(n * of_kind for n, of_kind in zip(more, of_kinds, strict=True))
+
+
+def _parameters(model: Decoder, more: list[int]) -> tuple[int, int]:
     """All parameters, and those without input and output embedding."""
-    total = sum(p.numel() for p in model.parameters())
+    blocks = [sum(p.numel() for p in block.parameters()) for block in model.blocks]
+    total = sum(p.numel() for p in model.parameters()) + _times(more, blocks)
     embeddings = {id(p): p.numel() for p in (model.embedding.weight, model.head.weight)}
     return total, total - sum(embeddings.values())

@@ -83,17 +83,6 @@ class DecoderConfig:
             }
         return {**content, "pattern": list(content["pattern"])}
 
-    def check(self) -> int:
-        """How many parameters the decoder has, found by building one block of each kind without memory.
-
-        InputError when the parts don't fit together.
-        """
-        rounds, rest = divmod(self.layers, len(self.pattern))
-        with torch.device("meta"):
-            few = Decoder(dataclasses.replace(self, layers=min(self.layers, len(self.pattern))))
-        more = (_numbers(block) * (rounds + (kind < rest) - 1) for kind, block in enumerate(few.blocks))
-        return _numbers(few) + sum(more)
-
     def build(self, seed: int = 0) -> "Decoder":
         """The decoder with weights drawn from `seed` alone; the global random state is left as it was."""
         with torch.random.fork_rng(devices=[]):
@@ -126,10 +115,6 @@ class DecoderState:
         """Make row i continue what row index[i] was, for beam search: index (batch,) int64."""
         for tensor in tensors_of(self.blocks):
             tensor.copy_(tensor.index_select(0, index))
-
-
-def _numbers(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def tensors_of(tree: Any) -> list[Tensor]:

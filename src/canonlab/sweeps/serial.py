@@ -21,6 +21,7 @@ def run_all(
     A run that fails or diverges stops no other. One that diverged would do so again from the same checkpoint, so only
     `train` and `resume` try it anew; one that failed is tried again by the next sweep, and says why in failed.json.
     All of them are planned, and so checked, before the first one works; a run's folder is made when its turn comes.
+    `command` makes them, and goes on with them when Interrupted.
     """
     plans = [plan_run(config) for config in configs]
     runs: list[RunFolder] = []
@@ -32,8 +33,8 @@ def run_all(
             run = find_run(plan, parent, known)
             runs.append(run)
             _work(run, f"run {number} of {len(plans)}", listener, command)
-        except (Interrupted, KeyboardInterrupt):
-            raise
+        except Interrupted as stopped:
+            raise Interrupted(f"run {number} of {len(plans)} {stopped.state}", command) from None
         except Exception as error:  # whatever became of one run must not cost the others
             reason = str(error) if isinstance(error, InputError | Failed) else first_line(error)
             failures.append(f"{where}: {reason}")

@@ -39,8 +39,9 @@ class Generate(Protocol):
     ) -> list[list[int]]:
         """The new tokens of each prompt, at most `max_new`, up to and including the first `stop`.
 
-        Temperature 0 takes the most likely token; above, tokens are drawn from softmax(logits / temperature), `seed`
-        making the draw repeatable.
+        Temperature 0 takes the most likely token; above, tokens are drawn from softmax(logits / temperature). `seed`
+        makes the draw repeatable, and equal prompts of one call are answered independently; what else stands in the
+        batch should not change an answer, as it does not for this package's models.
         """
         ...
 
@@ -295,9 +296,10 @@ def require_split(split: str) -> Split:
 
 def require_token_ids(field: str, ids: Sequence[object], vocabulary: Vocabulary) -> list[int]:
     """`ids` as a list when all are ids of the vocabulary, else an InputError that names the first that isn't."""
+    count = len(vocabulary)
     for position, i in enumerate(ids):
-        if not isinstance(i, int | np.integer) or isinstance(i, bool) or not 0 <= i < len(vocabulary):
-            raise InputError(f"{field}[{position}] = {i!r}: must be a token id from 0 to {len(vocabulary) - 1}")
+        if not isinstance(i, (int, np.integer)) or isinstance(i, bool) or not 0 <= i < count:
+            raise InputError(f"{field}[{position}] = {i!r}: must be a token id from 0 to {count - 1}")
     return [int(i) for i in ids]  # type: ignore[call-overload]
 
 

@@ -107,13 +107,14 @@ class Names:
 
     def read(self, ids: Sequence[int], start: int) -> tuple[int, ...]:
         """The name at `ids[start:]`, its end token included; ValueError, saying what is wrong, if none stands there."""
+        inner, end = self.inner, self.end  # made once: a scorer reads hundreds of names a prompt
         for stop in range(start, len(ids)):
-            if ids[stop] in self.end:
+            if ids[stop] in end:
                 length = stop + 1 - start
                 if not self.shortest <= length <= self.longest:
                     raise ValueError(f"a name of {length} tokens, not {self.shortest} to {self.longest},")
                 return tuple(ids[start : stop + 1])
-            if ids[stop] not in self.inner:
+            if ids[stop] not in inner:
                 raise ValueError("an unfinished name" if stop > start else "no name")
         raise ValueError("an unfinished name" if start < len(ids) else "no name")
 

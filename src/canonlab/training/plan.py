@@ -15,7 +15,7 @@ from canonlab.files import read_bytes, safe_name, sha256
 from canonlab.models.check.sequence import looks_ahead
 from canonlab.models.check.subject import Subject
 from canonlab.models.config import pattern_names
-from canonlab.models.cost import cost
+from canonlab.models.cost import cost, parameters
 from canonlab.models.decoder import DecoderConfig
 from canonlab.models.sizes import require_memory
 from canonlab.plugins import Plugin, is_plugin, load_plugin
@@ -110,7 +110,7 @@ def plan_run(config: RunConfig, backend: Backend | None = None) -> Plan:
     resolved = dataclasses.replace(config, training=_with_steps(config.training, task))
     _require_room(resolved.training, task)
     decoder = config.model.decoder(len(task.vocabulary))
-    weights = FLOAT_BYTES * decoder.check()
+    weights = FLOAT_BYTES * parameters(decoder)
     require_memory("size", config.model.size, weights, "its parameters alone")
     notes: list[str] = []
     if backend is None:

@@ -33,11 +33,13 @@ from canonlab.training.backend import Backend, usable
 from canonlab.training.config import BackendConfig, RunConfig, TaskConfig, TrainingConfig
 from canonlab.training.identity import MEASURING, identifying, introduced, told
 from canonlab.training.plan import Plan, plan_run
-from canonlab.training.record import Record, read_record
+from canonlab.training.record import Record, is_run, read_record
 
 DIVERGED = "diverged.json"
 FAILED = "failed.json"
 FILES = ("config.json", "environment.json", "metrics.jsonl", DIVERGED, FAILED, "result.json")
+PARTS = (*FILES, "checkpoints", "sources", "tensorboard", ".lock")
+"""What only a run itself may write in its folder."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,8 +110,18 @@ def known_runs(parent: Path) -> dict[str, Path]:
     return found
 
 
+def require_apart(path: Path, field: str) -> None:
+    """InputError when a `path` to write to is a part of a run folder; a report.html in one is none."""
+    place = path.parent.resolve() / path.name
+    for folder in place.parents:
+        part = place.relative_to(folder).parts[0]
+        if part.lower() in PARTS and exists(folder / "config.json") and is_run(folder):
+            raise InputError(f"{field} = {str(path)!r}: {part} belongs to the run in {folder}; name another place")
+
+
 def make_run(plan: Plan, folder: Path) -> RunFolder:
     """The run of a plan in `folder`, which is made where it does not exist. InputErrors as for `create_run`."""
+    require_apart(folder, "out")
     if exists(folder / "config.json"):
         return _taken_up(plan, folder)
     if exists(folder) and (not folder.is_dir() or _holds_other_things(folder)):

@@ -104,7 +104,8 @@ class Attention(Mixer):
         precise = torch.float64 if x.dtype == torch.float64 else torch.float32
         if self.rotated_dimensions:
             cos, sin = rotary_table(positions, self.rotated_dimensions, precise)
-            q_BTHE, k_BTGE = (rotate(t, cos, sin, round(self.share_heads * t.shape[2])) for t in (q_BTHE, k_BTGE))
+            q_BTHE = rotate(q_BTHE, cos, sin, round(self.share_heads * self.config.heads))
+            k_BTGE = rotate(k_BTGE, cos, sin, round(self.share_heads * self.config.key_heads))
         seen = segment_ids
         if state is not None:
             segment_ids = torch.zeros_like(positions) if segment_ids is None else segment_ids.to(torch.int64)
