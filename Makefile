@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 REFERENCES ?= .venv-references
 
-.PHONY: demo test test-slow test-references lint types package clean
+.PHONY: demo test test-slow kills test-references lint types package clean
 
 demo: $(INSTALLED)
 	$(BIN)/canonlab demo
@@ -15,6 +15,10 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(BIN)/pytest -m "slow or browser"
+
+# 200 kills at random moments, and where they hit; `make test-slow` has 40 of them.
+kills: $(INSTALLED)
+	CANONLAB_KILLS=200 $(BIN)/pytest -s -m slow tests/test_kills.py
 
 # Against other people's implementations, in an environment of their own: `make test` needs none of them.
 test-references: $(REFERENCES)/installed

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+
+# One thread for PyTorch and NumPy, which read this when they are loaded, here and in processes that tests start. The
+# models of tests are too small for two to pay, and threads that wait for each other on a busy machine, or beside other
+# tests, are slower by an order of magnitude.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 from fabricate import COPY, DEPO, write_run
-
-# The models of tests are too small for two threads to pay, and threads that wait for each other on a busy machine are
-# slower by an order of magnitude.
-torch.set_num_threads(1)
 
 
 @pytest.fixture

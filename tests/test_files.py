@@ -1,7 +1,9 @@
 """Atomic files, names that are safe, and what is said of files that can't be read."""
 
 import re
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,22 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         raise RuntimeError
     assert read_json(path)["a"] == 1
     assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nobody knows there who is writing")
+def test_what_a_kill_has_left_of_a_users_file_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    path, mine = tmp_path / "page.html", tmp_path / ".page.html.mine"
+    left, other = tmp_path / ".page.html.12.34", tmp_path / ".other.html.12.34"
+    for each in (left, other, mine):
+        each.write_text("half of")
+    with writing(path, "page") as living:
+        living.write_text("first")
+        assert not left.exists()
+        with ThreadPoolExecutor() as pool:  # a second report on the same page meanwhile
+            pool.submit(write_text, path, "second", "page").result()
+        assert living.exists() and path.read_text() == "second"
+    assert path.read_text() == "first"
+    assert set(tmp_path.iterdir()) == {path, mine, other}
 
 
 @pytest.mark.parametrize("path", [".", "/", "..", "file/below", "folder"])

@@ -41,7 +41,9 @@ def of_the_user(what: str, advice: str = "") -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (Exception, SystemExit) as error:  # an exit of theirs must not be taken for an end of ours
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # an exit of theirs must not be taken for an end of ours
         raise InputError(f"{what} ({first_line(error)}){advice}") from None
 
 
@@ -56,5 +58,7 @@ def run_check(name: str, promise: Callable[[], str], what: str) -> Check:
         return Check(name, True, promise(), "")
     except Broken as broken:
         return Check(name, broken.passed, broken.seen, broken.advice)
-    except (Exception, SystemExit) as error:  # what is under test may raise anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # what is under test may raise anything
         return Check(name, False, first_line(error), f"find out why the {what} raised this")

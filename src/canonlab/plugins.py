@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from canonlab.errors import InputError, unknown
-from canonlab.files import user_path
+from canonlab.files import read_bytes, user_path
+
+MOST_BYTES = 1 << 22
+"""Of a user's file."""
 
 PREFIX = "canonlab_plugin_"
 """Of the names that modules from users' files have."""
@@ -55,10 +58,7 @@ def load_plugin(reference: str) -> Plugin:
     """The class that `path.py:Class` names. InputError when the file or the class isn't there or doesn't load."""
     file, _, class_name = reference.rpartition(":")
     path = user_path(file)
-    try:
-        source = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {file!r} of {reference!r}: {error.strerror or error}") from None
+    source = read_bytes(path, MOST_BYTES)
     module = _import(path, source)
     cls = getattr(module, class_name, None)
     if not isinstance(cls, type):
@@ -96,8 +96,10 @@ def _import(path: Path, source: bytes) -> Any:
     setattr(module, SOURCE, sha256)
     try:
         exec(compile(source, str(path), "exec", dont_inherit=True), vars(module))
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         del sys.modules[name]
+        if isinstance(error, KeyboardInterrupt):
+            raise
         text = " ".join(str(error).split())
         raise InputError(f"{path} does not load: {type(error).__name__}: {text}") from error
     return module

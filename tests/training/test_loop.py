@@ -5,9 +5,6 @@ import itertools
 import json
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -107,44 +104,6 @@ def test_a_signal_saves_and_resuming_gives_the_same_bits(folder: Path, tmp_path:
     assert result["data_sha256"] == whole["data_sha256"]
     assert result["evaluation"] == whole["evaluation"]
     assert result["best"] == whole["best"]
-    assert without_speed(folder) == without_speed(tmp_path / "whole")
-
-
-KILLED = textwrap.dedent("""
-    import sys
-    from pathlib import Path
-    sys.path.insert(0, sys.argv[2])
-    from tiny_runs import Recorder, edit, tiny_config
-    from canonlab.training.loop import train
-    from canonlab.training.run import create_run
-    print("ready", flush=True)
-    config = tiny_config(steps=200, checkpoint_every=3, eval_every=10, log_every=1)
-    train(create_run(config, Path(sys.argv[1])), Recorder())
-""")
-
-
-@pytest.mark.slow
-def test_ten_kills_at_random_moments_change_no_bit(tmp_path: Path) -> None:
-    config = tiny_config(steps=200, checkpoint_every=3, eval_every=10, log_every=1)
-    whole = train(create_run(config, tmp_path / "whole"), Recorder())
-    folder, kills, draw = tmp_path / "killed", 0, np.random.default_rng(0)
-    for _ in range(60):
-        command = [sys.executable, "-c", KILLED, str(folder), str(Path(__file__).parents[1])]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        process.stdout.readline()
-        try:
-            process.wait(timeout=float(draw.uniform(0.05, 0.45)) if kills < 10 else 120)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        process.wait()
-        if (folder / "result.json").exists():
-            break
-    assert kills == 10, f"{kills} kills before the run was done: make it longer"
-    result = open_run(folder).result()
-    assert result["weights_sha256"] == whole["weights_sha256"]
-    assert result["data_sha256"] == whole["data_sha256"]
     assert without_speed(folder) == without_speed(tmp_path / "whole")
 
 

@@ -166,12 +166,12 @@ def kernel(function: F) -> F:
         outside, config.CACHE_DIR = config.CACHE_DIR, str(folder)
         try:
             compiled._cache = _Cache(compiled)  # what `cache=True` does, with numba's own class
+            name = f"{function.__module__}.{function.__qualname__}".replace("<locals>", "locals")
+            compiled.compile = _by_one_process(compiled.compile, folder / f"{name}.lock")
         except RuntimeError:  # it has no file, as in an interactive session, and so no cache
             pass
         finally:
             config.CACHE_DIR = outside
-        name = f"{function.__module__}.{function.__qualname__}".replace("<locals>", "locals")
-        compiled.compile = _by_one_process(compiled.compile, folder / f"{name}.lock")
     return cast(F, compiled)
 
 

@@ -14,13 +14,20 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from canonlab.errors import InputError, Unreadable
-from canonlab.files import entry, exists, read_json, unreadable
+from canonlab.errors import InputError, Unreadable, shown
+from canonlab.files import entry, exists, maybe, read_json, unreadable
 from canonlab.tasks.base import Evaluation
-from canonlab.tasks.metrics import Metric
+from canonlab.tasks.metrics import Metric, problem
 from canonlab.training.metrics_log import read_metrics
 from canonlab.training.record import Record, is_run, read_record
 from canonlab.training.run import DIVERGED
+
+PROVENANCE: dict[str, type] = {
+    **dict.fromkeys(("command", "data_sha256", "weights_sha256"), str),
+    **dict.fromkeys(("best", "log", "versions"), dict),
+    "coincidence": float,
+}
+"""What a result may say besides, and of which kind it is."""
 
 
 @dataclass(frozen=True)
@@ -210,10 +217,14 @@ def _read_result(path: Path, identity: str) -> Result:
     where = str(path)
     record = read_json(path)
     if entry(record, "identity", str, where) != identity:
-        raise InputError(f"{where}: identity = {record['identity']!r}: is another run's than config.json beside it")
+        raise InputError(
+            f"{where}: identity = {shown(record['identity'])}: is another run's than config.json beside it"
+        )
     cost = entry(record, "cost", dict, where)
     for key in ("parameters", "flops_per_token", "tokens", "seconds"):
-        entry(cost, key, float, where)
+        entry(cost, key, float, where, least=0)
+    for key, kind in PROVENANCE.items():
+        maybe(record, key, kind, where)
     apart = ("format", "identity", "name", "evaluation", "cost")
     provenance = {key: value for key, value in record.items() if key not in apart}
     return Result(_evaluation(entry(record, "evaluation", dict, where), where), cost, provenance)
@@ -221,16 +232,23 @@ def _read_result(path: Path, identity: str) -> Result:
 
 def _read_diverged(path: Path) -> int:
     """The step at which the run diverged."""
-    return entry(read_json(path), "step", int, str(path))
+    return entry(read_json(path), "step", int, path, least=0)
 
 
 def _evaluation(record: dict[str, Any], where: str) -> Evaluation:
     entries = entry(record, "metrics", dict, where).items()
     metrics = {name: _metric(written, f"{where}: metric {name!r}") for name, written in entries}
-    return Evaluation(metrics, tuple(entry(record, "headline", list, where)), record.get("notes") or {})
+    headline = entry(record, "headline", list, where)
+    if not headline or not all(isinstance(name, str) and name in metrics for name in headline):
+        raise InputError(f"{where}: headline = {shown(headline)}: must name some of the metrics")
+    notes = maybe(record, "notes", dict, where) or {}
+    return Evaluation(metrics, tuple(headline), {name: entry(notes, name, float, where) for name in notes})
 
 
 def _metric(written: dict[str, Any], where: str) -> Metric:
     value = entry(written, "value", float, where)
     low, high = (entry(written, key, float, where) if key in written else math.nan for key in ("low", "high"))
-    return Metric(value, written.get("right"), written.get("count") or 0, low, high, written.get("clusters") or 0)
+    metric = Metric(value, written.get("right"), written.get("count") or 0, low, high, written.get("clusters") or 0)
+    if wrong := problem(vars(metric)):
+        raise InputError(f"{where}: {wrong}")
+    return metric

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from canonlab.checks import first_line, seconds_since
 from canonlab.data.batches import DATA_HASH_START, batches, extend_data_hash
-from canonlab.errors import InputError, unknown
-from canonlab.files import exists, locked, read_json, remove_leftovers, write_json
+from canonlab.errors import InputError, shown, unknown
+from canonlab.files import entry, exists, locked, read_json, remove_leftovers, write_json
 from canonlab.models.cost import cost
 from canonlab.models.decoder import Decoder
 from canonlab.models.generate import instances
@@ -301,6 +301,9 @@ class _Trainer:
         checkpoint = self.store.load("last", self.identity)
         if checkpoint is None:
             return None
+        if checkpoint.facts["step"] > self.config.steps:
+            step = shown(checkpoint.facts["step"])
+            raise InputError(f"{self.store.path('last')} is of step {step}, the run has {self.config.steps}")
         restore_training(checkpoint.tensors, self.model, self.optimizer)
         self.step, self.seconds = checkpoint.facts["step"], checkpoint.facts["seconds"]
         self.data_hash, self.best = bytes.fromhex(checkpoint.facts["data_sha256"]), checkpoint.facts["best"]
@@ -310,10 +313,10 @@ class _Trainer:
     def _record_environment(self) -> None:
         """Note who works on the run from here on; say when that is not who began it."""
         path = self.folder / "environment.json"
-        sessions = read_json(path)["sessions"] if exists(path) else []
+        sessions = entry(read_json(path), "sessions", list, path) if exists(path) else []
         here = environment(self.backend.device) | {key: str(value) for key, value in self.machine.items()}
         if sessions:
-            first = sessions[0]["environment"]
+            first = entry(sessions[0], "environment", dict, path)
             changed = [f"{key} {first.get(key)} -> {here[key]}" for key in here if here[key] != first.get(key)]
             if changed:
                 self.listener.message(

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from canonlab.errors import InputError
-from canonlab.files import FORMAT, check_format, entry, exists, read_bytes, replacing
+from canonlab.files import FORMAT, check_format, entry, exists, parse_json, read_bytes, replacing
+
+MOST_BYTES = 1 << 30
+"""Of a log: millions of records."""
 
 HEADER = {"kind": "log", "step": 0, "format": FORMAT}
 """The first line."""
@@ -59,7 +62,7 @@ def _line(record: dict[str, Any]) -> bytes:
 
 
 def _up_to(path: Path, extent: dict[str, Any]) -> bytes:
-    content = read_bytes(path)[: entry(extent, "bytes", int, path)]
+    content = read_bytes(path, MOST_BYTES)[: entry(extent, "bytes", int, path)]
     if {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()} != extent:
         raise InputError(
             f"{path} is not the log that the run's result or checkpoint was saved with; put a copy in its place, or "
@@ -78,16 +81,13 @@ def read_metrics(path: Path, extent: dict[str, Any] | None = None) -> list[dict[
 
     A last line cut short by a kill is left out. InputError for other damage, and where the log is not of that extent.
     """
-    lines = (_up_to(path, extent) if extent else read_bytes(path)).split(b"\n")
+    lines = (_up_to(path, extent) if extent else read_bytes(path, MOST_BYTES)).split(b"\n")
     records = []
     for number, line in enumerate(lines[:-1], start=1):  # after the last newline: nothing, or what a kill cut short
-        try:
-            record = json.loads(line)
-            if not isinstance(record["step"], int):
-                raise TypeError
-        except (ValueError, TypeError, KeyError, RecursionError):
-            raise InputError(f"{path}, line {number}, is damaged: {line[:60]!r}") from None
-        if record.get("kind") == "log":
+        where = f"{path}, line {number},"
+        record = parse_json(line, where)
+        entry(record, "step", int, where, least=0)
+        if entry(record, "kind", str, where) == "log":
             check_format(path, record.get("format"))
         else:
             records.append(record)

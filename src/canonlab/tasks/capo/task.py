@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from canonlab.errors import InputError, require_integer
+from canonlab.errors import InputError, require_integer, shown
 from canonlab.files import user_path
 from canonlab.tasks.base import Evaluation, Example, Generate, Model, Role, Split, Task, Verdict, Vocabulary, Windows
 from canonlab.tasks.capo import bits, kernels, people
@@ -62,9 +62,9 @@ class Capo(Task):
         require_integer("N", self.N, 1, MOST_PEOPLE)
         require_integer("context", self.context, 2)
         if not isinstance(self.simple, bool):
-            raise InputError(f"simple = {self.simple!r}: must be true or false")
+            raise InputError(f"simple = {shown(self.simple)}: must be true or false")
         if not isinstance(self.tokenizer, str):
-            raise InputError(f"tokenizer = {self.tokenizer!r}: must be own, gpt2 or the path of a tokenizer.json")
+            raise InputError(f"tokenizer = {shown(self.tokenizer)}: must be own, gpt2 or the path of a tokenizer.json")
         load_pieces(self.tokenizer)
 
     @property
