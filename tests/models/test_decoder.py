@@ -1,15 +1,20 @@
 """The decoder: decoding, packing, padding and causality for every preset, hybrids and Canon sets, in float64."""
 
+import copy
 import dataclasses
+import functools
 
 import pytest
 import torch
 from torch._dynamo.utils import counters
+from torch.func import functional_call, grad, jvp, stack_module_state, vmap
 
+import transforms
 from canonlab.canon import Canon
 from canonlab.errors import InputError
 from canonlab.models.config import ModelConfig
 from canonlab.models.decoder import Decoder, DecoderState, tensors_of
+from canonlab.models.mixers import softmax
 from canonlab.models.presets import PRESETS
 
 VOCABULARY = 11
@@ -26,8 +31,10 @@ def canon_sets(name: str) -> list[str]:
     return sets + (["A", "B", "C", "D", "AC"] if name == "llama-rope" else [])
 
 
-def build(name: str, canon: str, seed: int = 0) -> Decoder:
-    config = ModelConfig(model=name, size="2L32D4H", canon=canon).decoder(VOCABULARY)
+@functools.cache
+def build(name: str, canon: str, seed: int = 0, size: str = "2L32D4H") -> Decoder:
+    """A model that all tests share: one that changes it takes a copy."""
+    config = ModelConfig(model=name, size=size, canon=canon).decoder(VOCABULARY)
     model = config.build(seed).double().eval()
     for parameter in model.parameters():  # weights of trained size, so that mixing is far from uniform
         if parameter.ndim >= 2 and parameter.shape[0] > 8:  # all matrices, but not the taps of convolutions
@@ -108,7 +115,7 @@ def test_reordered_state_continues_the_other_rows(model: Decoder) -> None:
 
 
 def test_every_weight_gets_a_gradient(model: Decoder) -> None:
-    model.train().requires_grad_(True)
+    model = copy.deepcopy(model).train().requires_grad_(True)
     output = model(tokens(2, 80), select=torch.ones(2, 80, dtype=torch.bool))
     loss = output.logits.square().sum()
     (loss if output.auxiliary is None else loss + output.auxiliary).backward()
@@ -118,7 +125,7 @@ def test_every_weight_gets_a_gradient(model: Decoder) -> None:
 
 
 def test_half_precision_is_close(model: Decoder) -> None:
-    model, ids = model.float(), tokens(2, 80)
+    model, ids = copy.deepcopy(model).float(), tokens(2, 80)
     segments = torch.tensor([[-1] * 5 + [0] * 40 + [1] * 35] * 2)
     exact, state = model(ids, segments).logits, model.init_state(2, 80)
     with torch.autocast("cpu", torch.bfloat16):
@@ -134,11 +141,11 @@ def test_a_full_state_refuses_more_before_writing() -> None:
     model = build("llama-rope", "ABCD")
     state = model.init_state(1, 4)
     model(tokens(1, 3), None, state)
-    copy = state.blocks[0]["mixer"]["k"].clone()
+    before = state.blocks[0]["mixer"]["k"].clone()
     with pytest.raises(InputError, match="max_len = 4"):
         model(tokens(1, 2), None, state)
     assert isinstance(state, DecoderState)
-    assert torch.equal(state.blocks[0]["mixer"]["k"], copy)
+    assert torch.equal(state.blocks[0]["mixer"]["k"], before)
     assert state.position == 3
 
 
@@ -202,6 +209,41 @@ def test_initial_weights_have_the_published_spread(name: str) -> None:
             expected = (3 * module.in_features) ** -0.5 if default else plain
             assert spread(module.weight) == pytest.approx(expected, rel=0.05), path
             assert module.bias is None or not module.bias.any()
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", ["llama-rope", "llama-alibi", "llama-moe", "gla", "gdn", "mamba2"])
+def test_a_decoder_under_transforms(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packed rows: each one's gradient, a derivative along all weights, an ensemble, and what is traced or exported."""
+    monkeypatch.setattr(softmax, "BLOCK", 4)
+    model, other = (build(name, "A", seed, "1L16D2H").train() for seed in range(2))
+    ids, segments = tokens(2, 9), torch.tensor([[0] * 5 + [1] * 4, [-1] * 2 + [0] * 7])
+    weights = dict(model.named_parameters())
+
+    def logits(weights: dict[str, torch.Tensor], ids: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
+        return functional_call(model, weights, (ids, segments)).logits
+
+    def loss(weights: dict[str, torch.Tensor], ids: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
+        return logits(weights, ids[None], segments[None]).logsumexp(-1).square().sum()
+
+    leaves = {key: weight.clone().requires_grad_() for key, weight in weights.items()}
+    rows = [loss(leaves, *row) for row in zip(ids, segments, strict=True)]
+    expected = [dict(zip(leaves, torch.autograd.grad(row, list(leaves.values())), strict=True)) for row in rows]
+    found = vmap(grad(loss), (None, 0, 0))(weights, ids, segments)
+    slope = jvp(lambda weights: loss(weights, ids[0], segments[0]), (weights,), (weights,))[1]
+    for key, weight in found.items():
+        torch.testing.assert_close(weight, torch.stack([row[key] for row in expected]), **TOLERANCE)
+    torch.testing.assert_close(slope, sum((expected[0][key] * weights[key]).sum() for key in weights), **TOLERANCE)
+
+    stacked, _ = stack_module_state([model, other])
+    outputs = model(ids, segments).logits
+    ensemble = vmap(logits, (0, None, None))(stacked, ids, segments)
+    torch.testing.assert_close(ensemble, torch.stack([outputs, other(ids, segments).logits]), **TOLERANCE)
+    exported, graph = transforms.exported(lambda *inputs: model(*inputs).logits, (ids, segments))
+    traced = torch.jit.trace(lambda *inputs: model(*inputs).logits, (ids, segments), check_trace=False)
+    assert "canonlab" not in graph and "canonlab::" not in str(traced.inlined_graph)
+    for again in (exported, traced(ids, segments)):
+        torch.testing.assert_close(again, outputs, **TOLERANCE)
 
 
 @pytest.mark.slow

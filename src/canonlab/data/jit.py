@@ -38,7 +38,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def cache_root() -> Path:
     """The user's cache folder for canonlab: `CANONLAB_CACHE` when set, else the platform's place for caches."""
     if chosen := os.environ.get("CANONLAB_CACHE"):
-        return Path(chosen)
+        return Path(chosen).expanduser()
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
     elif sys.platform == "darwin":
@@ -166,12 +166,12 @@ def kernel(function: F) -> F:
         outside, config.CACHE_DIR = config.CACHE_DIR, str(folder)
         try:
             compiled._cache = _Cache(compiled)  # what `cache=True` does, with numba's own class
+            name = f"{function.__module__}.{function.__qualname__}".replace("<locals>", "locals")
+            compiled.compile = _by_one_process(compiled.compile, folder / f"{name}.lock")
         except RuntimeError:  # it has no file, as in an interactive session, and so no cache
             pass
         finally:
             config.CACHE_DIR = outside
-        name = f"{function.__module__}.{function.__qualname__}".replace("<locals>", "locals")
-        compiled.compile = _by_one_process(compiled.compile, folder / f"{name}.lock")
     return cast(F, compiled)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from canonlab.canon import Canon, choose_implementation
-from canonlab.errors import InputError, unknown
+from canonlab.errors import InputError, shown, unknown
 from canonlab.models.decoder import Decoder
 from canonlab.models.mixers import fla
 from canonlab.models.mixers.base import Mixer
@@ -172,7 +172,7 @@ def find_device(name: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"device = {name!r}: not usable here ({reason})") from None
+        raise InputError(f"device = {shown(name)}: not usable here ({reason})") from None
     return device
 
 

@@ -8,11 +8,12 @@ import importlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from pathlib import Path
 
-from canonlab.errors import InputError
+from canonlab.errors import InputError, shown
+from canonlab.files import read_bytes, user_path
 
 OWN = Path(__file__).parent / "tokenizer.json"
 """The shipped tokenizer."""
@@ -61,6 +62,7 @@ class Tokenizer:
         self._ranks = {pair: rank for rank, pair in enumerate(merges)}
         self._tokens = {index: token for token, index in vocabulary.items()}
         self._bytes = {symbol: byte for byte, symbol in enumerate(byte_symbols())}
+        self._split = lru_cache(1 << 16)(self._merge)  # texts have the same words again and again
 
     def encode(self, text: str) -> list[int]:
         """The ids of the text's tokens."""
@@ -71,7 +73,7 @@ class Tokenizer:
         symbols = "".join(self._tokens[index] for index in ids)
         return bytes(self._bytes[symbol] for symbol in symbols).decode(errors="replace")
 
-    def _split(self, unit: str) -> list[str]:
+    def _merge(self, unit: str) -> list[str]:
         tokens = list(spell(unit))
         while len(tokens) > 1:
             pair = min(pairwise(tokens), key=lambda pair: self._ranks.get(pair, len(self._ranks)))
@@ -100,7 +102,7 @@ def load_tokenizer(name: str = "own") -> Tokenizer:
     Raises:
         InputError: there is no such file, or it is no byte-level byte-pair encoding with GPT-2's units.
     """
-    return read_tokenizer(OWN if name == "own" else _gpt2_file() if name == "gpt2" else Path(name))
+    return read_tokenizer(OWN if name == "own" else _gpt2_file() if name == "gpt2" else user_path(name))
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
@@ -111,11 +113,12 @@ def read_tokenizer(path: Path) -> Tokenizer:
             `EOS`.
     """
     try:
-        text = path.read_text("utf-8")
-    except (OSError, ValueError) as error:
-        raise InputError(f"tokenizer = {str(path)!r}: must be own, gpt2 or the path of a tokenizer.json") from error
+        content = read_bytes(path)
+    except InputError as error:
+        words = "must be own, gpt2 or the path of a tokenizer.json"
+        raise InputError(f"tokenizer = {shown(str(path))}: {words} ({error})") from None
     try:
-        file = json.loads(text)
+        file = json.loads(content)
         model, before = file["model"], file["pre_tokenizer"]
         merges = [tuple(pair.split(" ") if isinstance(pair, str) else pair) for pair in model["merges"]]
         eos = next(token for token in file["added_tokens"] if token["content"] in EOS)
@@ -131,7 +134,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
     except (ValueError, KeyError, TypeError, StopIteration):
         fits = False
     if not fits:
-        raise InputError(f"tokenizer = {str(path)!r}: must be byte-level BPE with GPT-2's units and one of {EOS}")
+        raise InputError(f"tokenizer = {shown(str(path))}: must be byte-level BPE with GPT-2's units and one of {EOS}")
     return Tokenizer(vocabulary, merges, eos["id"])
 
 
