@@ -7,7 +7,7 @@ REFERENCES ?= .venv-references
 # As many processes as there are cores, eight at most: each loads PyTorch and all tests first.
 PARALLEL ?= -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test test-slow test-references lint types package clean
+.PHONY: demo test test-slow kills test-references lint types package clean
 
 demo: $(INSTALLED)
 	$(BIN)/canonlab demo
@@ -17,6 +17,10 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(BIN)/pytest $(PARALLEL) -m "slow or browser"
+
+# 200 kills at random moments, and where they hit; `make test-slow` has 40 of them.
+kills: $(INSTALLED)
+	CANONLAB_KILLS=200 $(BIN)/pytest -s -m slow tests/test_kills.py
 
 # Against other people's implementations, in an environment of their own: `make test` needs none of them.
 test-references: $(REFERENCES)/installed

@@ -1,10 +1,14 @@
 """Running a user's task or mixer: what checking it reports, one promise at a time, and errors that name the culprit."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from canonlab.errors import InputError
+
+MOST_ROUNDS = 10_000
+"""How often something is done at most that is done again until some time is over, which it never may be."""
 
 
 class Check(NamedTuple):
@@ -37,8 +41,15 @@ def of_the_user(what: str, advice: str = "") -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (Exception, SystemExit) as error:  # an exit of theirs must not be taken for an end of ours
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # an exit of theirs must not be taken for an end of ours
         raise InputError(f"{what} ({first_line(error)}){advice}") from None
+
+
+def seconds_since(began: float, clock: Callable[[], float] | None = None) -> float:
+    """Seconds by a clock, `time.perf_counter` for one; never 0, as rates divide by them and some clocks stand still."""
+    return max((clock or time.perf_counter)() - began, 1e-9)
 
 
 def run_check(name: str, promise: Callable[[], str], what: str) -> Check:
@@ -47,5 +58,7 @@ def run_check(name: str, promise: Callable[[], str], what: str) -> Check:
         return Check(name, True, promise(), "")
     except Broken as broken:
         return Check(name, broken.passed, broken.seen, broken.advice)
-    except (Exception, SystemExit) as error:  # what is under test may raise anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # what is under test may raise anything
         return Check(name, False, first_line(error), f"find out why the {what} raised this")

@@ -16,6 +16,7 @@ from types import NoneType, SimpleNamespace, UnionType
 from typing import Annotated, Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from canonlab.errors import InputError, shown, unknown
+from canonlab.files import user_path
 
 T = TypeVar("T")
 
@@ -63,7 +64,7 @@ def _own(cls: type[T], value: object) -> T | None:
 
 SCALARS: dict[Any, tuple[Callable[[Any], Any], str]] = {
     str: (functools.partial(_own, str), "text"),
-    Path: (lambda value: Path(value) if isinstance(value, str | Path) else None, "a path"),
+    Path: (lambda value: user_path(value) if isinstance(value, str | Path) else None, "a path"),
     bool: (_boolean, "true or false"),
     int: (_integer, "an integer"),
     float: (_float, "a number"),

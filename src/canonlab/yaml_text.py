@@ -12,6 +12,7 @@ import yaml
 from yaml.constructor import SafeConstructor
 
 from canonlab.errors import InputError, shown
+from canonlab.files import read_bytes
 from canonlab.typed import number
 
 MOST_BYTES = 1 << 18
@@ -103,14 +104,7 @@ def parse_mapping(text: str, source: str) -> dict[str, Any]:
 def read_mapping(path: Path) -> dict[str, Any]:
     """The mapping of fields in a YAML file. InputError for whatever is wrong with it."""
     try:
-        if path.exists() and not path.is_file():  # reading a pipe may never end
-            raise InputError(f"cannot read {path}: not a file")
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
-        _require_size(len(data), str(path))
-        return parse_mapping(data.decode("utf-8"), str(path))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+        return parse_mapping(read_bytes(path, MOST_BYTES).decode(), str(path))
     except UnicodeDecodeError:
         raise InputError(f"{path} cannot be read as UTF-8 text") from None
 

@@ -3,12 +3,11 @@
 import importlib
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
-from subprocess import PIPE
+from subprocess import PIPE, Popen
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ import numba
 import numpy as np
 import pytest
 
+import canonlab
 from canonlab.data import jit
 
 
@@ -180,12 +180,12 @@ def test_processes_that_start_together_compile_a_kernel_once(tmp_path: Path, dty
     program.write_text(STARTED_TOGETHER)
     environment = os.environ | {
         "CANONLAB_CACHE": str(tmp_path / "cache"),
-        "PYTHONPATH": str(Path(jit.__file__).parents[2]),
+        "PYTHONPATH": str(Path(canonlab.__file__).parents[1]),
     }
 
-    def start(dtype: str) -> subprocess.Popen[str]:
+    def start(dtype: str) -> Popen[str]:
         command = [sys.executable, str(program), dtype]
-        return subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True, env=environment)
+        return Popen(command, stdin=PIPE, stdout=PIPE, text=True, env=environment)
 
     processes = [start(dtype) for dtype in dtypes]
     assert [process.stdout.readline() for process in processes if process.stdout] == ["ready\n"] * len(dtypes)

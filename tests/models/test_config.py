@@ -8,6 +8,7 @@ import pytest
 from canonlab.errors import InputError
 from canonlab.models.canon_points import CanonConfig
 from canonlab.models.config import ModelConfig
+from canonlab.models.cost import parameters
 from canonlab.models.decoder import DecoderConfig
 from canonlab.models.presets import PRESETS
 
@@ -218,7 +219,7 @@ def test_the_identity_names_every_argument_and_every_block() -> None:
 
 def test_a_users_mixer_is_built_with_its_arguments(tmp_path: Path) -> None:
     config = ModelConfig(model=plugin(tmp_path), size="1L32D", canon="ACD", mixer={"scale": 0.5}).decoder(10)
-    config.check()
+    parameters(config)
     assert config.build().blocks[0].mixer.scale == 0.5  # type: ignore[union-attr]
 
 
@@ -230,9 +231,9 @@ def test_a_mixer_without_state_trains_but_cannot_decode(tmp_path: Path) -> None:
 
 def test_point_b_needs_a_mixer_that_places_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="RunningMean has no point B"):
-        ModelConfig(model=plugin(tmp_path), size="1L32D", canon="ABCD").decoder(10).check()
+        parameters(ModelConfig(model=plugin(tmp_path), size="1L32D", canon="ABCD").decoder(10))
     placed = plugin(tmp_path, "self.canon = canon(config.width)")
-    ModelConfig(model=placed, size="1L32D", canon="ABCD").decoder(10).check()
+    parameters(ModelConfig(model=placed, size="1L32D", canon="ABCD").decoder(10))
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,14 @@ import functools
 import pytest
 import torch
 from torch._dynamo.utils import counters
+from torch.func import functional_call, grad, jvp, stack_module_state, vmap
 
+import transforms
 from canonlab.canon import Canon
 from canonlab.errors import InputError
 from canonlab.models.config import ModelConfig
 from canonlab.models.decoder import Decoder, DecoderState, tensors_of
+from canonlab.models.mixers import softmax
 from canonlab.models.presets import PRESETS
 
 VOCABULARY = 11
@@ -29,10 +32,10 @@ def canon_sets(name: str) -> list[str]:
 
 
 @functools.cache
-def build(name: str, canon: str) -> Decoder:
+def build(name: str, canon: str, seed: int = 0, size: str = "2L32D4H") -> Decoder:
     """A model that all tests share: one that changes it takes a copy."""
-    config = ModelConfig(model=name, size="2L32D4H", canon=canon).decoder(VOCABULARY)
-    model = config.build().double().eval()
+    config = ModelConfig(model=name, size=size, canon=canon).decoder(VOCABULARY)
+    model = config.build(seed).double().eval()
     for parameter in model.parameters():  # weights of trained size, so that mixing is far from uniform
         if parameter.ndim >= 2 and parameter.shape[0] > 8:  # all matrices, but not the taps of convolutions
             parameter.data.mul_(0.16 / parameter.data.std())
@@ -206,6 +209,41 @@ def test_initial_weights_have_the_published_spread(name: str) -> None:
             expected = (3 * module.in_features) ** -0.5 if default else plain
             assert spread(module.weight) == pytest.approx(expected, rel=0.05), path
             assert module.bias is None or not module.bias.any()
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", ["llama-rope", "llama-alibi", "llama-moe", "gla", "gdn", "mamba2"])
+def test_a_decoder_under_transforms(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packed rows: each one's gradient, a derivative along all weights, an ensemble, and what is traced or exported."""
+    monkeypatch.setattr(softmax, "BLOCK", 4)
+    model, other = (build(name, "A", seed, "1L16D2H").train() for seed in range(2))
+    ids, segments = tokens(2, 9), torch.tensor([[0] * 5 + [1] * 4, [-1] * 2 + [0] * 7])
+    weights = dict(model.named_parameters())
+
+    def logits(weights: dict[str, torch.Tensor], ids: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
+        return functional_call(model, weights, (ids, segments)).logits
+
+    def loss(weights: dict[str, torch.Tensor], ids: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
+        return logits(weights, ids[None], segments[None]).logsumexp(-1).square().sum()
+
+    leaves = {key: weight.clone().requires_grad_() for key, weight in weights.items()}
+    rows = [loss(leaves, *row) for row in zip(ids, segments, strict=True)]
+    expected = [dict(zip(leaves, torch.autograd.grad(row, list(leaves.values())), strict=True)) for row in rows]
+    found = vmap(grad(loss), (None, 0, 0))(weights, ids, segments)
+    slope = jvp(lambda weights: loss(weights, ids[0], segments[0]), (weights,), (weights,))[1]
+    for key, weight in found.items():
+        torch.testing.assert_close(weight, torch.stack([row[key] for row in expected]), **TOLERANCE)
+    torch.testing.assert_close(slope, sum((expected[0][key] * weights[key]).sum() for key in weights), **TOLERANCE)
+
+    stacked, _ = stack_module_state([model, other])
+    outputs = model(ids, segments).logits
+    ensemble = vmap(logits, (0, None, None))(stacked, ids, segments)
+    torch.testing.assert_close(ensemble, torch.stack([outputs, other(ids, segments).logits]), **TOLERANCE)
+    exported, graph = transforms.exported(lambda *inputs: model(*inputs).logits, (ids, segments))
+    traced = torch.jit.trace(lambda *inputs: model(*inputs).logits, (ids, segments), check_trace=False)
+    assert "canonlab" not in graph and "canonlab::" not in str(traced.inlined_graph)
+    for again in (exported, traced(ids, segments)):
+        torch.testing.assert_close(again, outputs, **TOLERANCE)
 
 
 @pytest.mark.slow

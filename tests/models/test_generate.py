@@ -61,6 +61,14 @@ def test_draws_follow_the_logits_and_repeat_with_the_seed() -> None:
     torch.testing.assert_close(shares.double(), expected, atol=0.03, rtol=0)
 
 
+def test_draws_of_a_row_are_the_same_alone_and_in_a_batch() -> None:
+    model = ModelConfig(size="1L32D2H", canon="ABCD").decoder(13).build().double().eval()
+    prompts = [[1, 2, 3], [4], [5, 6, 7, 8, 9, 10], [12, 11]]
+    rows = generate(model, prompts, 12, temperature=1.0, seed=3)
+    assert [generate(model, [prompt], 12, temperature=1.0, seed=3)[0] for prompt in prompts] == rows
+    assert generate(model, prompts[::-1] + prompts, 12, temperature=1.0, seed=3)[:4] == rows[::-1]
+
+
 def test_what_cannot_be_continued_is_refused() -> None:
     model = ModelConfig(size="1L32D2H").decoder(5).build()
     for prompts, temperature, complaint in (

@@ -7,12 +7,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import vmap
 
 from canonlab.errors import InputError
 from canonlab.models import moe as module
 from canonlab.models.canon_points import CanonConfig
 from canonlab.models.mlp import MLPConfig
 from canonlab.models.moe import MoE, choose_implementation, dropped_share, grouped_linear
+from transforms import check_transforms, compiled_operators, exported
 
 WIDTH, INNER, EXPERTS = 12, 10, 5
 CONFIG = MLPConfig("moe", INNER)
@@ -199,7 +201,31 @@ def test_grouped_linear_is_a_linear_layer_per_group() -> None:
     expected = torch.cat([F.linear(x[:8], weight[0]), F.linear(x[8:20], weight[2]), F.linear(x[20:], weight[3])])
     torch.testing.assert_close(grouped_linear(x, weight, ends), expected, **TOLERANCE)
     assert torch.autograd.gradcheck(lambda *inputs: grouped_linear(*inputs, ends), (x, weight))
-    torch.library.opcheck(module._grouped_linear, (x, weight, ends), test_utils=("test_schema", "test_faketensor"))
+    torch.library.opcheck(module._grouped_linear.node, (x, weight, ends), test_utils=("test_schema", "test_faketensor"))
+
+
+def test_grouped_linear_under_transforms() -> None:
+    x, weight, _ = groups()
+    ends = torch.tensor([2, 2, 3])
+    inputs = [x[:3, :2], weight[:3, :2, :2]]
+
+    def function(x: Tensor, weight: Tensor) -> Tensor:
+        return grouped_linear(x, weight, ends).square()
+
+    check_transforms(function, inputs)
+    operators = ["grouped_linear", "grouped_linear", "grouped_linear_weights"]
+    assert sorted(compiled_operators(function, inputs)) == operators
+    y, graph = exported(function, inputs)
+    torch.testing.assert_close(y, function(*inputs), **TOLERANCE)
+    assert "canonlab" not in graph
+
+
+def test_a_transform_leaves_no_tensor_of_its_own_behind() -> None:
+    moe, x = build().train(), random(2, 5, WIDTH)
+    y, _ = moe(x, None, None)
+    dropped = moe.dropped
+    torch.testing.assert_close(vmap(lambda x: moe(x[None], None, None)[0][0])(x), y, **TOLERANCE)
+    assert moe.dropped is dropped
 
 
 def test_the_frameworks_grouped_product_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,6 +244,8 @@ def test_the_frameworks_grouped_product_agrees(monkeypatch: pytest.MonkeyPatch) 
         found.append([y, *[tensor.grad for tensor in inputs]])
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b)
+    along = torch.func.jvp(lambda x: grouped_linear(x, weight.float(), ends), (x.float(),), (x.float(),))
+    torch.testing.assert_close(*along)  # it is linear
 
 
 def test_autocast_routes_in_single_precision() -> None:

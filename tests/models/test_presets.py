@@ -3,6 +3,7 @@
 import pytest
 
 from canonlab.models.config import ModelConfig
+from canonlab.models.cost import parameters
 from canonlab.models.presets import PRESETS
 
 SIZES = ("8L512D", "8L768D", "24L2048D", "2-1", "2-10")
@@ -27,5 +28,5 @@ def test_every_family_has_every_size_of_capo(name: str) -> None:
     parts = {"llama-rope-quarter": 2, "llama-halibi": 2, "llama-rope-quarter-fullheads": 4}.get(name, 1)
     for heads in range(parts, 21, parts):  # some positions treat a half or a quarter of the heads apart
         config = ModelConfig(name, f"1-{heads}").decoder(10)
-        config.check()
+        parameters(config)
         assert config.width == 64 * heads

@@ -107,7 +107,7 @@ def test_the_microbatch_counts_where_experts_are_balanced_within_it() -> None:
 def stopped(folder: Path, each: Any, step: int = 6) -> None:
     def stop(entry: dict[str, Any]) -> None:
         if entry["step"] == step:
-            raise Interrupted
+            raise Interrupted("", "")
 
     with pytest.raises(Interrupted):
         train(create_run(each, folder), Recorder(stop))

@@ -5,9 +5,6 @@ import itertools
 import json
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -110,44 +107,6 @@ def test_a_signal_saves_and_resuming_gives_the_same_bits(folder: Path, tmp_path:
     assert without_speed(folder) == without_speed(tmp_path / "whole")
 
 
-KILLED = textwrap.dedent("""
-    import sys
-    from pathlib import Path
-    sys.path.insert(0, sys.argv[2])
-    from tiny_runs import Recorder, edit, tiny_config
-    from canonlab.training.loop import train
-    from canonlab.training.run import create_run
-    print("ready", flush=True)
-    config = tiny_config(steps=200, checkpoint_every=3, eval_every=10, log_every=1)
-    train(create_run(config, Path(sys.argv[1])), Recorder())
-""")
-
-
-@pytest.mark.slow
-def test_ten_kills_at_random_moments_change_no_bit(tmp_path: Path) -> None:
-    config = tiny_config(steps=200, checkpoint_every=3, eval_every=10, log_every=1)
-    whole = train(create_run(config, tmp_path / "whole"), Recorder())
-    folder, kills, draw = tmp_path / "killed", 0, np.random.default_rng(0)
-    for _ in range(60):
-        command = [sys.executable, "-c", KILLED, str(folder), str(Path(__file__).parents[1])]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        process.stdout.readline()
-        try:
-            process.wait(timeout=float(draw.uniform(0.05, 0.45)) if kills < 10 else 120)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        process.wait()
-        if (folder / "result.json").exists():
-            break
-    assert kills == 10, f"{kills} kills before the run was done: make it longer"
-    result = open_run(folder).result()
-    assert result["weights_sha256"] == whole["weights_sha256"]
-    assert result["data_sha256"] == whole["data_sha256"]
-    assert without_speed(folder) == without_speed(tmp_path / "whole")
-
-
 def test_divergence_stops_and_keeps_the_last_good_checkpoint(folder: Path, recorder: Recorder) -> None:
     run = create_run(tiny_config(steps=40, lr=1e30, clip=0.0, warmup=0, log_every=1), folder)
     with pytest.raises(Diverged, match="not finite at step"):
@@ -229,6 +188,31 @@ def test_evaluation_isolates_what_training_isolated(folder: Path, recorder: Reco
 
     assert task.evaluate(isolated, seed=0, windows=8, batch=1).plain() == result["evaluation"]
     assert task.evaluate(seeing, seed=0, windows=8).plain() != result["evaluation"]
+
+
+def test_a_second_ctrl_c_stops_at_once_and_the_last_checkpoint_is_whole(folder: Path, tmp_path: Path) -> None:
+    whole = train(create_run(tiny_config(), tmp_path / "whole"), Recorder())
+
+    def interrupt(record: dict[str, Any]) -> None:
+        if record["step"] == 6:  # the last checkpoint is of step 4
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        train(create_run(tiny_config(), folder), Recorder(interrupt))
+    assert signal.getsignal(signal.SIGINT) is before
+    second = Recorder()
+    assert train(open_run(folder), second)["weights_sha256"] == whole["weights_sha256"] and second.first == 4
+
+
+def test_many_sigterms_are_one(folder: Path) -> None:
+    def interrupt(record: dict[str, Any]) -> None:
+        for _ in range(3):
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match="stopped at step [23] of 12; go on with: canonlab resume"):
+        train(create_run(tiny_config(), folder), Recorder(interrupt))
 
 
 def test_another_environment_is_recorded_and_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,7 +124,7 @@ def plugged(tmp_path: Path) -> RunConfig:
 
 def interrupted(config: RunConfig, folder: Path) -> None:
     def stop(record: dict[str, Any]) -> None:
-        raise Interrupted
+        raise Interrupted("", "")
 
     with pytest.raises(Interrupted):
         train(create_run(config, folder), Recorder(stop))
@@ -263,7 +263,7 @@ def test_a_run_folder_can_be_moved(folder: Path, tmp_path: Path, recorder: Recor
 def test_a_truncated_checkpoint_is_refused_by_name(folder: Path) -> None:
     def stop(record: dict[str, Any]) -> None:
         if record["step"] == 6:
-            raise Interrupted
+            raise Interrupted("", "")
 
     with pytest.raises(Interrupted):
         train(create_run(tiny_config(), folder), Recorder(stop))

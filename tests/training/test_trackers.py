@@ -105,7 +105,7 @@ def test_tensorboard_hides_only_what_comes_after_the_checkpoint(
 
     def interrupt(record: dict[str, Any]) -> None:
         if record["step"] == 9:
-            raise Interrupted
+            raise Interrupted("", "")
 
     install(monkeypatch, "tensorboard", Fake())
     module = types.SimpleNamespace(SummaryWriter=SummaryWriter)

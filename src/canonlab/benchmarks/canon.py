@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from canonlab.canon import canon, choose_implementation
+from canonlab.checks import seconds_since
 
 SHAPE = (4, 512, 2730)
 """Batch, time, width: the widest Canon layer (point D) of an 8L512D Llama on 4 windows of 512 tokens, at 2 * 1365."""
@@ -103,6 +104,6 @@ def _best_of(cases: dict[Case, Callable[[], object]], seconds: float, clock: Cal
             turn = clock() + TURN
             while (start := clock()) < turn:
                 call()
-                best[case] = min(best[case], clock() - start)
+                best[case] = min(best[case], seconds_since(start, clock))
         if start >= end:
             return best

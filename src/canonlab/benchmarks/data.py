@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from canonlab.checks import MOST_ROUNDS, seconds_since
 from canonlab.errors import InputError
 from canonlab.tasks.base import Task
 from canonlab.tasks.capo import Capo
@@ -94,7 +95,7 @@ def best_rate(task: Task, threads: int, runs: int, seconds: float) -> float:
         for _ in range(runs):
             begin = time.perf_counter()
             blocks = sum(pool.map(lambda fill: fill(seconds), work))
-            rates.append(blocks * windows * task.context / (time.perf_counter() - begin))
+            rates.append(blocks * windows * task.context / seconds_since(begin))
     return max(rates)
 
 
@@ -104,7 +105,7 @@ def _filler(task: Task, thread: int, threads: int, windows: int) -> Callable[[fl
 
     def fill(seconds: float) -> int:
         begin, blocks = time.perf_counter(), 0
-        while blocks == 0 or time.perf_counter() - begin < seconds:
+        while blocks == 0 or (seconds_since(begin) < seconds and blocks < MOST_ROUNDS):
             task.fill(out, 0, (thread + blocks * threads) * windows)
             blocks += 1
         return blocks

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from canonlab.checks import seconds_since
 from canonlab.tasks.lano import Lano
 from canonlab.tasks.lano.evaluate import first_sentences
 
@@ -58,4 +59,4 @@ def _seconds(method: Callable[[np.ndarray], object], texts: list[np.ndarray], cl
     begin = clock()
     for text in texts:
         method(text)
-    return clock() - begin
+    return seconds_since(begin, clock)

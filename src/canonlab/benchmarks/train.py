@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from canonlab.checks import seconds_since
 from canonlab.models.config import ModelConfig
 from canonlab.models.decoder import Decoder
 from canonlab.models.sizes import Size
@@ -54,7 +55,7 @@ def best_times(actions: Sequence[Callable[[], object]], rounds: int) -> list[flo
             began = time.perf_counter()
             action()
             if round_ >= 2:
-                best[i] = min(best[i], time.perf_counter() - began)
+                best[i] = min(best[i], seconds_since(began))
     return best
 
 

@@ -47,7 +47,7 @@ class Operator(Generic[P, R]):
         self,
         name: str,
         plain: Callable[P, R],
-        kernel: Callable[P, R] | None = None,
+        kernel: Callable[..., R] | None = None,
         device_types: str | None = None,
     ) -> None:
         self.plain = plain
@@ -59,9 +59,9 @@ class Operator(Generic[P, R]):
         return run(*args, **kwargs)
 
 
-def _refuse_forward_mode(name: str, kernel: Callable[P, R]) -> Callable[P, R]:
+def _refuse_forward_mode(name: str, kernel: Callable[..., R]) -> Callable[..., R]:
     @functools.wraps(kernel)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+    def run(*args: Any, **kwargs: Any) -> R:
         if forward_ad._current_level >= 0:  # a graph that holds the node was traced before
             raise NotImplementedError(f"{name} in a traced graph has no forward-mode derivative: trace it again inside")
         return kernel(*args, **kwargs)

@@ -1,59 +1,72 @@
-"""The command line: parse, call, print. Exit status 0, 2 for bad input, 1 for a failure."""
+"""The command line: parse, call, print. Exit status 0, 2 for bad input, 1 for a failure, 130 after Ctrl-C.
+
+Loads nothing heavy by itself: the commands are loaded, which takes seconds, when `main` is ready for whatever may come.
+"""
 
 import os
+import signal
 import sys
-from collections.abc import Callable
-from typing import Any, NoReturn
-
-import tyro
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import NoReturn
 
 from canonlab import __version__
-from canonlab.cli import architectures, data, results, training
+from canonlab.cli import streams
 from canonlab.errors import InputError
-from canonlab.training.loop import Diverged, Failed, Interrupted
 
 
 def main() -> NoReturn:
     """Entry point of the `canonlab` command."""
+    streams.prepare()
+    sys.exit(streams.finish(_status()))
+
+
+def _status() -> int:
+    """Run the command that was asked for; the exit status."""
     if sys.argv[1:] == ["--version"]:
         print(f"canonlab {__version__}")
-        sys.exit(0)
+        return 0
+    with _ctrl_c_ends_at_once():
+        from canonlab.cli.commands import run
+        from canonlab.training.loop import Diverged, Failed, Interrupted
     try:
-        commands: dict[str, Callable[..., Any]] = {
-            "tasks": data.tasks,
-            "models": architectures.models,
-            "sample": data.sample,
-            "show": data.show,
-            "score": data.score,
-            "check": architectures.check,
-            "check-task": data.check,
-            "export-data": data.export,
-            "train": training.train_command,
-            "resume": training.resume,
-            "eval": training.evaluate,
-            "sweep": training.sweep,
-            "report": results.report,
-            "claims": results.claims,
-            "demo": training.demo,
-            "bench": results.bench,
-        }
-        about = "Which sequence architecture is better, and at what? (canonlab --version says which canonlab this is)"
-        tyro.extras.subcommand_cli_from_dict(commands, prog="canonlab", description=about)
+        run()
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else int(done.code is not None)
     except InputError as error:
-        _stop(2, error)
+        return streams.stop(2, error)
     except Interrupted as stopped:
-        _stop(0, stopped)
+        return streams.stop(0, stopped)
     except KeyboardInterrupt:
-        _stop(130, "interrupted")
-    except BrokenPipeError:  # the reader of our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except (Diverged, Failed, OSError) as error:
-        _stop(1, error)
-    sys.exit(0)
+        return streams.stop(130, "interrupted")
+    except (Diverged, Failed) as error:
+        return streams.stop(1, error)
+    except OSError as error:
+        if streams.unread():
+            return 0
+        return streams.stop(1, _said(error))
+    return 0
 
 
-def _stop(status: int, reason: object) -> NoReturn:
-    text = " ".join(str(reason).split())
-    print(f"canonlab: error: {text}" if status in (1, 2) else f"canonlab: {text}", file=sys.stderr)
-    sys.exit(status)
+def _said(error: OSError) -> object:
+    """What the system says, and of what."""
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error
+
+
+@contextmanager
+def _ctrl_c_ends_at_once() -> Iterator[None]:
+    """For a time in which there is nothing to lose, and an exception in the middle of an import might be swallowed."""
+
+    def end(*_: object) -> None:
+        with suppress(OSError):
+            os.write(2, b"canonlab: interrupted\n")
+        os._exit(130)
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # ignored: we are in the background
+        yield
+        return
+    signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,12 +1,14 @@
 """Arguments that several commands share, and how their text is read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from canonlab.errors import InputError, shown
+from canonlab.files import exists
+from canonlab.training.run import require_apart
 from canonlab.yaml_text import parse_yaml
 
 
@@ -34,3 +36,23 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
             raise InputError(f"{shown(pair)}: {name} is given twice")
         settings[name] = parse_yaml(value, shown(pair))
     return settings
+
+
+def require_outputs(files: Mapping[str, Path | None], figures: Path | None = None) -> None:
+    """InputError, before anything is written, for an output that would take the place of something else.
+
+    That is a folder, a part of a run folder, another output; for the folder of figures a file.
+    """
+    taken: dict[Path, str] = {}
+    for field, path in {**files, "figures": figures}.items():
+        if path is None:
+            continue
+        if exists(path) and path.is_dir() != (field == "figures"):
+            raise InputError(
+                f"{field} = {str(path)!r}: is a {'folder; name a file' if path.is_dir() else 'file; name a folder'}"
+            )
+        require_apart(path, field)
+        place = path.parent.resolve() / path.name
+        if place in taken:
+            raise InputError(f"{field} = {str(path)!r}: is {taken[place]}'s place too; name another")
+        taken[place] = field

@@ -1,24 +1,67 @@
-"""What commands print: progress of a run, coloured windows and tables for people, JSON for programs."""
+"""What commands print: progress of a run, coloured windows and tables for people, JSON for programs.
+
+Colours and moving bars are for a stream that is a terminal, and for nothing else, whatever FORCE_COLOR says; NO_COLOR
+and TERM=dumb do without. Control characters in names are shown, and act on no terminal.
+"""
 
 import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TextIO
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from canonlab.checks import Check
+from canonlab.errors import visible
 from canonlab.models import table as models
+from canonlab.results.words import si, span
+from canonlab.sweeps.forecast import PASSES, Forecast
 from canonlab.tasks.base import Task
 from canonlab.training.run import RunFolder
 
 PLAIN_LINE_SECONDS = 10.0
 """How often a run says how it goes when nobody watches a terminal."""
+
+
+def watched(stream: TextIO) -> bool:
+    """Whether a stream is a terminal that knows colours and moving the cursor."""
+    return stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+
+
+class Terminal(Console):
+    """A console of one stream, which writes text as it is: no markup in it, no escape sequences of somebody else's."""
+
+    def __init__(self, stream: TextIO, **settings: Any) -> None:
+        live = watched(stream)
+        plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False, "force_jupyter": False}
+        super().__init__(file=stream, force_terminal=live, force_interactive=live, **plain, **settings)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """See rich.console.Console."""
+        for segment in super().render(renderable, options):
+            text = "\n".join(map(visible, segment.text.split("\n")))
+            yield segment if segment.control else Segment(text, segment.style)
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Leave the error, which rich handles here, to `main`."""
+        raise
+
+
+def say(text: str) -> None:
+    """One line of standard output."""
+    print(visible(text))
+
+
+def warn(text: str) -> None:
+    """One line of standard error."""
+    print(visible(f"canonlab: warning: {text}"), file=sys.stderr)
 
 
 def print_json(value: Any) -> None:
@@ -43,13 +86,13 @@ class Progressing:
     """A training listener: a bar on a terminal, a plain line now and then elsewhere. Writes to standard error."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True, soft_wrap=True, highlight=False)
+        self.console = Terminal(sys.stderr, soft_wrap=True)
         self.live = self.console.is_terminal
         self.bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[facts]}"),
+            TextColumn("{task.fields[facts]}", markup=False),
             TimeRemainingColumn(),
             console=self.console,
             disable=not self.live,
@@ -97,7 +140,7 @@ class Progressing:
 
     def message(self, text: str) -> None:
         """See training.loop.Listener."""
-        self.console.print(text, markup=False)
+        self.console.print(visible(text))
 
 
 STYLES = {
@@ -132,7 +175,7 @@ def coloured_window(task: Task, ids: list[int], marks: list[int], brackets: bool
 
 def print_window(task: Task, index: int, ids: list[int], marks: list[int]) -> None:
     """One window for people, after a line that says which."""
-    out = Console(soft_wrap=True, highlight=False)
+    out = Terminal(sys.stdout, soft_wrap=True)
     out.print(f"window {index}", style="dim")
     out.print(coloured_window(task, ids, marks, brackets=not out.is_terminal))
 
@@ -143,8 +186,8 @@ PIPED_WIDTH = 160
 
 def _wide() -> Console:
     """Standard output for tables."""
-    out = Console(highlight=False)
-    return out if out.is_terminal or "COLUMNS" in os.environ else Console(highlight=False, width=PIPED_WIDTH)
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Terminal(sys.stdout, width=None if known else PIPED_WIDTH)
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -154,7 +197,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
         number = any(isinstance(row[key], int | float) for row in rows)
         table.add_column(key.replace("_", " "), justify="right" if number else "left", overflow="fold")
     for row in rows:
-        table.add_row(*map(_cell, row.values()))
+        table.add_row(*(Text(_cell(value)) for value in row.values()))
     _wide().print(table)
 
 
@@ -166,9 +209,36 @@ def print_models(rows: Sequence[Mapping[str, Any]], vocabulary: int, context: in
     print_rows(shown)
     if not all(row["matched"] for row in rows):
         words = f"* differs from {models.REFERENCE} (same Canon points) by more than {models.MATCHED:.0%}"
-        print(f"{words}: a comparison should say so")
+        say(f"{words}: a comparison should say so")
     if "name" not in rows[0]:
-        print(f"vocabulary of {vocabulary:,} tokens; FLOPs and state (fp32) at {context:,} tokens")
+        say(f"vocabulary of {vocabulary:,} tokens; FLOPs and state (fp32) at {context:,} tokens")
+
+
+def print_forecast(found: Forecast, recipe: str, folder: Path) -> None:
+    """What a recipe's runs take, what has become of them so far, and what they can decide."""
+    say(f"{recipe}, in {folder}: {', '.join(f'{count:,} {state}' for state, count in found.states.items())}")
+    works = {"in all": found.all, "left": found.left}
+    print_rows([{"": w, "runs": r, "tokens": si(t), "FLOPs": f"{f:.3g}"} for w, (r, t, f) in works.items()])
+    sizes = " to ".join(dict.fromkeys(map(si, found.parameters)))
+    say(f"{sizes} parameters; FLOPs are those of training, {PASSES} times those of forward passes")
+    if not found.comparisons:
+        say("no two models of one size are trained on one task in one way: nothing can be compared")
+        return
+    print_rows(
+        [
+            {
+                "groups": each.groups,
+                "models in each": each.models,
+                "learning rates": span(each.rates),
+                "seeds": span(each.seeds),
+                "seeds for a decision": each.needed,
+                "pairs that can be decided": f"{each.decidable:,} of {each.pairs:,}",
+            }
+            for each in found.comparisons
+        ]
+    )
+    if needed := found.seeds_for_all:
+        say(f"{needed} seeds suffice for all of them: --set training.seed=[{','.join(map(str, range(needed)))}]")
 
 
 def print_checks(checks: Sequence[Check]) -> None:
@@ -182,36 +252,36 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else visible(str(value))
 
 
 def print_task(name: str, task: Task) -> None:
     """A task for people: what it is, parameters, and the vocabulary by role."""
-    out = Console(highlight=False, soft_wrap=True)
+    out = Terminal(sys.stdout, soft_wrap=True)
     summary = (type(task).__doc__ or "").strip().splitlines()
-    out.print(f"{name}: {summary[0] if summary else ''}", markup=False)
+    out.print(f"{name}: {summary[0] if summary else ''}")
     for key, value in {**task.parameters, "context": task.context}.items():
-        out.print(f"  {key} = {value}", markup=False)
+        out.print(f"  {key} = {value}")
     for fact in task.facts():
-        out.print(f"  {fact}", markup=False)
+        out.print(f"  {fact}")
     out.print(f"vocabulary: {len(task.vocabulary)} tokens")
     for role in dict.fromkeys(token.role for token in task.vocabulary):
         names = [token.name for token in task.vocabulary if token.role == role]
         shown = " ".join(names if len(names) <= 8 else [*names[:4], "...", names[-1]])
-        out.print(f"  {role} ({len(names)}): {shown}", markup=False)
+        out.print(f"  {role} ({len(names)}): {shown}")
 
 
 def print_evaluation(evaluation: Mapping[str, Any], title: str) -> None:
     """All metrics with their intervals and counts, and the notes."""
-    out = Console(highlight=False, soft_wrap=True)
-    out.print(title, style="bold", markup=False)
+    out = Terminal(sys.stdout, soft_wrap=True)
+    out.print(title, style="bold")
     for name, metric in evaluation["metrics"].items():
         value, low, high = (_number(metric, key) for key in ("value", "low", "high"))
         interval = "exact" if metric["low"] == metric["high"] is not None else f"95% [{low}, {high}]"
         star = "*" if name in evaluation["headline"] else " "
-        out.print(f" {star} {name:<20} {value:>7}  {interval}, {metric['count']} counted", markup=False)
+        out.print(f" {star} {name:<20} {value:>7}  {interval}, {metric['count']} counted")
     notes = ", ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in evaluation["notes"].items())
-    out.print(f"   {notes}", style="dim", markup=False)
+    out.print(f"   {notes}", style="dim")
 
 
 def print_tables(tables: Sequence[RenderableType]) -> None:

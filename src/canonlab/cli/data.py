@@ -11,8 +11,9 @@ from tyro.conf import Positional, arg
 
 from canonlab import datasets
 from canonlab.cli import console
-from canonlab.cli.arguments import Json, Set, TaskName, parse_settings
+from canonlab.cli.arguments import Json, Set, TaskName, parse_settings, require_outputs
 from canonlab.errors import InputError, require_integer
+from canonlab.files import safe_name
 from canonlab.pictures import picture, write_picture
 from canonlab.tasks.base import Task, require_split
 from canonlab.tasks.catalog import TASKS
@@ -43,7 +44,8 @@ def tasks(
     else:
         console.print_task(name, task)
         if published:
-            print("published training:", ", ".join(f"{field} = {value}" for field, value in published.items()))
+            settings_ = ", ".join(f"{field} = {value}" for field, value in published.items())
+            console.say(f"published training: {settings_}")
 
 
 def sample(
@@ -81,9 +83,10 @@ def show(
 ) -> None:
     """Draw one question of a task with its answer, as an SVG picture."""
     built = _task(task, settings)
-    path = out or Path(f"{built.name}.svg")
+    path = out or Path(f"{safe_name(built.name)}.svg")
+    require_outputs({"out": path})
     write_picture(picture(built, seed, index, require_split(split), query), path)
-    console.print_json({"picture": str(path)}) if as_json else print(f"picture: {path.resolve()}")
+    console.print_json({"picture": str(path)}) if as_json else console.say(f"picture: {path.resolve()}")
 
 
 def score(task: TaskName, settings: Set = (), as_json: Json = False) -> None:
@@ -102,9 +105,9 @@ def score(task: TaskName, settings: Set = (), as_json: Json = False) -> None:
         if as_json:
             console.print_json({"right": verdict.right, "why": verdict.why})
         else:
-            print(f"{'right' if verdict.right else 'wrong'}: {verdict.why}")
+            console.say(f"{'right' if verdict.right else 'wrong'}: {verdict.why}")
     summary = {"right": right, "count": len(pairs), "share": right / len(pairs)}
-    console.print_json(summary) if as_json else print(f"{right} of {len(pairs)} right")
+    console.print_json(summary) if as_json else console.say(f"{right} of {len(pairs)} right")
 
 
 def _answer(number: int, line: str) -> tuple[int, list[Any], list[Any]]:
@@ -149,16 +152,17 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write windows of a task to a file for other programs."""
+    require_outputs({"out": out})
     built, part = _task(task, settings), require_split(split)
     described = datasets.export(built, out, format, count=count, seed=seed, split=part, start=start)
     if as_json:
         console.print_json({"out": str(out), "format": format, **described})
     else:
-        print(f"{count} windows of {built.context} tokens: {out}")
+        console.say(f"{count} windows of {built.context} tokens: {out}")
 
 
 def _task(name: str, settings: Sequence[str]) -> Task:
     task = load_task(TaskConfig(name, parse_settings(settings)))
     for warning in task.warnings():
-        print(f"canonlab: warning: {warning}", file=sys.stderr)
+        console.warn(warning)
     return task

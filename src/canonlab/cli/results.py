@@ -10,7 +10,7 @@ from canonlab import benchmarks, reports
 from canonlab import claims as published
 from canonlab.claims.table import terminal
 from canonlab.cli import console
-from canonlab.cli.arguments import Json
+from canonlab.cli.arguments import Json, require_outputs
 from canonlab.errors import InputError, unknown
 from canonlab.results.groups import sections
 from canonlab.results.load import Run, load_runs
@@ -32,9 +32,11 @@ def report(
     """Compare runs: a table here, and one self-contained HTML page."""
     if not runs:
         raise InputError("name the run folders to report on, or a folder that holds some")
+    page = out or runs[0] / "report.html"
+    require_outputs({"out": page, "csv": csv, "latex": latex}, figures)
     if figures:
         reports.require_figures()  # before there is anything to wait for
-    loaded = write_report(runs, out or runs[0] / "report.html", as_json)
+    loaded = write_report(runs, page, as_json)
     if csv:
         reports.write_csv(loaded, csv)
     if latex:
@@ -50,7 +52,7 @@ def claims(
     as_json: Json = False,
 ) -> None:
     """The published findings: which recipes test them and, given runs, whether each holds, fails or is not decided."""
-    found = published.judge(published.CLAIMS, sections(load_runs(runs)) if runs else [])
+    found = published.judge(published.CLAIMS, sections(_load(runs)[0]) if runs else [])
     if as_json:
         console.print_json(published.summary(found))
     else:
@@ -69,16 +71,34 @@ def bench(
         console.print_json({"environment": environment("cpu"), "tables": tables})
         return
     for title, rows in tables.items():
-        print(f"\n{title}")
+        print()
+        console.say(title)
         console.print_rows(rows)
 
 
 def write_report(paths: Sequence[Path], page: Path, as_json: bool) -> list[Run]:
-    runs = load_runs(paths)
-    reports.write_page(runs, page)
-    if as_json:
-        console.print_json({"page": str(page), **summary(runs)})
-    else:
+    """Print the table of some runs, and write their page: in this order, as the page may have no place to be."""
+    runs, left_out = _load(paths)
+    failure: InputError | None = None
+    if not as_json:
         console.print_tables(reports.terminal_tables(runs))
-        print(f"page: {page.resolve()}")
+    try:
+        reports.write_page(runs, page, left_out)
+    except InputError as error:
+        failure = error
+    if as_json:
+        console.print_json({"page": None if failure else str(page), "left_out": left_out, **summary(runs)})
+    if failure:
+        raise failure
+    if not as_json:
+        console.say(f"page: {page.resolve()}")
     return runs
+
+
+def _load(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
+    """The runs in some folders, and a line for each that can't be read, which is said here."""
+    left_out: list[str] = []
+    runs = load_runs(paths, left_out)
+    for line in left_out:
+        console.warn(line)
+    return runs, left_out

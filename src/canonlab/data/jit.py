@@ -28,6 +28,7 @@ from canonlab.files import taking_turns
 
 LIBRARIES = ("builtins", "math", "numba", "numpy")
 """What kernels may call that isn't theirs. numba keeps the caches of its versions apart."""
+
 PATIENCE = 60.0
 """Seconds to wait for another process that compiles the same kernel, which takes it ten at most."""
 
@@ -37,7 +38,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def cache_root() -> Path:
     """The user's cache folder for canonlab: `CANONLAB_CACHE` when set, else the platform's place for caches."""
     if chosen := os.environ.get("CANONLAB_CACHE"):
-        return Path(chosen)
+        return Path(chosen).expanduser()
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
     elif sys.platform == "darwin":

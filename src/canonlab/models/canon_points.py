@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from canonlab.canon import Canon
-from canonlab.errors import InputError, require_integer
+from canonlab.errors import InputError, require_integer, shown
 
 POINTS = "ABbCD"
 """A: before the mixer. B: inside it, on its projections. b: the mixer's own short convolution. C: before the MLP.
@@ -32,12 +32,14 @@ class CanonConfig:
             if letter not in POINTS:
                 hint = f"; did you mean {letter.upper()!r}?" if letter.upper() in POINTS else ""
                 raise InputError(
-                    f"canon = {self.points!r}: unknown point {letter!r}{hint} (allowed: letters of {POINTS})"
+                    f"canon = {shown(self.points)}: unknown point {letter!r}{hint} (allowed: letters of {POINTS})"
                 )
             if letters.count(letter) > 1:
-                raise InputError(f"canon = {self.points!r}: point {letter!r} is named twice")
+                raise InputError(f"canon = {shown(self.points)}: point {letter!r} is named twice")
         if "B" in letters and "b" in letters:
-            raise InputError(f"canon = {self.points!r}: B replaces the mixer's own convolution b; name one of them")
+            raise InputError(
+                f"canon = {shown(self.points)}: B replaces the mixer's own convolution b; name one of them"
+            )
         object.__setattr__(self, "points", "".join(sorted(letters, key=POINTS.index)))
         require_integer("canon_kernel", self.kernel, 2, 8)
 

@@ -1,17 +1,18 @@
 """From words to a decoder's configuration: presets and hybrids of them, sizes, Canon sets, and a user's own mixer."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from canonlab import typed
-from canonlab.errors import InputError, unknown
+from canonlab.errors import InputError, shown, unknown
+from canonlab.files import user_path
 from canonlab.models.canon_points import CanonConfig
 from canonlab.models.decoder import BlockConfig, DecoderConfig, MixerConfig
 from canonlab.models.mlp import ACTIVATIONS, KINDS, MLPConfig
 from canonlab.models.presets import PRESETS, Preset
-from canonlab.models.sizes import Size
+from canonlab.models.sizes import MOST_LAYERS, Size
 from canonlab.plugins import is_plugin, load_plugin
 
 
@@ -56,6 +57,8 @@ class ModelConfig:
         """The decoder for a vocabulary of that many tokens. InputError for anything that does not fit together."""
         size = Size.parse(self.size)
         presets = [_preset(name) for name in pattern_names(self.model)]
+        if len(presets) > MOST_LAYERS:
+            raise InputError(f"model = {shown(self.model)}: names {len(presets)} mixers, must be at most {MOST_LAYERS}")
         self._check_arguments(presets)
         mlps = [self._mlp(preset, size.width) for preset in presets]
         canon, convolutions = self._canon(presets, any(mlps))
@@ -100,7 +103,9 @@ class ModelConfig:
         if not mlp:
             points = canon.points.translate({ord(point): None for point in "CD"})
             if canon.points and not points:
-                raise InputError(f"canon = {self.canon!r}: points C and D are at the MLP, and {self.model} has none")
+                raise InputError(
+                    f"canon = {shown(self.canon)}: points C and D are at the MLP, and {self.model} has none"
+                )
             canon = dataclasses.replace(canon, points=points)
         return canon, [bool(has) if original else has is not None and "b" in canon.points for has in own]
 
@@ -117,7 +122,7 @@ class ModelConfig:
 
     def _intermediate(self, preset: Preset, kind: str, width: int) -> int:
         if not 0 <= self.mlp_ratio <= 64:
-            raise InputError(f"mlp_ratio = {self.mlp_ratio!r}: must be a number from 0 to 64")
+            raise InputError(f"mlp_ratio = {shown(self.mlp_ratio)}: must be a number from 0 to 64")
         if self.mlp_ratio:
             return round(self.mlp_ratio * width)
         if kind == "moe":
@@ -153,7 +158,7 @@ def pattern_names(model: str) -> list[str]:
 
 
 def _is_file(reference: str) -> bool:
-    return is_plugin(reference) and Path(reference.strip().rpartition(":")[0]).expanduser().is_file()
+    return is_plugin(reference) and os.path.isfile(user_path(reference.strip().rpartition(":")[0]))
 
 
 def _preset(name: str) -> Preset:
@@ -161,13 +166,15 @@ def _preset(name: str) -> Preset:
     if name in PRESETS:
         return PRESETS[name]
     if name.endswith(".py"):
-        raise InputError(f"model = {name!r}: name the class too, as {name}:MyMixer")
+        raise InputError(f"model = {shown(name)}: name the class too, as {name}:MyMixer")
     if not is_plugin(name):
         raise unknown("model", name, [*PRESETS, "path.py:Class"])
     mixer = load_plugin(name).cls
     config = getattr(mixer, "Config", None)
     if not (isinstance(config, type) and dataclasses.is_dataclass(config)):
-        raise InputError(f"model = {name!r}: the class {mixer.__name__} needs a dataclass `Config` with a field width")
+        raise InputError(
+            f"model = {shown(name)}: the class {mixer.__name__} needs a dataclass `Config` with a field width"
+        )
     return Preset("", mixer)
 
 

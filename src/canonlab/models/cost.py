@@ -67,8 +67,14 @@ def _count(config: DecoderConfig, context: int, device: str) -> Cost:
     )
 
 
+def parameters(config: DecoderConfig) -> int:
+    """That part of `cost`, which needs no forward pass. InputError when the decoder's parts don't fit together."""
+    with torch.device("meta"):
+        return _parameters(*_one_of_each(config))[0]
+
+
 def parameters_without_embedding(config: DecoderConfig) -> int:
-    """That part of `cost`, which needs no forward pass."""
+    """The same, without input and output embedding."""
     with torch.device("meta"):
         return _parameters(*_one_of_each(config))[1]
 

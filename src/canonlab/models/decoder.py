@@ -21,6 +21,9 @@ from canonlab.models.mixers.base import Mixer
 from canonlab.models.mlp import MLP, MLPConfig
 from canonlab.models.moe import MoE
 
+MOST = 10**9
+"""Tokens of a vocabulary, layers and width: beyond any memory, and within what counts of parameters can hold."""
+
 
 @dataclass(frozen=True)
 class MixerConfig:
@@ -64,7 +67,7 @@ class DecoderConfig:
 
     def __post_init__(self) -> None:
         for name in ("vocabulary", "layers", "width"):
-            require_integer(name, getattr(self, name), 1)
+            require_integer(name, getattr(self, name), 1, MOST)
         if not self.pattern:
             raise InputError("pattern = (): name at least one kind of block")
         if self.norm not in NORMS:
@@ -79,11 +82,6 @@ class DecoderConfig:
                 "arguments": typed.plain(block["mixer"]["arguments"]),
             }
         return {**content, "pattern": list(content["pattern"])}
-
-    def check(self) -> None:
-        """InputError when the parts don't fit together, found by building one block of each kind without memory."""
-        with torch.device("meta"):
-            Decoder(dataclasses.replace(self, layers=min(self.layers, len(self.pattern))))
 
     def build(self, seed: int = 0) -> "Decoder":
         """The decoder with weights drawn from `seed` alone; the global random state is left as it was."""

@@ -22,9 +22,10 @@ def generate(
 ) -> list[list[int]]:
     """The new tokens of each prompt: at most `max_new`, up to and including the first `stop`.
 
-    Temperature 0 takes the most likely token; above, tokens are drawn from softmax(logits / temperature) with a random
-    stream of `seed`. Prompts are padded on the left with segment -1, which nothing sees. With `separator`, tokens see
-    nothing before the last of these. InputError for no prompt, an empty one, or a negative temperature.
+    Temperature 0 takes the most likely token; above, tokens are drawn from softmax(logits / temperature), each row's
+    with a random stream of its own: see `canonlab.sampling.sample`. Prompts are padded on the left with segment -1,
+    which nothing sees. With `separator`, tokens see nothing before the last of these. InputError for no prompt, an
+    empty one, or a negative temperature.
     """
     device = model.embedding.weight.device
     width = longest(prompts)
@@ -44,7 +45,7 @@ def generate(
         last[:, -1] = True
         return model(given, within if new else within.masked_fill(padding, -1), state, select=last).logits
 
-    return sample(logits_after, len(prompts), max_new, stop, temperature, seed)
+    return sample(logits_after, prompts, max_new, stop, temperature, seed)
 
 
 def instances(ids: Tensor, separator: int) -> Tensor:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import register_flop_formula
 
+from canonlab.canon.transforms import Operator, transformed
 from canonlab.errors import InputError, require_integer
 from canonlab.models.canon_points import CanonConfig
 from canonlab.models.mlp import ACTIVATIONS, MLPConfig
@@ -96,7 +97,8 @@ class MoE(nn.Module):
         """(B, T) bool: which tokens are not dropped. `real_BTX` marks the expert of each token but padding."""
         limit = math.ceil(self.capacity * real_BTX.shape[1] / self.experts)
         kept_BT = (real_BTX & (real_BTX.cumsum(1) <= limit)).any(-1)
-        self.dropped = 1 - kept_BT.sum() / real_BTX.sum().clamp(min=1)
+        if not transformed():  # what a transform computes has no meaning, and no memory, outside of it
+            self.dropped = 1 - kept_BT.sum() / real_BTX.sum().clamp(min=1)
         return kept_BT
 
     def _imbalance(self, shares_BTX: Tensor, real_BTX: Tensor) -> Tensor:
@@ -119,7 +121,7 @@ def dropped_share(model: nn.Module) -> Tensor | None:
 
 def grouped_linear(x_ND: Tensor, weight_XFD: Tensor, ends_X: Tensor) -> Tensor:
     """y (N, F): rows ends[x - 1] .. ends[x] - 1 of x are multiplied by the matrix of expert x; ends[X - 1] = N."""
-    if choose_implementation(x_ND.device, x_ND.dtype, weight_XFD.shape) == "grouped_mm":
+    if choose_implementation(x_ND.device, x_ND.dtype, weight_XFD.shape) == "grouped_mm" and not transformed():
         return F.grouped_mm(x_ND, weight_XFD.mT, offs=ends_X.to(torch.int32))
     return _grouped_linear(x_ND, weight_XFD, ends_X)
 
@@ -130,17 +132,15 @@ def choose_implementation(device: torch.device | str, dtype: torch.dtype, shape:
     return "grouped_mm" if torch.device(device).type == "cuda" and fits else "loop"
 
 
-@torch.library.custom_op("canonlab::grouped_linear", mutates_args=())
-def _grouped_linear(x_ND: Tensor, weight_XFD: Tensor, ends_X: Tensor) -> Tensor:
-    """One product an expert. An operator of its own: how many tokens each has depends on the data."""
+def _loop(x_ND: Tensor, weight_XFD: Tensor, ends_X: Tensor) -> Tensor:
+    """One product an expert."""
     y_NF = x_ND.new_empty(x_ND.shape[0], weight_XFD.shape[1])
     for rows, weight_FD in zip(_groups(ends_X), weight_XFD, strict=True):
         torch.mm(x_ND[rows], weight_FD.mT, out=y_NF[rows])
     return y_NF
 
 
-@torch.library.custom_op("canonlab::grouped_linear_weights", mutates_args=())
-def _weight_gradient(grad_NF: Tensor, x_ND: Tensor, ends_X: Tensor) -> Tensor:
+def _loop_weights(grad_NF: Tensor, x_ND: Tensor, ends_X: Tensor) -> Tensor:
     grad_XFD = x_ND.new_empty(len(ends_X), grad_NF.shape[1], x_ND.shape[1])
     for rows, grad_FD in zip(_groups(ends_X), grad_XFD, strict=True):
         torch.mm(grad_NF[rows].mT, x_ND[rows], out=grad_FD)
@@ -152,12 +152,34 @@ def _groups(ends_X: Tensor) -> list[slice]:
     return [slice(first, last) for first, last in zip([0, *ends], ends, strict=False)]
 
 
-@_grouped_linear.register_fake
+def _dense(x_ND: Tensor, weight_XFD: Tensor, ends_X: Tensor) -> Tensor:
+    """Every expert computes every token: X times the work, of which each token takes its own."""
+    return _only_own(torch.einsum("nd,xfd->nxf", x_ND, weight_XFD), ends_X).sum(1)
+
+
+def _dense_weights(grad_NF: Tensor, x_ND: Tensor, ends_X: Tensor) -> Tensor:
+    grad_NXF = grad_NF[:, None].expand(-1, ends_X.shape[0], -1)
+    return torch.einsum("nxf,nd->xfd", _only_own(grad_NXF, ends_X), x_ND)
+
+
+def _only_own(y_NXF: Tensor, ends_X: Tensor) -> Tensor:
+    """y where row n is one of expert x, zero elsewhere."""
+    rows_N1 = torch.arange(y_NXF.shape[0], device=ends_X.device)[:, None]
+    own_NX = (rows_N1 >= F.pad(ends_X, (1, -1))) & (rows_N1 < ends_X)
+    return torch.where(own_NX[..., None], y_NXF, 0)
+
+
+# Operators, since how many tokens an expert has depends on the data. Both are bilinear: so are their gradients.
+_grouped_linear = Operator("canonlab::grouped_linear", _dense, _loop)
+_weight_gradient = Operator("canonlab::grouped_linear_weights", _dense_weights, _loop_weights)
+
+
+@_grouped_linear.node.register_fake
 def _(x_ND: Tensor, weight_XFD: Tensor, ends_X: Tensor) -> Tensor:
     return x_ND.new_empty(x_ND.shape[0], weight_XFD.shape[1])
 
 
-@_weight_gradient.register_fake
+@_weight_gradient.node.register_fake
 def _(grad_NF: Tensor, x_ND: Tensor, ends_X: Tensor) -> Tensor:
     return x_ND.new_empty(ends_X.shape[0], grad_NF.shape[1], x_ND.shape[1])
 
@@ -172,7 +194,13 @@ def _differentiate(ctx: Any, grad_NF: Tensor) -> tuple[Tensor, Tensor, None]:
     return _grouped_linear(grad_NF, weight_XFD.mT, ends_X), _weight_gradient(grad_NF, x_ND, ends_X), None
 
 
-_grouped_linear.register_autograd(_differentiate, setup_context=_remember)
+def _differentiate_weights(ctx: Any, grad_XFD: Tensor) -> tuple[Tensor, Tensor, None]:
+    grad_NF, x_ND, ends_X = ctx.saved_tensors
+    return _grouped_linear(x_ND, grad_XFD, ends_X), _grouped_linear(grad_NF, grad_XFD.mT, ends_X), None
+
+
+_grouped_linear.node.register_autograd(_differentiate, setup_context=_remember)
+_weight_gradient.node.register_autograd(_differentiate_weights, setup_context=_remember)
 
 
 @register_flop_formula([torch.ops.canonlab.grouped_linear, torch.ops.canonlab.grouped_linear_weights])

@@ -3,8 +3,12 @@
 Source: Part 4.1 (arXiv 2512.17351), section 6 and appendix C; ALiBi: arXiv 2108.12409.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor
+
+from canonlab.canon.transforms import Operator
 
 BASE = 10000.0
 
@@ -34,7 +38,7 @@ def halibi_reach(heads: int, device: torch.device) -> Tensor:
     return torch.where(heads_from_one <= heads // 2, heads_from_one, EVERYTHING)
 
 
-@torch.library.custom_op("canonlab::rotary_table", mutates_args=())
+@partial(Operator, "canonlab::rotary_table")
 def rotary_table(positions: Tensor, dimensions: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """cos and sin, each (..., dimensions / 2), of positions (...) times the frequencies BASE^(-2i / dimensions).
 
@@ -46,7 +50,7 @@ def rotary_table(positions: Tensor, dimensions: int, dtype: torch.dtype) -> tupl
     return angles.cos(), angles.sin()
 
 
-@rotary_table.register_fake
+@rotary_table.node.register_fake
 def _(positions: Tensor, dimensions: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     shape = (*positions.shape, dimensions // 2)
     return positions.new_empty(shape, dtype=dtype), positions.new_empty(shape, dtype=dtype)

@@ -7,6 +7,7 @@ from typing import Any
 from canonlab.errors import InputError, require_integer
 from canonlab.models.config import ModelConfig
 from canonlab.models.cost import cost, parameters_without_embedding
+from canonlab.models.decoder import MOST
 from canonlab.models.presets import PRESETS
 from canonlab.models.sizes import Size
 
@@ -57,7 +58,7 @@ def model_rows(
     `against` is the share of parameters, embedding apart, that it has more than `REFERENCE` with the same Canon points,
     and `matched` whether that is at most 3%. A mixer that needs memory to be counted is counted on `device`.
     """
-    require_integer("context", context, 1)
+    require_integer("context", context, 1, MOST)
     rows = []
     for size in sizes:
         sized = dataclasses.replace(model, size=size)

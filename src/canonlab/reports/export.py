@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from canonlab.errors import visible
 from canonlab.files import write_text
 from canonlab.results.cells import Cell
 from canonlab.results.grid import by_width, families, grid, grid_metric
@@ -24,9 +25,16 @@ COLUMNS = (
 )  # fmt: skip
 """Of the CSV file. Shares and intervals are from 0 to 1; what is not known is empty."""
 
+FORMULA = tuple("=+-@\t\r\n＝＋－＠")
+"""How cells begin that a spreadsheet takes for a formula, and may execute."""
+
 
 def write_csv(runs: Sequence[Run], path: Path) -> None:
-    """A line for each metric of each run, of the final evaluation or the latest one of an unfinished run."""
+    """A line for each metric of each run, of the final evaluation or the latest one of an unfinished run.
+
+    Text that begins as a formula does has an apostrophe before it (OWASP, "CSV injection"); control characters are
+    written out. Numbers are as they are.
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -70,7 +78,14 @@ def _line(section: Section, settings: dict[str, Any], run: Run, name: str, publi
         "run": run.record.name,
         "folder": run.folder,
     }
-    return {key: None if value != value else value for key, value in entries.items()}  # NaN is not known
+    return {key: _cell(value) for key, value in entries.items()}
+
+
+def _cell(value: Any) -> Any:
+    if value is None or isinstance(value, int | float):
+        return None if value != value else value  # NaN is not known
+    text = str(value)
+    return ("'" if text.startswith(FORMULA) else "") + visible(text)
 
 
 def write_latex(runs: Sequence[Run], path: Path) -> None:
@@ -141,12 +156,15 @@ def _number(text: str) -> str:
 
 
 def _escape(text: str) -> str:
-    """`text` as LaTeX prints it literally."""
+    """`text` as LaTeX prints it literally, also at the start of a row, where * and [ belong to the row before."""
     special = {
         "\\": r"\textbackslash{}",
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
         "<": r"$<$",
         ">": r"$>$",
+        "[": "{[}",
+        "]": "{]}",
+        "*": "{*}",
     }
-    return re.sub(r"[\\~^<>&%$#_{}]", lambda match: special.get(match[0], "\\" + match[0]), text)
+    return re.sub(r"[\\~^<>&%$#_{}*\[\]]", lambda match: special.get(match[0], "\\" + match[0]), visible(text))

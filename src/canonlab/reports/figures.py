@@ -1,6 +1,7 @@
 """The page's charts as figures for a paper: PDF and PNG by matplotlib."""
 
 import importlib
+import itertools
 import math
 import re
 import textwrap
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from canonlab.extras import optional
-from canonlab.files import writing
+from canonlab.files import safe_name, writing
 from canonlab.results.capacity import LINES, points
 from canonlab.results.cells import Cell, cells
 from canonlab.results.grid import by_width, families, grid, grid_metric
@@ -29,6 +30,9 @@ STYLE = {
     "pdf.fonttype": 42,
     "text.parse_math": False,  # a user's names may have dollars in them
 }
+
+STEM, STEM_OF_TASK = 112, 70
+"""Characters of a figure's name before its format, and of what names the task in it."""
 
 Entry = tuple[Any, str]
 """What was drawn and its name, for a legend."""
@@ -49,7 +53,7 @@ def write_figures(runs: Sequence[Run], folder: Path) -> list[Path]:
     plt = importlib.import_module("matplotlib.pyplot")
     found, written = sections(runs), []
     with plt.rc_context(STYLE):
-        for name, figure in _figures(plt, found):
+        for name, figure in _named(_figures(plt, found)):
             for suffix in FORMATS:
                 path = folder / f"{name}.{suffix}"
                 # A fixed date, so that the same runs give the same bytes.
@@ -77,6 +81,17 @@ def _figures(plt: Any, found: Sequence[Section]) -> Iterator[tuple[str, Any]]:
                 yield f"{stem}-speed", _speed(plt, section, rows)
     if any(True for section in found for _ in points(section)):
         yield "capacity", _capacity(plt, found)
+
+
+def _named(figures: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """The figures under names that any system takes and, whatever it thinks of capitals, keeps apart."""
+    taken: set[str] = set()
+    for text, figure in figures:
+        plain = safe_name(text, STEM)
+        names = itertools.chain([plain], (f"{plain}-{number}" for number in itertools.count(2)))
+        name = next(name for name in names if name.lower() not in taken)
+        taken.add(name.lower())
+        yield name, figure
 
 
 def _best_rows(section: Section) -> dict[str, list[Row]]:
@@ -211,10 +226,12 @@ def _legend(axis: Any, entries: Sequence[Entry]) -> None:
 
 
 def _stem(section: Section, level: bool = True) -> str:
+    """The task's part of a figure's name; without the difficulty where `level` is false."""
     named = {key: value for key, value in section.parameters.items() if level or key != section.axis}
     words = [f"{key}{setting_text(value)}" for key, value in named.items()]
-    return "-".join([section.task["name"], *map(_slug, words)])
+    return safe_name("-".join([section.task["name"], *map(_slug, words)]), STEM_OF_TASK)
 
 
 def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_")
+    """`text` with underscores for spaces and punctuation; what is not ASCII stays, for `safe_name` to tell apart."""
+    return re.sub(r"[^A-Za-z0-9\x80-\U0010ffff]+", "_", text).strip("_")

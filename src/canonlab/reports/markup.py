@@ -4,6 +4,7 @@ import html
 import json
 from typing import Any
 
+from canonlab.errors import visible
 from canonlab.results.summary import finite
 
 
@@ -19,13 +20,13 @@ def tag(name: str, *children: object, **attributes: object) -> Markup:
     A trailing underscore is dropped and other underscores become hyphens: `class_="a", aria_label="b"`.
     """
     texts = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items() if value is not None}
-    opening = name + "".join(f' {key}="{html.escape(str(value))}"' for key, value in texts.items())
+    opening = name + "".join(f' {key}="{html.escape(visible(str(value)))}"' for key, value in texts.items())
     return Markup(f"<{opening}>{join(*children)}</{name}>")
 
 
 def join(*children: object) -> Markup:
     """The children one after another, each escaped unless it is `Markup`."""
-    return Markup("".join(c if isinstance(c, Markup) else html.escape(str(c)) for c in children))
+    return Markup("".join(c if isinstance(c, Markup) else html.escape(visible(str(c))) for c in children))
 
 
 def script_json(value: Any) -> Markup:

@@ -31,17 +31,18 @@ MOST_POINTS, LEAST_POINTS, ALL_POINTS = 200, 40, 60_000
 ALL_POINTS as long as a curve keeps LEAST_POINTS."""
 
 
-def write_page(runs: Sequence[Run], path: str | os.PathLike[str]) -> Path:
+def write_page(runs: Sequence[Run], path: str | os.PathLike[str], left_out: Sequence[str] = ()) -> Path:
     """Write the page on `runs` to `path`, whole or not at all, and return the path.
 
-    The same runs give the same bytes. InputError when the file cannot be written.
+    `left_out` are lines on runs that could not be read: see `load_runs`. The same runs give the same bytes. InputError
+    when the file cannot be written.
     """
     path = Path(path)
-    write_text(path, page_html(runs), "page")
+    write_text(path, page_html(runs, left_out), "page")
     return path
 
 
-def page_html(runs: Sequence[Run]) -> str:
+def page_html(runs: Sequence[Run], left_out: Sequence[str] = ()) -> str:
     """The text of the page."""
     found = sections(runs)
     styles = line_styles(found)
@@ -54,6 +55,7 @@ def page_html(runs: Sequence[Run]) -> str:
         title=join("canonlab: ", enumeration(names)),
         heading=join("Results on ", enumeration(map(title, names))),
         lead=join(lead, f", {unfinished} of them unfinished." if unfinished else "."),
+        left_out=tag("ul", *(tag("li", line) for line in left_out), class_="notes") if left_out else join(),
         intervals=join(INTERVALS),
         filters=_filters(found),
         summary=_summary(found),

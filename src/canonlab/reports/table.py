@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
+from canonlab.errors import visible
 from canonlab.results.findings import findings, overview
 from canonlab.results.groups import ARCHITECTURE, Row, Section, sections
 from canonlab.results.load import Run
@@ -34,7 +35,7 @@ def terminal_tables(runs: Sequence[Run]) -> list[Table]:
 
 
 def _section_table(section: Section, explain: bool) -> Table:
-    title = Text.assemble((section.task["name"], "bold"), " ", settings_text(section.parameters))
+    title = Text.assemble((visible(section.task["name"]), "bold"), " ", settings_text(section.parameters))
     quoted = [f"All rows: {settings_text(section.quoted)}."] if section.quoted else []
     found = findings(section)
     decided = [overview(found), *(f"- {finding.sentence}" for finding in found[:SHOWN])] if found else []

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from canonlab.errors import visible
 from canonlab.models.config import ModelConfig
 
 NAMES = ("model", "size", "canon")
@@ -53,4 +54,4 @@ def in_words(settings: Iterable[tuple[str, Any]]) -> list[str]:
 def with_canon(model: str, canon: str) -> str:
     """A model and its Canon set, such as "llama-rope + Canon-ABCD"; b alone is "gdn + conv1d", none "gdn"."""
     added = "conv1d" if canon == "b" else f"Canon-{canon}"
-    return f"{model} + {added}" if canon else model
+    return visible(f"{model} + {added}" if canon else model)

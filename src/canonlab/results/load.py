@@ -5,22 +5,29 @@ Nothing else in reports and claims reads these files.
 """
 
 import dataclasses
-import json
 import math
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from canonlab.errors import InputError
-from canonlab.files import entry, read_json
+from canonlab.errors import InputError, Unreadable, shown
+from canonlab.files import entry, exists, maybe, read_json, unreadable
 from canonlab.tasks.base import Evaluation
-from canonlab.tasks.metrics import Metric
+from canonlab.tasks.metrics import Metric, problem
 from canonlab.training.metrics_log import read_metrics
-from canonlab.training.record import Record, read_record
+from canonlab.training.record import Record, is_run, read_record
 from canonlab.training.run import DIVERGED
+
+PROVENANCE: dict[str, type] = {
+    **dict.fromkeys(("command", "data_sha256", "weights_sha256"), str),
+    **dict.fromkeys(("best", "log", "versions"), dict),
+    "coincidence": float,
+}
+"""What a result may say besides, and of which kind it is."""
 
 
 @dataclass(frozen=True)
@@ -99,18 +106,33 @@ class Run:
         return self.curves.evaluations[-1][1] if self.curves.evaluations else None
 
 
-def load_runs(paths: Iterable[str | os.PathLike[str]]) -> list[Run]:
+def load_runs(paths: Iterable[str | os.PathLike[str]], left_out: list[str] | None = None) -> list[Run]:
     """All runs in `paths`, each a run folder or a folder that holds some at any depth, in order of their folders.
 
     Of folders of one run the finished one counts; the first if several or none is finished. Where weights came out
     otherwise, as they do on another machine, it has the others as its `twins`. InputError when a path does not exist,
     none holds a run, or a file is damaged or newer.
+
+    What the system does not let us read is an InputError too or, where there is a list `left_out`, is left out and said
+    there, a line each.
     """
     given = [Path(path) for path in paths]
-    folders = {folder.resolve(): folder for path in given for folder in _run_folders(path)}
-    if not folders:
+    closed: list[InputError] = []
+    folders: dict[Path, Path] = {}
+    for folder in (folder for path in given for folder in _run_folders(path, closed)):
+        folders.setdefault(folder.resolve(), folder)
+    runs = []
+    for _, folder in sorted(folders.items()):
+        try:
+            runs.append(load_run(folder))
+        except Unreadable as error:
+            closed.append(error)
+    if closed and (left_out is None or not runs):
+        raise closed[0]
+    if not runs:
         raise InputError(f"no run found in {', '.join(map(str, given)) or 'an empty list'}: a run has a config.json")
-    runs = [load_run(folder) for _, folder in sorted(folders.items())]
+    if left_out is not None:
+        left_out += [f"left out: {error}" for error in closed]
     made: dict[str, list[Run]] = {}
     for run in runs:
         made.setdefault(run.record.identity, []).append(run)
@@ -135,35 +157,47 @@ def load_run(folder: Path) -> Run:
     """The run in `folder`; InputError as for `load_runs`."""
     record = read_record(folder)
     log, path = folder / "metrics.jsonl", folder / "result.json"
-    result = _read_result(path, record.written_identity) if path.exists() else None
+    result = _read_result(path, record.written_identity) if exists(path) else None
     extent = result.provenance.get("log") if result else None
-    curves = _read_curves(log, extent) if extent or log.exists() else Curves()
-    diverged = _read_diverged(folder / DIVERGED) if (folder / DIVERGED).exists() else None
+    curves = _read_curves(log, extent) if extent or exists(log) else Curves()
+    diverged = _read_diverged(folder / DIVERGED) if exists(folder / DIVERGED) else None
     return Run(folder, record, curves, result, diverged)
 
 
-def _run_folders(path: Path) -> Iterator[Path]:
-    """`path` itself or the run folders below it. Hidden folders and what lies inside a run are not searched."""
-    if not path.is_dir():
+def _run_folders(path: Path, closed: list[InputError]) -> Iterator[Path]:
+    """`path` itself, if it is a run, and all run folders below it, inside of runs too. Hidden folders are not searched.
+
+    Links are followed last, and each folder is searched once, so that a link counts where there is no other way. What
+    can't be read is added to `closed`.
+    """
+    if not exists(path) or not path.is_dir():
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         close = get_close_matches(path.name, siblings, n=1)
         hint = f"; did you mean {str(path.parent / close[0])!r}?" if close else ""
         raise InputError(f"run {str(path)!r}: there is no such folder{hint}")
-    for parent, children, files in os.walk(path):
-        folder = Path(parent)
-        if "config.json" in files and (folder == path or _is_run(folder / "config.json")):
+    seen: set[str] = set()
+    waiting = deque([path])
+    while waiting:
+        folder = waiting.pop()
+        try:
+            real = os.path.realpath(folder, strict=True)
+            if real in seen:
+                continue
+            seen.add(real)
+            children = sorted(os.scandir(folder), key=lambda child: child.name, reverse=True)
+        except OSError as error:  # a link that leads nowhere or in circles, a folder that is closed to us
+            closed.append(Unreadable(str(unreadable(folder, error))))
+            continue
+        if any(child.name == "config.json" for child in children) and (folder == path or is_run(folder)):
             yield folder
-            children.clear()
-        children[:] = sorted(child for child in children if not child.startswith("."))
+        for child in children:
+            if not child.name.startswith(".") and _may_be_folder(child):
+                (waiting.appendleft if child.is_symlink() else waiting.append)(Path(child))
 
 
-def _is_run(config: Path) -> bool:
-    """Whether a `config.json` is a run's, or damaged. Other tools' folders have one too, an exported model for one."""
-    try:
-        content = json.loads(config.read_bytes())
-    except (OSError, ValueError):
-        return True  # loading it will say what is wrong
-    return isinstance(content, dict) and "identity" in content
+def _may_be_folder(child: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder, or a link to what may be one, were it there or open to us."""
+    return child.is_dir(follow_symlinks=False) or (child.is_symlink() and not os.path.isfile(child))
 
 
 def _read_curves(path: Path, extent: dict[str, Any] | None) -> Curves:
@@ -183,10 +217,14 @@ def _read_result(path: Path, identity: str) -> Result:
     where = str(path)
     record = read_json(path)
     if entry(record, "identity", str, where) != identity:
-        raise InputError(f"{where}: identity = {record['identity']!r}: is another run's than config.json beside it")
+        raise InputError(
+            f"{where}: identity = {shown(record['identity'])}: is another run's than config.json beside it"
+        )
     cost = entry(record, "cost", dict, where)
     for key in ("parameters", "flops_per_token", "tokens", "seconds"):
-        entry(cost, key, float, where)
+        entry(cost, key, float, where, least=0)
+    for key, kind in PROVENANCE.items():
+        maybe(record, key, kind, where)
     apart = ("format", "identity", "name", "evaluation", "cost")
     provenance = {key: value for key, value in record.items() if key not in apart}
     return Result(_evaluation(entry(record, "evaluation", dict, where), where), cost, provenance)
@@ -194,16 +232,23 @@ def _read_result(path: Path, identity: str) -> Result:
 
 def _read_diverged(path: Path) -> int:
     """The step at which the run diverged."""
-    return entry(read_json(path), "step", int, str(path))
+    return entry(read_json(path), "step", int, path, least=0)
 
 
 def _evaluation(record: dict[str, Any], where: str) -> Evaluation:
     entries = entry(record, "metrics", dict, where).items()
     metrics = {name: _metric(written, f"{where}: metric {name!r}") for name, written in entries}
-    return Evaluation(metrics, tuple(entry(record, "headline", list, where)), record.get("notes") or {})
+    headline = entry(record, "headline", list, where)
+    if not headline or not all(isinstance(name, str) and name in metrics for name in headline):
+        raise InputError(f"{where}: headline = {shown(headline)}: must name some of the metrics")
+    notes = maybe(record, "notes", dict, where) or {}
+    return Evaluation(metrics, tuple(headline), {name: entry(notes, name, float, where) for name in notes})
 
 
 def _metric(written: dict[str, Any], where: str) -> Metric:
     value = entry(written, "value", float, where)
     low, high = (entry(written, key, float, where) if key in written else math.nan for key in ("low", "high"))
-    return Metric(value, written.get("right"), written.get("count") or 0, low, high, written.get("clusters") or 0)
+    metric = Metric(value, written.get("right"), written.get("count") or 0, low, high, written.get("clusters") or 0)
+    if wrong := problem(vars(metric)):
+        raise InputError(f"{where}: {wrong}")
+    return metric

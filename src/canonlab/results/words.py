@@ -1,10 +1,11 @@
-"""Names and numbers as people read them; the same in the terminal and in the page."""
+"""Names and numbers as people read them; the same in the terminal, the page, figures and LaTeX."""
 
 import math
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from canonlab.errors import visible
 from canonlab.tasks.metrics import Metric
 
 NOTHING = "–"
@@ -44,12 +45,12 @@ def metric_label(name: str) -> str:
         return FAMILIES.get(letter, "{base}, {letter} = {n}").format(base=metric_label(base), letter=letter, n=n)
     if match := re.fullmatch(r"first_(\d+)", name):
         return f"first {match[1]} all right"
-    return "all right" if name == "all" else name.replace("_", " ")
+    return "all right" if name == "all" else visible(name).replace("_", " ")
 
 
 def title(text: str) -> str:
     """`text` with its first letter in upper case and the others as they are."""
-    return text[:1].upper() + text[1:]
+    return visible(text[:1].upper() + text[1:])
 
 
 def setting_label(key: str) -> str:
@@ -70,7 +71,7 @@ def setting_text(value: Any) -> str:
         return f"{value:g}"
     if isinstance(value, list | tuple):
         return f"({', '.join(map(setting_text, value))})"
-    return value[:10] if re.fullmatch("[0-9a-f]{64}", str(value)) else str(value)
+    return value[:10] if re.fullmatch("[0-9a-f]{64}", str(value)) else visible(str(value))
 
 
 def percent(share: float) -> str:

@@ -48,6 +48,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from canonlab.errors import InputError, shown, unknown
+from canonlab.files import exists, require_safe_name, safe_name, user_path
 from canonlab.training.config import RunConfig, as_parts, overlay, run_config
 from canonlab.yaml_text import parse_mapping, read_mapping
 
@@ -60,7 +61,7 @@ PARTS = [field.name for field in fields(RunConfig)]
 
 @dataclass(frozen=True)
 class Recipe:
-    """A name, a line for people, and the runs."""
+    """A name, which its folder of runs has, a line for people, and the runs."""
 
     name: str
     about: str
@@ -91,7 +92,9 @@ def parse_recipe(
     grid = {field: value if isinstance(value, list) else [value] for field, value in changes.items()}
     layers.insert(0, Layer({}, _axes("--set", grid), []))
     whole = functools.reduce(_lay, reversed(layers))
-    return Recipe(str(content.get("name", file.stem)), str(content.get("about", "")), _runs(whole))
+    name = content.get("name")
+    name = safe_name(file.stem) if name is None else require_safe_name("name", str(name))
+    return Recipe(name, str(content.get("about", "")), _runs(whole))
 
 
 def shipped_recipes() -> list[str]:
@@ -108,8 +111,8 @@ def shipped_recipes() -> list[str]:
 
 def _read(reference: str, folder: Path) -> tuple[dict[str, Any], Path]:
     """What a recipe says that is a file, seen from `folder`, or else a shipped one; and its path."""
-    path = folder / reference
-    if path.is_file():
+    path = folder / user_path(reference)
+    if exists(path) and path.is_file():
         return read_mapping(path), path
     name = reference.removeprefix("recipes/").removesuffix(".yaml")
     if name not in shipped_recipes():

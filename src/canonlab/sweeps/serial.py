@@ -6,10 +6,10 @@ from pathlib import Path
 
 from canonlab.checks import first_line
 from canonlab.errors import InputError
-from canonlab.files import write_json
+from canonlab.files import exists, write_json
 from canonlab.training.config import RunConfig
 from canonlab.training.loop import Diverged, Failed, Interrupted, Listener, train
-from canonlab.training.plan import plan_run
+from canonlab.training.plan import plan_runs
 from canonlab.training.run import FAILED, RunFolder, find_run, known_runs
 
 
@@ -21,8 +21,9 @@ def run_all(
     A run that fails or diverges stops no other. One that diverged would do so again from the same checkpoint, so only
     `train` and `resume` try it anew; one that failed is tried again by the next sweep, and says why in failed.json.
     All of them are planned, and so checked, before the first one works; a run's folder is made when its turn comes.
+    `command` makes them, and goes on with them when Interrupted.
     """
-    plans = [plan_run(config) for config in configs]
+    plans = plan_runs(configs)
     runs: list[RunFolder] = []
     failures = []
     known = known_runs(parent)
@@ -32,8 +33,8 @@ def run_all(
             run = find_run(plan, parent, known)
             runs.append(run)
             _work(run, f"run {number} of {len(plans)}", listener, command)
-        except (Interrupted, KeyboardInterrupt):
-            raise
+        except Interrupted as stopped:
+            raise Interrupted(f"run {number} of {len(plans)} {stopped.state}", command) from None
         except Exception as error:  # whatever became of one run must not cost the others
             reason = str(error) if isinstance(error, InputError | Failed) else first_line(error)
             failures.append(f"{where}: {reason}")
@@ -61,9 +62,8 @@ def _work(run: RunFolder, title: str, listener: Listener, command: str) -> None:
 
 def _record(folder: Path, reason: str, error: Exception) -> None:
     """Leave the reason in the run's folder, if there is one that can be written to."""
-    if not (folder / "config.json").exists():
-        return
     try:
-        write_json(folder / FAILED, {"reason": reason, "traceback": traceback.format_exception(error)})
-    except OSError:
-        return  # a full disk may be the very reason; the message has been shown
+        if exists(folder / "config.json"):
+            write_json(folder / FAILED, {"reason": reason, "traceback": traceback.format_exception(error)})
+    except (OSError, InputError):
+        return  # a full disk or a closed folder may be the very reason; the message has been shown

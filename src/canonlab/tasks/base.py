@@ -16,8 +16,8 @@ import numpy as np
 from torch import Tensor
 
 from canonlab import typed
-from canonlab.errors import InputError, require_integer, unknown
-from canonlab.tasks.metrics import Metric
+from canonlab.errors import InputError, require_integer, require_seed, unknown
+from canonlab.tasks.metrics import Metric, problem
 
 Split = Literal["train", "eval"]
 Role = Literal["special", "query", "length", "operator", "number", "name", "name_end", "terminal", "text"]
@@ -39,8 +39,9 @@ class Generate(Protocol):
     ) -> list[list[int]]:
         """The new tokens of each prompt, at most `max_new`, up to and including the first `stop`.
 
-        Temperature 0 takes the most likely token; above, tokens are drawn from softmax(logits / temperature), `seed`
-        making the draw repeatable.
+        Temperature 0 takes the most likely token; above, tokens are drawn from softmax(logits / temperature). `seed`
+        makes the draw repeatable, and equal prompts of one call are answered independently; what else stands in the
+        batch should not change an answer, as it does not for this package's models.
         """
         ...
 
@@ -49,6 +50,12 @@ SPLITS: tuple[Split, ...] = ("train", "eval")
 
 MAX_WINDOWS = 1 << 62
 """Windows have the indices 0..MAX_WINDOWS - 1."""
+
+MAX_EVALUATED = 10**7
+"""Windows of one evaluation, a thousand times those that an error of a point takes."""
+
+MAX_CONTEXT = 1 << 24
+"""Tokens of a window, far beyond use."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,13 +135,17 @@ class Evaluation:
     def plain(self) -> dict[str, Any]:
         """The same as JSON-ready data; what isn't finite, such as a share of nothing, is null.
 
-        TypeError for what a task's author got wrong: no number where one must be, a headline without its metric.
+        TypeError for what a task's author got wrong: no number where one must be, a headline without its metric, a
+        share above 1.
         """
-        metrics = {
-            name: {key: _number(f"{name}.{key}", entry) for key, entry in vars(metric).items()}
-            for name, metric in self.metrics.items()
-        }
-        if not self.headline or not all(name in metrics for name in self.headline):
+        metrics = {}
+        for name, metric in self.metrics.items():
+            if not isinstance(name, str) or not isinstance(metric, Metric):
+                raise TypeError(f"metrics[{name!r}] = {metric!r}: must be a Metric by its name")
+            metrics[name] = {key: _number(f"{name}.{key}", entry) for key, entry in vars(metric).items()}
+            if wrong := problem(metrics[name]):
+                raise TypeError(f"{name}.{wrong}")
+        if isinstance(self.headline, str) or not self.headline or not all(name in metrics for name in self.headline):
             raise TypeError(f"headline = {self.headline!r}: must name some of the metrics {list(metrics)}")
         notes = {name: _number(f"notes.{name}", entry) for name, entry in self.notes.items()}
         return {"metrics": metrics, "headline": list(self.headline), "notes": notes}
@@ -208,7 +219,7 @@ class Task(ABC):
 
         InputError for a seed, start or split that doesn't exist; ValueError for arrays that kernels can't write to.
         """
-        require_integer("seed", seed, 0)
+        require_seed(seed)
         number = SPLITS.index(require_split(split))
         for array, dtype in zip(out, (np.int32, np.uint8), strict=True):
             if array.shape != (len(out.tokens), self.context) or array.dtype != dtype or not array.flags.carray:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from canonlab.checks import Broken, Check, run_check
+from canonlab.checks import MOST_ROUNDS, Broken, Check, run_check, seconds_since
 from canonlab.data.plain import Random
 from canonlab.errors import InputError, require_integer, unknown
 from canonlab.plugins import Parcel
@@ -341,7 +341,7 @@ def _require_sound(evaluation: Evaluation) -> str:
 def _throughput(task: Task, seed: int, *_: int) -> str:
     out = task.windows(seed, 0, COUNT)  # compiles, if there is something to compile
     begin, blocks = time.perf_counter(), 0
-    while (spent := time.perf_counter() - begin) < SECONDS:
+    while (spent := seconds_since(begin)) < SECONDS and blocks < MOST_ROUNDS:
         task.fill(out, seed, blocks * COUNT)
         blocks += 1
     rate = blocks * COUNT * task.context / spent

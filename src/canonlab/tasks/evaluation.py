@@ -82,7 +82,7 @@ def _recompute(
             ids[rows, last] = new[-1]
         return logits_of(ids[:, : width + len(new)])[rows, last]
 
-    return sample(logits_after, len(prompts), max_new, stop, temperature, seed)
+    return sample(logits_after, prompts, max_new, stop, temperature, seed)
 
 
 @contextmanager

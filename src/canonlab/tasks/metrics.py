@@ -4,8 +4,12 @@ import dataclasses
 import functools
 import math
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+
+from canonlab.errors import shown
 
 Z95 = 1.959963984540054
 """The 97.5% quantile of the normal distribution: half of a two-sided 95% interval, in standard deviations."""
@@ -31,6 +35,26 @@ class Metric:
         """(low, high); None where they or the value can't be known."""
         known = not any(map(math.isnan, (self.value, self.low, self.high)))
         return (self.low, self.high) if known else None
+
+
+def problem(metric: Mapping[str, Any]) -> str | None:
+    """What is wrong with a metric as plain data, its field first: a share above 1, a count below 0, an empty interval.
+
+    A number that isn't known is null or NaN.
+    """
+    right, count = metric["right"], metric["count"]
+    known = {key: metric[key] for key in ("value", "low", "high") if metric[key] is not None}
+    for key, number in (("right", 0 if right is None else right), ("count", count), ("clusters", metric["clusters"])):
+        if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+            return f"{key} = {shown(number)}: must be an integer of at least 0"
+    if right is not None:
+        if right > count:
+            return f"right = {right}: must be at most the count {count}"
+        if outside := [key for key, number in known.items() if number < 0 or number > 1]:
+            return f"{outside[0]} = {known[outside[0]]}: must be a share, from 0 to 1"
+    if "low" in known and "high" in known and known["low"] > known["high"]:
+        return f"low = {known['low']}: must be at most high = {known['high']}"
+    return None
 
 
 def share(right: int | np.ndarray, count: int | np.ndarray) -> Metric:

@@ -15,11 +15,14 @@ import numpy as np
 
 from canonlab.data.jit import inlined, kernel
 from canonlab.data.random import Int, digit, word
-from canonlab.errors import InputError, require_integer
+from canonlab.errors import InputError, require_integer, shown
 from canonlab.tasks.base import Role
 
 SMALLEST = 3
 """The fewest names of an instance."""
+
+LONGEST = 62
+"""Tokens of a name: one of two different tokens each gives 2^62 names, what a random word can tell apart."""
 
 BLOCK = 4
 """Names are stored padded to a multiple of this many tokens and copied in such blocks, which is free of branches."""
@@ -119,15 +122,15 @@ class Names:
 def require_lengths(field: str, value: object) -> tuple[int, int]:
     """`value` as (shortest, longest) when it is a pair of integers, 1 <= shortest <= longest, else an InputError."""
     if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
-        raise InputError(f"{field} = {value!r}: must be two integers, the shortest and the longest name in tokens")
-    shortest = require_integer(f"{field}[0]", value[0], 1)
-    return shortest, require_integer(f"{field}[1]", value[1], shortest)
+        raise InputError(f"{field} = {shown(value)}: must be two integers, the shortest and the longest name in tokens")
+    shortest = require_integer(f"{field}[0]", value[0], 1, LONGEST)
+    return shortest, require_integer(f"{field}[1]", value[1], shortest, LONGEST)
 
 
 def require_names(names: Names, largest: int) -> None:
     """InputError unless `largest` different names exist and one random word is enough to draw a name."""
     setting = f"V = {names.base}, lengths {names.shortest} to {names.longest}"
-    if names.longest > 62 or (names.longest - names.shortest + 1) * names.base**names.longest > 1 << 62:
+    if (names.longest - names.shortest + 1) * names.base**names.longest > 1 << 62:
         raise InputError(f"{setting}: must give at most 2^62 ways to draw a name")
     if names.count < largest:
         raise InputError(f"N = {largest}: must be at most {names.count}, the number of names ({setting})")

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from canonlab.errors import InputError
-from canonlab.files import FORMAT, check_format, replacing, sha256
+from canonlab.checks import first_line
+from canonlab.errors import InputError, shown
+from canonlab.files import FORMAT, check_format, entry, exists, maybe, opened, parse_json, replacing, sha256, unreadable
 
 MODEL, OPTIMIZER, RANDOM = "model/", "optimizer/", "random/"
 
@@ -54,14 +57,19 @@ class SafetensorsStore:
     def load(self, name: str, identity: str) -> Checkpoint | None:
         """The checkpoint kept as `name`, None if there is none. InputError when it is damaged, or another run's."""
         path = self.path(name)
-        if not path.exists():
+        if not exists(path):
             return None
         try:
+            opened(path).close()  # the library's own words for what the system says are those for damage
             with safe_open(path, framework="pt") as file:
-                facts = json.loads((file.metadata() or {}).get("canonlab", "{}"))
+                facts = parse_json((file.metadata() or {}).get("canonlab", "{}"), path)
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no mapping)
-        except (SafetensorError, ValueError, OSError) as error:
+        except OSError as error:
+            raise unreadable(path, error) from None
+        except (SafetensorError, ValueError) as error:
             raise InputError(f"checkpoint {path} is damaged ({error}); {REMEDY}") from None
+        if not isinstance(facts, dict):
+            raise InputError(f"checkpoint {path} is damaged (its facts are no JSON object); {REMEDY}")
         version = facts.pop("format", None)
         check_format(path, version)
         written = facts.pop("sha256", None)
@@ -69,6 +77,13 @@ class SafetensorsStore:
             raise InputError(f"checkpoint {path} is damaged (its bytes are not those that were written); {REMEDY}")
         if facts.get("identity") != identity:
             raise InputError(f"{path} belongs to another run")
+        entry(facts, "step", int, path, least=0)
+        entry(facts, "seconds", float, path, least=0)
+        if not re.fullmatch("[0-9a-f]{64}", entry(facts, "data_sha256", str, path)):
+            raise InputError(f"{path}: data_sha256 = {shown(facts['data_sha256'])}: must be a SHA-256")
+        if (best := maybe(facts, "best", dict, path)) is not None:
+            entry(best, "value", float, path)
+        maybe(facts, "log", dict, path)
         return Checkpoint(tensors, facts)
 
 
@@ -89,8 +104,18 @@ def training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict
     return tensors
 
 
+@contextmanager
+def _fitting() -> Iterator[None]:
+    """The context in which a checkpoint is put into a model: one that has other tensors is an InputError."""
+    try:
+        yield
+    except (RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise InputError(f"the checkpoint does not fit the run ({first_line(error)}); {REMEDY}") from None
+
+
+@_fitting()
 def restore_training(tensors: Mapping[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put `training_tensors` back."""
+    """Put `training_tensors` back. InputError unless they are those of the model and the optimizer."""
     restore_model(tensors, model)
     state = optimizer.state_dict()
     order = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -98,17 +123,26 @@ def restore_training(tensors: Mapping[str, Tensor], model: nn.Module, optimizer:
     for index, parameter in enumerate(order):
         prefix = f"{OPTIMIZER}{names[id(parameter)]}/"
         values = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
+        if wrong := [key for key, value in values.items() if value.shape not in (parameter.shape, ())]:
+            raise ValueError(f"{prefix}{wrong[0]} has the shape {tuple(values[wrong[0]].shape)}")
         if values:
             state["state"][index] = values
+    if not state["state"]:
+        raise KeyError(OPTIMIZER)
     optimizer.load_state_dict(state)
     torch.set_rng_state(tensors[RANDOM + "cpu"])
     if torch.cuda.is_available() and RANDOM + "cuda" in tensors:
         torch.cuda.set_rng_state(tensors[RANDOM + "cuda"])
 
 
+@_fitting()
 def restore_model(tensors: Mapping[str, Tensor], model: nn.Module) -> None:
-    """Load the weights of a checkpoint into a model that has exactly those."""
-    model.load_state_dict({key.removeprefix(MODEL): t for key, t in tensors.items() if key.startswith(MODEL)})
+    """Load the weights of a checkpoint into a model. InputError unless it has exactly those."""
+    weights = {key.removeprefix(MODEL): t for key, t in tensors.items() if key.startswith(MODEL)}
+    for name, tensor in model.state_dict().items():
+        if name in weights and weights[name].dtype != tensor.dtype:  # which would be converted without a word
+            raise TypeError(f"{name} is of {weights[name].dtype}")
+    model.load_state_dict(weights)
 
 
 def weights_hash(model: nn.Module) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from canonlab import typed
-from canonlab.errors import InputError, require_integer, shown, unknown
+from canonlab.errors import InputError, require_integer, require_seed, shown, unknown
 from canonlab.models.config import ModelConfig
+from canonlab.tasks.base import MAX_EVALUATED, MAX_WINDOWS
 from canonlab.training.optimizer import OPTIMIZERS, SCHEDULES, choices
 from canonlab.training.published import MODEL, TRAINING
 
@@ -19,6 +20,17 @@ WORDS: dict[str, Collection[str]] = {
     "linear": ("auto", "torch", "fla"),
 }
 """What a field may be."""
+
+INTEGERS = {
+    **dict.fromkeys(("batch", "eval_every", "checkpoint_every", "log_every"), (1, MAX_WINDOWS)),
+    **dict.fromkeys(("steps", "exposures", "warmup", "microbatch"), (0, MAX_WINDOWS)),
+    "eval_windows": (1, MAX_EVALUATED),
+    "final_windows": (0, MAX_EVALUATED),
+}
+"""The least and the most."""
+
+MOST_THREADS = 1024
+"""Some systems end a process that asks for many more."""
 
 
 def _require_word(field: str, value: str) -> None:
@@ -83,12 +95,11 @@ class TrainingConfig:
     log_every: int = 10
 
     def __post_init__(self) -> None:
-        for name in ("batch", "eval_every", "eval_windows", "checkpoint_every", "log_every"):
-            require_integer(name, getattr(self, name), 1)
-        require_integer("exposures", self.exposures, 0)
-        require_integer("steps", self.steps, 0 if self.exposures else 1)
-        for name in ("seed", "warmup", "microbatch", "final_windows"):
-            require_integer(name, getattr(self, name), 0)
+        for name, (least, most) in INTEGERS.items():
+            require_integer(name, getattr(self, name), least, most)
+        if not self.exposures:
+            require_integer("steps", self.steps, 1)
+        require_seed(self.seed)
         _require_number("lr", self.lr, above=0)
         for name in ("weight_decay", "clip"):
             _require_number(name, getattr(self, name), least=0)
@@ -124,7 +135,7 @@ class BackendConfig:
     def __post_init__(self) -> None:
         for name in ("precision", "compile", "linear"):
             _require_word(name, getattr(self, name))
-        require_integer("threads", self.threads, 0)
+        require_integer("threads", self.threads, 0, MOST_THREADS)
 
 
 @dataclasses.dataclass(frozen=True)

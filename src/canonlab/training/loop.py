@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import shlex
 import signal
 import threading
 import time
@@ -14,17 +15,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from canonlab.checks import first_line
+from canonlab.checks import first_line, seconds_since
 from canonlab.data.batches import DATA_HASH_START, batches, extend_data_hash
-from canonlab.errors import InputError, unknown
-from canonlab.files import locked, read_json, remove_leftovers, write_json
+from canonlab.errors import InputError, shown, unknown
+from canonlab.files import entry, exists, locked, read_json, remove_leftovers, write_json
 from canonlab.models.cost import cost
 from canonlab.models.decoder import Decoder
 from canonlab.models.generate import instances
 from canonlab.models.moe import dropped_share
 from canonlab.plugins import users_line
 from canonlab.tasks.base import Evaluation
-from canonlab.training.backend import environment
+from canonlab.training.backend import environment, limit_passed
 from canonlab.training.checkpoint import (
     Checkpoint,
     SafetensorsStore,
@@ -66,14 +67,19 @@ class Failed(RuntimeError):
 
 
 class Interrupted(Exception):
-    """The run was asked to stop, and has saved itself."""
+    """The run was asked to stop, and has saved itself: `state` says where, `command` how to go on."""
+
+    def __init__(self, state: str, command: str) -> None:
+        super().__init__(f"{state}; go on with: {command}")
+        self.state, self.command = state, command
 
 
 def train(run: RunFolder, listener: Listener, command: str = "") -> dict[str, Any]:
     """Run to the end, from the last checkpoint if there is one, and return the result.
 
-    Raises Interrupted after SIGTERM or SIGINT, with a checkpoint of the step reached, and Diverged on a loss that is
-    not finite, with the last good checkpoint kept and a record in diverged.json, which the next attempt removes.
+    Raises Interrupted after SIGTERM or SIGINT, with a checkpoint of the step reached; KeyboardInterrupt at once after a
+    second SIGINT, with the checkpoint that there was; and Diverged on a loss that is not finite, with the last good
+    checkpoint kept and a record in diverged.json, which the next attempt removes.
     """
     for note in run.notes:
         listener.message(f"{run.folder}: {note}")
@@ -85,12 +91,14 @@ def train(run: RunFolder, listener: Listener, command: str = "") -> dict[str, An
 
 @contextmanager
 def _failures() -> Iterator[None]:
-    """Tells what is no fault of the program: a user's own code that fails, and memory that is not enough."""
+    """Tells what is no fault of the program: a user's own code that fails, memory that is not enough, a limit."""
     try:
         yield
     except (Diverged, Interrupted, InputError):
         raise
     except (Exception, SystemExit) as error:
+        if reason := limit_passed(error):
+            raise Failed(reason) from error
         if place := users_line(error):
             raise Failed(f"{place}: {first_line(error)}") from error
         if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
@@ -168,9 +176,7 @@ class _Trainer:
                     f"{self.store.folder}"
                 )
             if logs:
-                speed = (
-                    (self.step - since) * tokens.size / max(time.monotonic() - clock, 1e-9)
-                )  # some clocks stand still
+                speed = (self.step - since) * tokens.size / seconds_since(clock, time.monotonic)
                 clock, since = time.monotonic(), self.step
                 dropped = dropped_share(self.model)
                 extra = {} if dropped is None else {"dropped": dropped.item()}  # of the last microbatch
@@ -188,9 +194,8 @@ class _Trainer:
             if saves:
                 self._save_last()
             if stopping and not last:
-                raise Interrupted(
-                    f"stopped at step {self.step} of {config.steps}; go on with: canonlab resume {self.folder}"
-                )
+                command = shlex.join(["canonlab", "resume", str(self.folder)])
+                raise Interrupted(f"stopped at step {self.step} of {config.steps}", command)
 
     def finish(self, command: str) -> dict[str, Any]:
         """The evaluation that counts, on the final weights, and result.json."""
@@ -298,6 +303,9 @@ class _Trainer:
         checkpoint = self.store.load("last", self.identity)
         if checkpoint is None:
             return None
+        if checkpoint.facts["step"] > self.config.steps:
+            step = shown(checkpoint.facts["step"])
+            raise InputError(f"{self.store.path('last')} is of step {step}, the run has {self.config.steps}")
         restore_training(checkpoint.tensors, self.model, self.optimizer)
         self.step, self.seconds = checkpoint.facts["step"], checkpoint.facts["seconds"]
         self.data_hash, self.best = bytes.fromhex(checkpoint.facts["data_sha256"]), checkpoint.facts["best"]
@@ -307,10 +315,10 @@ class _Trainer:
     def _record_environment(self) -> None:
         """Note who works on the run from here on; say when that is not who began it."""
         path = self.folder / "environment.json"
-        sessions = read_json(path)["sessions"] if path.exists() else []
+        sessions = entry(read_json(path), "sessions", list, path) if exists(path) else []
         here = environment(self.backend.device) | {key: str(value) for key, value in self.machine.items()}
         if sessions:
-            first = sessions[0]["environment"]
+            first = entry(sessions[0], "environment", dict, path)
             changed = [f"{key} {first.get(key)} -> {here[key]}" for key in here if here[key] != first.get(key)]
             if changed:
                 self.listener.message(
@@ -339,13 +347,19 @@ def evaluate_checkpoint(run: Trained, name: str, windows: int | None, seed: int 
 
 @contextmanager
 def _stop_on_signal() -> Iterator[threading.Event]:
-    """An event that SIGTERM and SIGINT set, so that the loop stops between two steps."""
+    """An event that SIGTERM and SIGINT set, so that the loop stops between two steps; a second SIGINT stops at once."""
     stop = threading.Event()
+
+    def take(number: int, _: object) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+
     if threading.current_thread() is not threading.main_thread():
         yield stop  # only the main thread may take signals
         return
     signals = [s for s in (getattr(signal, name, None) for name in ("SIGTERM", "SIGINT")) if s is not None]
-    before = {s: signal.signal(s, lambda *_: stop.set()) for s in signals}
+    before = {s: signal.signal(s, take) for s in signals}
     try:
         yield stop
     finally:

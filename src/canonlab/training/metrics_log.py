@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from canonlab.errors import InputError
-from canonlab.files import FORMAT, check_format, entry, replacing
+from canonlab.files import FORMAT, check_format, entry, exists, parse_json, read_bytes, replacing
+
+MOST_BYTES = 1 << 30
+"""Of a log: millions of records."""
 
 HEADER = {"kind": "log", "step": 0, "format": FORMAT}
 """The first line."""
@@ -58,15 +61,8 @@ def _line(record: dict[str, Any]) -> bytes:
     return (json.dumps(record) + "\n").encode()
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-
-
 def _up_to(path: Path, extent: dict[str, Any]) -> bytes:
-    content = _read(path)[: entry(extent, "bytes", int, path)]
+    content = read_bytes(path, MOST_BYTES)[: entry(extent, "bytes", int, path)]
     if {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()} != extent:
         raise InputError(
             f"{path} is not the log that the run's result or checkpoint was saved with; put a copy in its place, or "
@@ -76,7 +72,7 @@ def _up_to(path: Path, extent: dict[str, Any]) -> bytes:
 
 
 def _up_to_step(path: Path, step: int) -> bytes:
-    records = [record for record in read_metrics(path) if record["step"] <= step] if path.exists() else []
+    records = [record for record in read_metrics(path) if record["step"] <= step] if exists(path) else []
     return b"".join(map(_line, [HEADER, *records]))
 
 
@@ -85,16 +81,13 @@ def read_metrics(path: Path, extent: dict[str, Any] | None = None) -> list[dict[
 
     A last line cut short by a kill is left out. InputError for other damage, and where the log is not of that extent.
     """
-    lines = (_up_to(path, extent) if extent else _read(path)).split(b"\n")
+    lines = (_up_to(path, extent) if extent else read_bytes(path, MOST_BYTES)).split(b"\n")
     records = []
     for number, line in enumerate(lines[:-1], start=1):  # after the last newline: nothing, or what a kill cut short
-        try:
-            record = json.loads(line)
-            if not isinstance(record["step"], int):
-                raise TypeError
-        except (ValueError, TypeError, KeyError, RecursionError):
-            raise InputError(f"{path}, line {number}, is damaged: {line[:60]!r}") from None
-        if record.get("kind") == "log":
+        where = f"{path}, line {number},"
+        record = parse_json(line, where)
+        entry(record, "step", int, where, least=0)
+        if entry(record, "kind", str, where) == "log":
             check_format(path, record.get("format"))
         else:
             records.append(record)

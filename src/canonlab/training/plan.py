@@ -2,25 +2,24 @@
 
 import dataclasses
 import json
-import os
-import re
-from collections.abc import Iterable
-from functools import cached_property
+from collections.abc import Callable, Iterable
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from canonlab.checks import of_the_user
-from canonlab.errors import InputError
-from canonlab.files import sha256
+from canonlab.errors import InputError, require_integer, shown
+from canonlab.files import read_bytes, safe_name, sha256
 from canonlab.models.check.sequence import looks_ahead
 from canonlab.models.check.subject import Subject
 from canonlab.models.config import pattern_names
-from canonlab.models.cost import cost
+from canonlab.models.cost import cost, parameters
 from canonlab.models.decoder import DecoderConfig
+from canonlab.models.sizes import require_memory
 from canonlab.plugins import Plugin, is_plugin, load_plugin
-from canonlab.tasks.base import MAX_WINDOWS, Task, typed_settings
+from canonlab.tasks.base import MAX_CONTEXT, MAX_WINDOWS, Task, typed_settings
 from canonlab.tasks.catalog import build_task
 from canonlab.training.backend import Backend, resolve_backend
 from canonlab.training.config import RunConfig, TaskConfig, TrainingConfig
@@ -28,11 +27,10 @@ from canonlab.training.evaluation import evaluate
 from canonlab.training.identity import identity, split_training
 from canonlab.training.published import TRAINING
 
-LONGEST_NAME = 122
-"""Characters of a run's name before its hash."""
+T = TypeVar("T")
 
-TOKEN_BYTES = 5
-"""Of a token in a batch: an int32 and its mark."""
+TOKEN_BYTES, FLOAT_BYTES = 5, 4
+"""Of a token in a batch, an int32 and its mark; of a parameter."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,13 +86,13 @@ class Plan:
     def name(self) -> str:
         """For people first: task, model, Canon set, size, learning rate, seed; then the start of the identity.
 
-        Any system can have a file of that name, whatever words the user has: at most 133 letters, digits and `.+_-`.
+        Any system can have a file of that name, whatever words the user has: see `files.safe_name`.
         """
         model, training = self.config.model, self.config.training
         mixers = "+".join(map(_short, pattern_names(model.model)))
         words = [_short(self.config.task.name), mixers, self.decoder.canon.points or "none", model.size]
         about = "-".join([*words, f"lr{training.lr:g}", f"s{training.seed}"])
-        return f"{re.sub(r'[^A-Za-z0-9.+_-]+', '_', about)[:LONGEST_NAME]}-{self.identity[:10]}"
+        return f"{safe_name(about)}-{self.identity[:10]}"
 
     def _sources(self, references: list[str]) -> list[dict[str, str]]:
         return [self.plugins[reference].identity for reference in references if reference in self.plugins]
@@ -104,20 +102,32 @@ def _short(reference: str) -> str:
     return reference.rpartition(":")[2] if is_plugin(reference) else reference
 
 
-def plan_run(config: RunConfig, backend: Backend | None = None) -> Plan:
+def plan_runs(configs: Iterable[RunConfig]) -> list[Plan]:
+    """The plans of many runs. Tasks and models that several of them have are made and checked once."""
+    shared: dict[str, Any] = {}
+    return [plan_run(config, shared=shared) for config in configs]
+
+
+def plan_run(config: RunConfig, backend: Backend | None = None, shared: dict[str, Any] | None = None) -> Plan:
     """Resolve and check a configuration. `backend` is given when an existing run's is to be kept."""
-    task = load_task(config.task)
-    if is_plugin(config.task.name):
+    shared = {} if shared is None else shared
+    if is_plugin(config.task.name):  # whoever wrote it may not have thought of two runs at one object
+        task = load_task(config.task)
         _try_task(config.task.name, task)
+    else:
+        task = _once(shared, config.task, partial(load_task, config.task))
     if config.training.isolate and task.separator_id is None:
         raise InputError(f"isolate = true: the task {task.name} has no token that opens an instance")
     resolved = dataclasses.replace(config, training=_with_steps(config.training, task))
     _require_room(resolved.training, task)
     decoder = config.model.decoder(len(task.vocabulary))
-    decoder.check()
+    weights = FLOAT_BYTES * _once(shared, decoder, partial(parameters, decoder))
+    require_memory("size", config.model.size, weights, "its parameters alone")
     notes: list[str] = []
     if backend is None:
         backend, notes = resolve_backend(config.backend, decoder.width)
+        if backend.device == "cpu":
+            require_memory("size", config.model.size, 4 * weights, "its parameters, their gradients and two means")
     references = [config.task.name, *pattern_names(config.model.model)]
     plugins = {reference: load_plugin(reference) for reference in references if is_plugin(reference)}
     separator = task.separator_id if config.training.isolate else None
@@ -128,13 +138,20 @@ def plan_run(config: RunConfig, backend: Backend | None = None) -> Plan:
     return Plan(config, resolved, task, decoder, backend, plugins, copies, notes)
 
 
+def _once(shared: dict[str, Any], key: object, make: Callable[[], T]) -> T:
+    if (name := repr(key)) not in shared:
+        shared[name] = make()
+    found: T = shared[name]
+    return found
+
+
 def _try_task(name: str, task: Task) -> None:
     """InputError when a user's own task fails on its first window, or in an evaluation, which may be hours away."""
     advice = f"; see canonlab check-task {name}"
-    with of_the_user(f"task = {name!r}: fails on its first window", advice):
+    with of_the_user(f"task = {shown(name)}: fails on its first window", advice):
         size = len(task.vocabulary)
         task.windows(0, 0, 1)
-    with of_the_user(f"task = {name!r}: fails in its evaluation", advice):
+    with of_the_user(f"task = {shown(name)}: fails in its evaluation", advice):
         task.evaluate(lambda ids: torch.zeros(*ids.shape, size), seed=0, windows=1, batch=1).plain()
 
 
@@ -154,17 +171,17 @@ def _try_mixer(
     if key in TRIED:
         return
     mixer = next(block.mixer for block in decoder.pattern if block.mixer.cls is plugin.cls)
-    failing = of_the_user(f"model = {name!r}: fails on its first tokens", f"; see canonlab check {name}")
+    failing = of_the_user(f"model = {shown(name)}: fails on its first tokens", f"; see canonlab check {name}")
     with failing, backend.autocast():
         cost(decoder, 8, backend.device)
         ahead = looks_ahead(Subject(mixer, decoder.width, backend.device))
     if ahead:
         raise InputError(
-            f"model = {name!r}: outputs depend on later tokens, those that are to be predicted; "
+            f"model = {shown(name)}: outputs depend on later tokens, those that are to be predicted; "
             f"see canonlab check {name}"
         )
     few = dataclasses.replace(decoder, layers=min(decoder.layers, len(decoder.pattern)))
-    with of_the_user(f"model = {name!r}: fails in the evaluation of {task.name}", f"; see canonlab check {name}"):
+    with of_the_user(f"model = {shown(name)}: fails in the evaluation of {task.name}", f"; see canonlab check {name}"):
         evaluate(backend.place(few.build()), task, 0, 1, backend, separator).plain()
     TRIED.add(key)
 
@@ -178,7 +195,7 @@ def _endless_warmup(training: TrainingConfig) -> list[str]:
 def _copies(plugins: Iterable[Plugin], files: Iterable[Path]) -> dict[str, bytes]:
     """The content of the user's files by name."""
     copies: dict[str, bytes] = {}
-    contents = [*((plugin.path, plugin.source) for plugin in plugins), *((path, path.read_bytes()) for path in files)]
+    contents = [*((plugin.path, plugin.source) for plugin in plugins), *((path, read_bytes(path)) for path in files)]
     for path, content in contents:
         if copies.setdefault(path.name, content) != content:
             raise InputError(f"{path.name}: two different files have one name; rename one")
@@ -189,17 +206,9 @@ def _require_room(training: TrainingConfig, task: Task) -> None:
     """InputError where a batch does not fit into this machine's memory, or the run would take more windows than are."""
     if training.steps > MAX_WINDOWS // training.batch:
         raise InputError(
-            f"steps = {training.steps}: times the batch {training.batch} is more than {MAX_WINDOWS} windows"
+            f"steps = {shown(training.steps)}: times the batch {training.batch} is more than {MAX_WINDOWS} windows"
         )
-    if not hasattr(os, "sysconf"):  # Windows
-        return
-    needed = training.batch * task.context * TOKEN_BYTES
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > there:
-        raise InputError(
-            f"batch = {training.batch}: its tokens alone take {needed / 2**30:,.0f} GiB, this machine has "
-            f"{there / 2**30:,.0f}"
-        )
+    require_memory("batch", training.batch, training.batch * task.context * TOKEN_BYTES, "its tokens alone")
 
 
 def _unused_exposures(config: RunConfig, task: Task) -> list[str]:
@@ -227,13 +236,17 @@ def _with_steps(training: TrainingConfig, task: Task) -> TrainingConfig:
 
 def load_task(config: TaskConfig) -> Task:
     """The task that a preset's name or `path.py:Class` stands for, with its parameters; InputError if there is none."""
-    if not is_plugin(config.name):
-        return build_task(config.name, config.set)
+    task = _own_task(config) if is_plugin(config.name) else build_task(config.name, config.set)
+    require_integer("context", task.context, 1, MAX_CONTEXT)
+    return task
+
+
+def _own_task(config: TaskConfig) -> Task:
     cls = load_plugin(config.name).cls
     if not issubclass(cls, Task):
-        raise InputError(f"task = {config.name!r}: {cls.__name__} must be a subclass of canonlab.tasks.base.Task")
+        raise InputError(f"task = {shown(config.name)}: {cls.__name__} must be a subclass of canonlab.tasks.base.Task")
     if not dataclasses.is_dataclass(cls):
-        raise InputError(f"task = {config.name!r}: {cls.__name__} must be a @dataclass(frozen=True)")
+        raise InputError(f"task = {shown(config.name)}: {cls.__name__} must be a @dataclass(frozen=True)")
     settings = typed_settings(cls, config.set)
-    with of_the_user(f"task = {config.name!r}: {cls.__name__} can't be made"):
+    with of_the_user(f"task = {shown(config.name)}: {cls.__name__} can't be made"):
         return cls(**settings)

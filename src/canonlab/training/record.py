@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from canonlab.errors import InputError
-from canonlab.files import entry, read_json, sha256
+from canonlab.files import entry, exists, maybe, parse_json, read_bytes, read_json, sha256
 from canonlab.models.config import ModelConfig
 from canonlab.tasks.catalog import TASKS
 from canonlab.training.config import TrainingConfig
@@ -30,11 +30,14 @@ REQUIRED: dict[str, type] = {
     "identity": str,
     "name": str,
     "asked.task.name": str,
+    "asked.task.set": dict,
     "asked.model": dict,
     "asked.training": dict,
     "config.task.name": str,
     "config.task.parameters": dict,
     "config.task.context": int,
+    "config.model.layers": int,
+    "config.model.width": int,
     "config.model.canon.points": str,
     "config.model.pattern": list,
     "config.model.sources": list,
@@ -44,6 +47,9 @@ REQUIRED: dict[str, type] = {
 
 NUMBERS: dict[str, type[float]] = {"steps": int, "seed": int, "lr": float}
 """The same of `training`, whatever else is in it."""
+
+BLOCK: dict[str, type] = {"mixer.class": str, "mixer.arguments": dict}
+"""The same of each block of the pattern."""
 
 
 @dataclass(frozen=True)
@@ -71,21 +77,37 @@ class Record:
         return identifying(self.config)
 
 
+def is_run(folder: Path) -> bool:
+    """Whether the config.json in a folder is a run's, or can't be read: reading it as one will say what is wrong.
+
+    Other tools' folders have one too, an exported model for one.
+    """
+    path = folder / "config.json"
+    try:
+        content = parse_json(read_bytes(path), path)
+    except InputError:
+        return True
+    return isinstance(content, dict) and "identity" in content
+
+
 def read_record(folder: Path) -> Record:
     """The record of a run folder. InputError when there is none, or it is damaged or of a newer format."""
     path = folder / "config.json"
-    if not path.exists():
+    if not exists(path):
         raise InputError(f"{folder} is not a run folder: it has no config.json")
     file = read_json(path)
     for key, kind in REQUIRED.items():
-        entry(file, key, kind, path)
+        entry(file, key, kind, path, least=0)
+    for place, block in enumerate(file["config"]["model"]["pattern"]):
+        for key, kind in BLOCK.items():
+            entry(block, key, kind, f"{path}: config.model.pattern[{place}]")
     config, asked = dict(file["config"]), file["asked"]
     if file["format"] == 1:
         measuring, machine = _from_format_1(config, path)
     else:
         measuring, machine = entry(file, "measuring", dict, path), entry(file, "machine", dict, path)
     for key, number in NUMBERS.items():
-        if not math.isfinite(entry({"config": config}, f"config.training.{key}", number, path)):
+        if math.isnan(entry({"config": config}, f"config.training.{key}", number, path, least=0)):
             raise InputError(f"{path}: config.training.{key} = {config['training'][key]}: must be a finite number")
     apart = {*MEASURING, "microbatch"}
     kept = {name: value for name, value in introduced(TrainingConfig).items() if name not in apart}
@@ -96,13 +118,16 @@ def read_record(folder: Path) -> Record:
         "training": {**introduced(TrainingConfig), **asked["training"]},
     }
     try:
-        identity = sha256(identifying(config) if file["format"] == 1 else file["identified_by"])
+        identified_by = identifying(config)
+        identity = sha256(identified_by if file["format"] == 1 else file["identified_by"])
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is damaged: {type(error).__name__} {error}") from None
     if file["format"] > 1 and identity != file["identity"]:
         raise InputError(f"{path} is damaged: its identity is not the hash of what it is identified by")
-    files = file.get("files", {})
-    difficulty = file["difficulty"] if "difficulty" in file else _difficulty(config["task"])
+    files = maybe(file, "files", dict, path) or {}
+    for parameter in files:
+        entry(files, parameter, str, f"{path}: files")
+    difficulty = maybe(file, "difficulty", str, path) if "difficulty" in file else _difficulty(config["task"])
     return Record(identity, file["identity"], file["name"], asked, files, config, measuring, machine, difficulty)
 
 

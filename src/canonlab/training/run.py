@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from canonlab.errors import InputError
-from canonlab.files import read_json, write_json
+from canonlab.files import exists, read_bytes, read_json, write_json
 from canonlab.models.config import ModelConfig, pattern_names
 from canonlab.models.decoder import DecoderConfig
 from canonlab.plugins import is_plugin
@@ -33,11 +33,13 @@ from canonlab.training.backend import Backend, usable
 from canonlab.training.config import BackendConfig, RunConfig, TaskConfig, TrainingConfig
 from canonlab.training.identity import MEASURING, identifying, introduced, told
 from canonlab.training.plan import Plan, plan_run
-from canonlab.training.record import Record, read_record
+from canonlab.training.record import Record, is_run, read_record
 
 DIVERGED = "diverged.json"
 FAILED = "failed.json"
 FILES = ("config.json", "environment.json", "metrics.jsonl", DIVERGED, FAILED, "result.json")
+PARTS = (*FILES, "checkpoints", "sources", "tensorboard", ".lock")
+"""What only a run itself may write in its folder."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +58,7 @@ class RunFolder:
     @property
     def done(self) -> bool:
         """Whether the result is there."""
-        return (self.folder / "result.json").exists()
+        return exists(self.folder / "result.json")
 
     def result(self) -> dict[str, Any]:
         """The result of a run that is done. InputError when it is another run's."""
@@ -69,7 +71,7 @@ class RunFolder:
     def diverged(self) -> dict[str, Any] | None:
         """The `step` at which the last attempt was found to have diverged, and the `reason`; None if it did not."""
         path = self.folder / DIVERGED
-        return read_json(path) if path.exists() else None
+        return read_json(path) if exists(path) else None
 
 
 def create_run(config: RunConfig, out: Path | None = None, parent: Path = Path("runs")) -> RunFolder:
@@ -83,16 +85,21 @@ def create_run(config: RunConfig, out: Path | None = None, parent: Path = Path("
 
 
 def find_run(plan: Plan, parent: Path, known: Mapping[str, Path]) -> RunFolder:
-    """The run of a plan below `parent`, among those that are known (`known_runs`), or a new one.
+    """The run of a plan below `parent`, among those that are known (`known_runs`), or a new one."""
+    there = as_known(plan, known)
+    return make_run(there, known.get(there.identity, parent / there.name))
+
+
+def as_known(plan: Plan, known: Mapping[str, Path]) -> Plan:
+    """The plan in the precision in which its run was begun, if it is one of those that are known.
 
     Where the precision was left open, a run that another machine began in the other one is that run.
     """
-    plans = [plan]
-    if plan.asked.backend.precision == "auto":
-        other = "fp32" if plan.backend.precision == "bf16" else "bf16"
-        plans.append(dataclasses.replace(plan, backend=dataclasses.replace(plan.backend, precision=other)))
-    there = next((each for each in plans if each.identity in known), plan)
-    return make_run(there, known.get(there.identity, parent / there.name))
+    if plan.identity in known or plan.asked.backend.precision != "auto":
+        return plan
+    other = "fp32" if plan.backend.precision == "bf16" else "bf16"
+    there = dataclasses.replace(plan, backend=dataclasses.replace(plan.backend, precision=other))
+    return there if there.identity in known else plan
 
 
 def known_runs(parent: Path) -> dict[str, Path]:
@@ -108,11 +115,21 @@ def known_runs(parent: Path) -> dict[str, Path]:
     return found
 
 
+def require_apart(path: Path, field: str) -> None:
+    """InputError when a `path` to write to is a part of a run folder; a report.html in one is none."""
+    place = path.parent.resolve() / path.name
+    for folder in place.parents:
+        part = place.relative_to(folder).parts[0]
+        if part.lower() in PARTS and exists(folder / "config.json") and is_run(folder):
+            raise InputError(f"{field} = {str(path)!r}: {part} belongs to the run in {folder}; name another place")
+
+
 def make_run(plan: Plan, folder: Path) -> RunFolder:
     """The run of a plan in `folder`, which is made where it does not exist. InputErrors as for `create_run`."""
-    if (folder / "config.json").exists():
+    require_apart(folder, "out")
+    if exists(folder / "config.json"):
         return _taken_up(plan, folder)
-    if folder.exists() and (not folder.is_dir() or _holds_other_things(folder)):
+    if exists(folder) and (not folder.is_dir() or _holds_other_things(folder)):
         raise InputError(f"{folder} exists and is not a run folder; name another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -293,10 +310,7 @@ def _copy(folder: Path, reference: str, source: Mapping[str, str] | None) -> str
         return reference
     file, _, class_name = reference.rpartition(":")
     path = _in_sources(folder, file)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+    content = read_bytes(path)
     if source is None or source != {"class": class_name, "sha256": hashlib.sha256(content).hexdigest()}:
         raise InputError(f"{path} is not the source that this run began with")
     return f"{path}:{class_name}"

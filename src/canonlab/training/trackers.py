@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from canonlab.errors import unknown
+from canonlab.errors import shown, unknown
 from canonlab.extras import optional
 from canonlab.training.loop import Listener
 from canonlab.training.run import RunFolder
@@ -87,7 +87,7 @@ def require_tracker(name: str) -> None:
     """InputError when there is no such tracker, or its package is missing."""
     if name not in TRACKERS:
         raise unknown("log", name, TRACKERS)
-    optional(name, name, f"log = {name!r}")
+    optional(name, name, f"log = {shown(name)}")
 
 
 class Tracking:

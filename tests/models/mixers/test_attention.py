@@ -15,6 +15,7 @@ from canonlab.models.mixers import softmax
 from canonlab.models.mixers.attention import Attention
 from canonlab.models.mixers.softmax import BLOCK, Sight, attend, choose_implementation, flex
 from canonlab.models.positions import POSITIONS, alibi_slopes, halibi_reach
+from transforms import check_transforms, compiled_operators, exported
 
 HEADS, HEAD_WIDTH = 4, 8
 TOLERANCE = {"rtol": 1e-10, "atol": 1e-10}
@@ -136,7 +137,29 @@ def test_blocks_pass_gradcheck_and_operator_checks() -> None:
     inputs = [random(2, h, 7, 4, seed=h).requires_grad_() for h in (HEADS, 2)]
     inputs.append(random(2, 2, 7, 4, seed=3).requires_grad_())
     assert torch.autograd.gradcheck(lambda *x: attend(*x, sight, cached=False, implementation="blocks"), inputs)
-    torch.library.opcheck(softmax._blocks, (*inputs, *sight), test_utils=("test_schema", "test_faketensor"))
+    torch.library.opcheck(softmax._blocks.node, (*inputs, *sight), test_utils=("test_schema", "test_faketensor"))
+
+
+@pytest.mark.parametrize(
+    ("implementation", "kind"),
+    [("causal", "plain"), ("mask", "alibi"), ("blocks", "plain"), ("blocks", "alibi"), ("blocks", "halibi")],
+)
+def test_attention_under_transforms(implementation: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But the framework's own kernel, which raises when a backward pass is gone through again."""
+    monkeypatch.setattr(softmax, "BLOCK", 2)
+    segments = None if implementation == "causal" else torch.tensor([[0, 1, 1]])
+    sight = sight_of(kind, torch.arange(3)[None], segments, segments)
+    inputs = [random(1, heads, 3, 2, seed=seed) for seed, heads in enumerate((HEADS, 2, 2))]
+
+    def function(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return attend(q, k, v, sight, cached=False, implementation=implementation)
+
+    check_transforms(function, inputs, twice=implementation == "blocks")
+    operators = ["attention_blocks", "attention_blocks_backward"] if implementation == "blocks" else []
+    assert compiled_operators(function, inputs) == operators
+    y, graph = exported(function, inputs)
+    torch.testing.assert_close(y, function(*inputs), **TOLERANCE)
+    assert "canonlab" not in graph
 
 
 def test_alibi_and_reach_of_four_heads() -> None:

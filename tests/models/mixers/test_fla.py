@@ -129,6 +129,16 @@ def test_segments_are_sequences_of_one_flat_row_and_a_plain_batch_stays_one(name
     assert torch.equal(states[[0, 1, 3]], initial) and not states[[2, 4, 5]].any()
 
 
+@every_kernel
+def test_transforms_are_refused(name, seen):
+    sequences, _ = _arguments(name)
+    with pytest.raises(InputError, match="'fla': its kernels take no transforms of torch.func"):
+        torch.func.grad(lambda q: getattr(fla, name)(q, *sequences[1:], 0.3)[0].sum())(sequences[0])
+    with torch.autograd.forward_ad.dual_level(), pytest.raises(InputError, match="nor forward-mode derivatives"):
+        getattr(fla, name)(*sequences, 0.3)
+    assert seen == []
+
+
 def test_half_precision_products_keep_precise_decays(seen):
     (q, k, v, log_decay), initial = _arguments("gla")
     o, final = fla.gla(q, k, v.bfloat16(), log_decay, 0.3, initial, None)

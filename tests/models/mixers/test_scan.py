@@ -1,12 +1,16 @@
+from functools import partial
+
+import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from canonlab.models.mixers.scan import delta_scan, diagonal_scan
+from transforms import check_transforms, compiled_operators, exported
 
 B, C, H, L, K, V = 2, 5, 2, 4, 3, 2
 
 
-def _inputs():
+def _inputs(B=B, C=C, H=H):
     generator = torch.Generator().manual_seed(0)
     shapes = [(B, C, H, K), (B, C, H, K, V), (B, H, K, V)]
     return [torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True) for shape in shapes]
@@ -29,10 +33,10 @@ def test_the_diagonal_scan_and_its_gradients_are_those_of_the_plain_loop():
 
 
 def test_the_diagonal_scan_is_one_that_a_compiler_can_take():
-    torch.library.opcheck(diagonal_scan, _inputs())
+    torch.library.opcheck(diagonal_scan.node, _inputs())
 
 
-def _delta_inputs():
+def _delta_inputs(B=B, C=C, H=H, L=L):
     generator = torch.Generator().manual_seed(0)
     shapes = [(B, C, H), (B, C, H, L, K), (B, C, H, L, K), (B, C, H, L, V), (B, H, K, V)]
     return [torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True) for shape in shapes]
@@ -48,7 +52,7 @@ def test_the_delta_scan_is_the_recurrence_with_matrices_that_it_does_not_form():
 
 
 def test_the_delta_scan_is_one_that_a_compiler_can_take():
-    torch.library.opcheck(delta_scan, _delta_inputs())
+    torch.library.opcheck(delta_scan.node, _delta_inputs())
 
 
 def test_the_delta_scan_is_as_precise_under_autocast():
@@ -63,3 +67,17 @@ def test_the_products_of_the_delta_scan_are_counted():
     with FlopCounterMode(display=False) as counter:
         delta_scan(*inputs)
     assert counter.get_total_flops() == B * C * H * (2 * L * K * V + 2 * K * L * V)
+
+
+@pytest.mark.parametrize("name", ["diagonal", "delta"])
+def test_a_scan_under_transforms(name):
+    operator, draw = {"diagonal": (diagonal_scan, _inputs), "delta": (delta_scan, partial(_delta_inputs, L=2))}[name]
+    inputs = [x.detach() for x in draw(B=1, C=2, H=1)]
+
+    def function(*inputs):
+        return torch.cat([y.flatten().square() for y in operator(*inputs)])
+
+    check_transforms(function, inputs)
+    assert compiled_operators(function, inputs) == [f"{name}_scan", f"{name}_scan_backward"]
+    y, graph = exported(function, inputs)
+    assert torch.equal(y, function(*inputs)) and "canonlab" not in graph

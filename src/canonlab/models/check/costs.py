@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from canonlab.checks import MOST_ROUNDS, seconds_since
 from canonlab.errors import InputError
 from canonlab.models.config import ModelConfig
 from canonlab.models.decoder import Decoder
@@ -106,10 +107,10 @@ def _rates(actions: list[Callable[[], object]], tokens: int, device: str) -> lis
     for turn in range(ROUNDS + 1):
         for i, action in enumerate(actions):
             began, count = time.perf_counter(), 0
-            while not count or (turn and time.perf_counter() - began < SECONDS):  # the first turn only warms up
+            while not count or (turn and seconds_since(began) < SECONDS and count < MOST_ROUNDS):  # turn 0 warms up
                 action()
                 torch.zeros((), device=device).item()  # waits for a GPU
                 count += 1
             if turn:
-                best[i] = max(best[i], count * tokens / (time.perf_counter() - began))
+                best[i] = max(best[i], count * tokens / seconds_since(began))
     return [round(rate) for rate in best]

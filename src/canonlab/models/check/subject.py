@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from canonlab.canon import Canon
 from canonlab.checks import Broken, of_the_user
-from canonlab.errors import InputError
+from canonlab.errors import InputError, shown
 from canonlab.models.canon_points import CanonConfig, NoCanon
 from canonlab.models.config import ModelConfig, pattern_names
 from canonlab.models.decoder import BlockConfig, DecoderConfig, MixerConfig
@@ -43,10 +43,10 @@ class Subject:
     def of(cls, model: ModelConfig, device: str = "cpu") -> "Subject":
         """InputError where the arguments are wrong or `model` is a hybrid."""
         if len(pattern_names(model.model)) > 1:
-            raise InputError(f"model = {model.model!r}: check one mixer at a time, not a hybrid")
+            raise InputError(f"model = {shown(model.model)}: check one mixer at a time, not a hybrid")
         decoder = model.decoder(VOCABULARY)
         config = decoder.pattern[0].mixer
-        with of_the_user(f"model = {model.model!r}: its Config can't be made"):
+        with of_the_user(f"model = {shown(model.model)}: its Config can't be made"):
             config.cls.Config(width=decoder.width, **config.arguments)
         return cls(config, decoder.width, device)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from canonlab.errors import InputError, require_integer, unknown
+from canonlab.errors import InputError, require_integer, shown, unknown
 from canonlab.models.layers import RMSNorm, linear
 from canonlab.models.mixers.base import CanonFactory, Mixer, MixerState
 from canonlab.models.mixers.softmax import Sight, attend
@@ -64,7 +64,7 @@ class Attention(Mixer):
             if heads % 1 or key_heads % 1 or key_heads < 1 or dimensions % 2 or dimensions < 2:
                 grouped = f" (and {key_heads:g} of {self.key_heads} of keys)" if self.kv_heads else ""
                 raise InputError(
-                    f"position = {self.position!r}: cannot rotate {heads:g} of {self.heads} heads{grouped} in "
+                    f"position = {shown(self.position)}: cannot rotate {heads:g} of {self.heads} heads{grouped} in "
                     f"{dimensions:g} of {self.head_width} dimensions (heads must come out whole, dimensions even)"
                 )
 
@@ -104,7 +104,8 @@ class Attention(Mixer):
         precise = torch.float64 if x.dtype == torch.float64 else torch.float32
         if self.rotated_dimensions:
             cos, sin = rotary_table(positions, self.rotated_dimensions, precise)
-            q_BTHE, k_BTGE = (rotate(t, cos, sin, round(self.share_heads * t.shape[2])) for t in (q_BTHE, k_BTGE))
+            q_BTHE = rotate(q_BTHE, cos, sin, round(self.share_heads * self.config.heads))
+            k_BTGE = rotate(k_BTGE, cos, sin, round(self.share_heads * self.config.key_heads))
         seen = segment_ids
         if state is not None:
             segment_ids = torch.zeros_like(positions) if segment_ids is None else segment_ids.to(torch.int64)

@@ -19,6 +19,7 @@ from importlib import metadata
 import torch
 from torch import Tensor
 
+from canonlab.canon.transforms import transformed
 from canonlab.errors import InputError
 from canonlab.models.mixers.recurrence import begins
 
@@ -117,6 +118,11 @@ def _run(
     require(v_BTHV.device)
     if v_BTHV.dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise InputError(f"linear = 'fla': does not run {v_BTHV.dtype} (allowed: float32, bfloat16, float16)")
+    if transformed():
+        raise InputError(
+            "linear = 'fla': its kernels take no transforms of torch.func nor forward-mode derivatives "
+            "(allowed here: torch)"
+        )
     kernel = getattr(importlib.import_module(module), name)
     # The kernels multiply q, k and v as they come, so these must have one dtype; decays and beta stay as they are.
     inputs = inputs | {part: inputs[part].to(v_BTHV.dtype) for part in ("q", "k")}

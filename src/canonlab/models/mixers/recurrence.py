@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from canonlab.errors import InputError
+from canonlab.errors import InputError, shown
 from canonlab.models.mixers.base import MixerState
 
 LOG_DECAY_FLOOR = -40.0
@@ -25,10 +25,10 @@ def width_of(name: str, share: float, width: int) -> int:
     """
     fraction = Fraction(share).limit_denominator(max(1000, width)) if 0 < share < math.inf else Fraction(0)
     if not fraction:
-        raise InputError(f"{name} = {share!r}: must be a positive number that leaves a width of at least 1")
+        raise InputError(f"{name} = {shown(share)}: must be a positive number that leaves a width of at least 1")
     if width % fraction.denominator:
         raise InputError(
-            f"{name} = {share!r}: of the width {width} is no whole number "
+            f"{name} = {shown(share)}: of the width {width} is no whole number "
             f"(allowed widths: multiples of {fraction.denominator})"
         )
     return int(fraction * width)

@@ -7,46 +7,52 @@ which it never forms.
 Legend: B batch, C chunks, L positions in a chunk, H heads, K key width, V value width.
 """
 
+from collections.abc import Iterator
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+from canonlab.canon.transforms import Operator
 
-@torch.library.custom_op("canonlab::diagonal_scan", mutates_args=())
+
+@partial(Operator, "canonlab::diagonal_scan")
 def diagonal_scan(decay_BCHK: Tensor, update_BCHKV: Tensor, initial_BHKV: Tensor) -> tuple[Tensor, Tensor]:
     """The states before each chunk (B, C, H, K, V) and the state after the last one (B, H, K, V).
 
-    S_0 is `initial_BHKV`, and S_{c+1}[k, v] = decay_c[k] S_c[k, v] + update_c[k, v]. Differentiable once.
+    S_0 is `initial_BHKV`, and S_{c+1}[k, v] = decay_c[k] S_c[k, v] + update_c[k, v].
     """
-    before = torch.empty_like(update_BCHKV)
-    state = initial_BHKV.clone()
-    for chunk in range(update_BCHKV.shape[1]):
-        before[:, chunk] = state
-        state = torch.addcmul(update_BCHKV[:, chunk], decay_BCHK[:, chunk, ..., None], state)
-    return before, state
+    states = [initial_BHKV]
+    for decay, update in zip(decay_BCHK[..., None].unbind(1), update_BCHKV.unbind(1), strict=True):
+        states.append(torch.addcmul(update, decay, states[-1]))
+    return torch.stack(states[:-1], 1), states[-1]
 
 
-@torch.library.custom_op("canonlab::diagonal_scan_backward", mutates_args=())
+@partial(Operator, "canonlab::diagonal_scan_backward")
 def _diagonal_backward(
     decay_BCHK: Tensor, before_BCHKV: Tensor, grad_before_BCHKV: Tensor, grad_final_BHKV: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    grad_decay, grad_update = torch.empty_like(decay_BCHK), torch.empty_like(before_BCHKV)
-    grad = grad_final_BHKV.clone()
-    for chunk in range(before_BCHKV.shape[1] - 1, -1, -1):
-        grad_update[:, chunk] = grad
-        grad_decay[:, chunk] = (grad * before_BCHKV[:, chunk]).sum(-1)
-        grad = torch.addcmul(grad_before_BCHKV[:, chunk], decay_BCHK[:, chunk, ..., None], grad)
-    return grad_decay, grad_update, grad
+    grads, grad_decays = [grad_final_BHKV], []
+    for decay, before, grad_before in _reversed(decay_BCHK[..., None], before_BCHKV, grad_before_BCHKV):
+        grad_decays.append((grads[-1] * before).sum(-1))
+        grads.append(torch.addcmul(grad_before, decay, grads[-1]))
+    return torch.stack(grad_decays[::-1], 1), torch.stack(grads[-2::-1], 1), grads[-1]
 
 
-@diagonal_scan.register_fake
+def _reversed(*inputs: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The inputs chunk by chunk, from the last on."""
+    return zip(*(x.unbind(1)[::-1] for x in inputs), strict=True)
+
+
+@diagonal_scan.node.register_fake
 def _(a: Tensor, update_BCHKV: Tensor, initial_BHKV: Tensor) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(update_BCHKV), torch.empty_like(initial_BHKV)
+    return update_BCHKV.new_empty(update_BCHKV.shape), initial_BHKV.new_empty(initial_BHKV.shape)
 
 
-@_diagonal_backward.register_fake
-def _(a: Tensor, before: Tensor, grad_before: Tensor, grad_final: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.empty_like(a), torch.empty_like(before), torch.empty_like(grad_final)
+@_diagonal_backward.node.register_fake
+def _(a: Tensor, before: Tensor, grad_before: Tensor, grad_final: Tensor) -> tuple[Tensor, ...]:
+    return tuple(x.new_empty(x.shape) for x in (a, before, grad_final))
 
 
 def _remember(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
@@ -55,15 +61,17 @@ def _remember(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
 
 def _differentiate(operator):  # type: ignore[no-untyped-def]
     def backward(ctx, *grads):  # type: ignore[no-untyped-def]
-        return operator(*ctx.saved_tensors, *(grad.contiguous() for grad in grads))
+        # Gradients are enabled when those of these gradients are wanted, and the operator has none.
+        run = operator.plain if torch.is_grad_enabled() else operator
+        return run(*ctx.saved_tensors, *(grad.contiguous() for grad in grads))
 
     return backward
 
 
-diagonal_scan.register_autograd(_differentiate(_diagonal_backward), setup_context=_remember)
+diagonal_scan.node.register_autograd(_differentiate(_diagonal_backward), setup_context=_remember)
 
 
-@torch.library.custom_op("canonlab::delta_scan", mutates_args=())
+@partial(Operator, "canonlab::delta_scan")
 def delta_scan(
     decay_BCH: Tensor, write_BCHLK: Tensor, read_BCHLK: Tensor, value_BCHLV: Tensor, initial_BHKV: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -71,20 +79,18 @@ def delta_scan(
 
     S_0 is `initial_BHKV`, written_c = value_c - read_c S_c, and S_{c+1} = decay_c S_c + write_c^T written_c. That is
     S_{c+1} = A_c S_c + U_c with A_c = decay_c - write_c^T read_c and U_c = write_c^T value_c, and neither is formed.
-    Everything is in the dtype given, whatever autocast would have. Differentiable once.
+    Everything is in the dtype given, whatever autocast would have.
     """
-    before = value_BCHLV.new_empty(*decay_BCH.shape, *initial_BHKV.shape[-2:])
-    written = value_BCHLV.new_empty(value_BCHLV.shape)
-    state = initial_BHKV.clone(memory_format=torch.contiguous_format)
-    with torch.autocast(state.device.type, enabled=False):
-        for chunk in range(decay_BCH.shape[1]):
-            before[:, chunk] = state
-            written[:, chunk] = value_BCHLV[:, chunk] - read_BCHLK[:, chunk] @ state
-            state = decay_BCH[:, chunk, :, None, None] * state + write_BCHLK[:, chunk].mT @ written[:, chunk]
-    return before, written, state
+    states, written = [initial_BHKV.contiguous()], []
+    inputs = (decay_BCH[..., None, None], write_BCHLK, read_BCHLK, value_BCHLV)
+    with torch.autocast(initial_BHKV.device.type, enabled=False):
+        for decay, write, read, value in zip(*(x.unbind(1) for x in inputs), strict=True):
+            written.append(value - read @ states[-1])
+            states.append(decay * states[-1] + write.mT @ written[-1])
+    return torch.stack(states[:-1], 1), torch.stack(written, 1), states[-1]
 
 
-@torch.library.custom_op("canonlab::delta_scan_backward", mutates_args=())
+@partial(Operator, "canonlab::delta_scan_backward")
 def _delta_backward(
     decay_BCH: Tensor,
     write_BCHLK: Tensor,
@@ -95,27 +101,26 @@ def _delta_backward(
     grad_written_BCHLV: Tensor,
     grad_final_BHKV: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    grad_after, grad_value = torch.empty_like(before_BCHKV), torch.empty_like(written_BCHLV)
-    grad = grad_final_BHKV.clone()
-    with torch.autocast(grad.device.type, enabled=False):
-        for chunk in range(decay_BCH.shape[1] - 1, -1, -1):
-            grad_after[:, chunk] = grad
-            grad_value[:, chunk] = grad_written_BCHLV[:, chunk] + write_BCHLK[:, chunk] @ grad
-            grad = torch.addcmul(grad_before_BCHKV[:, chunk], decay_BCH[:, chunk, :, None, None], grad)
-            grad -= read_BCHLK[:, chunk].mT @ grad_value[:, chunk]
+    grads, grad_values = [grad_final_BHKV], []
+    inputs = (decay_BCH[..., None, None], write_BCHLK, read_BCHLK, grad_before_BCHKV, grad_written_BCHLV)
+    with torch.autocast(grad_final_BHKV.device.type, enabled=False):
+        for decay, write, read, grad_before, grad_written in _reversed(*inputs):
+            grad_values.append(grad_written + write @ grads[-1])
+            grads.append(torch.addcmul(grad_before, decay, grads[-1]) - read.mT @ grad_values[-1])
+        grad_after, grad_value = torch.stack(grads[-2::-1], 1), torch.stack(grad_values[::-1], 1)
         grad_decay = (grad_after * before_BCHKV).sum((-2, -1))
         grad_write = written_BCHLV @ grad_after.mT
         grad_read = -(grad_value @ before_BCHKV.mT)
-    return grad_decay, grad_write, grad_read, grad_value, grad
+    return grad_decay, grad_write, grad_read, grad_value, grads[-1]
 
 
-@delta_scan.register_fake
+@delta_scan.node.register_fake
 def _(decay: Tensor, write: Tensor, read: Tensor, value: Tensor, initial: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     before = value.new_empty(*decay.shape, *initial.shape[-2:])
     return before, value.new_empty(value.shape), initial.new_empty(initial.shape)
 
 
-@_delta_backward.register_fake
+@_delta_backward.node.register_fake
 def _(decay: Tensor, write: Tensor, read: Tensor, before: Tensor, written: Tensor, *_: Tensor) -> tuple[Tensor, ...]:
     return tuple(x.new_empty(x.shape) for x in (decay, write, read, written, before[:, 0]))
 
@@ -124,7 +129,7 @@ def _remember_delta(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def
     ctx.save_for_backward(*inputs[:3], *output[:2])
 
 
-delta_scan.register_autograd(_differentiate(_delta_backward), setup_context=_remember_delta)
+delta_scan.node.register_autograd(_differentiate(_delta_backward), setup_context=_remember_delta)
 
 
 @register_flop_formula(torch.ops.canonlab.delta_scan)

@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from torch.utils.flop_counter import register_flop_formula
 
+from canonlab.canon.transforms import Operator, transformed
+
 BLOCK = 128
 """Queries for which a mask is made at a time on a CPU; measured: 64 to 256 are alike, 512 takes twice the time."""
 
@@ -67,6 +69,8 @@ def attend(
     implementation: "causal" (which heeds nothing of `sight` but time), "mask", "blocks" or "flex"; by default what
     `choose_implementation` says.
     """
+    if transformed():  # nor do the framework's kernels know of forward-mode derivatives, and of more than one gradient
+        return _whole(q_BHTE, k_BGSE, v_BGSE, *sight)[0]
     queries, width = q_BHTE.shape[2:]
     masked = cached or not sight.is_causal
     implementation = implementation or choose_implementation(
@@ -139,8 +143,25 @@ def _compiled_flex() -> Callable[..., Tensor]:
     return torch.compile(flex)
 
 
-@torch.library.custom_op("canonlab::attention_blocks", mutates_args=())
-def _blocks(
+def _whole(q_BHTE: Tensor, k_BGSE: Tensor, v_BGSE: Tensor, *sight: Any) -> tuple[Tensor, Tensor]:
+    """What `_blocks` gives, by the definition, all queries at once."""
+    precise = _sums_dtype(q_BHTE)
+    shared = q_BHTE.shape[1] // k_BGSE.shape[1]
+    k_BHSE, v_BHSE = (t.to(precise).repeat_interleave(shared, 1) for t in (k_BGSE, v_BGSE))
+    scores_BHTS = q_BHTE.to(precise) @ k_BHSE.mT / math.sqrt(q_BHTE.shape[3])
+    mask = Sight(*sight).mask(0, *scores_BHTS.shape[2:])
+    scores_BHTS = scores_BHTS.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else scores_BHTS + mask
+    out_BHTE = (scores_BHTS.softmax(-1) @ v_BHSE).to(q_BHTE.dtype)
+    return out_BHTE, scores_BHTS.logsumexp(-1).transpose(1, 2)
+
+
+def _whole_backward(
+    grad_BHTE: Tensor, out: Tensor, sums: Tensor, q: Tensor, k: Tensor, v: Tensor, *sight: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.func.vjp(lambda q, k, v: _whole(q, k, v, *sight)[0], q, k, v)[1](grad_BHTE)
+
+
+def _in_blocks(
     q_BHTE: Tensor,
     k_BGSE: Tensor,
     v_BGSE: Tensor,
@@ -167,8 +188,7 @@ def _blocks(
     return out_BHTE, sums_BTH
 
 
-@torch.library.custom_op("canonlab::attention_blocks_backward", mutates_args=())
-def _blocks_backward(
+def _in_blocks_backward(
     grad_BHTE: Tensor,
     out_BHTE: Tensor,
     sums_BTH: Tensor,
@@ -220,13 +240,17 @@ def _sums_dtype(q: Tensor) -> torch.dtype:
     return torch.float64 if q.dtype == torch.float64 else torch.float32
 
 
-@_blocks.register_fake
+_blocks = Operator("canonlab::attention_blocks", _whole, _in_blocks)
+_blocks_backward = Operator("canonlab::attention_blocks_backward", _whole_backward, _in_blocks_backward)
+
+
+@_blocks.node.register_fake
 def _(q_BHTE: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
     batch, heads, queries, _width = q_BHTE.shape
     return torch.empty_like(q_BHTE), q_BHTE.new_empty(batch, queries, heads, dtype=_sums_dtype(q_BHTE))
 
 
-@_blocks_backward.register_fake
+@_blocks_backward.node.register_fake
 def _(grad: Tensor, out: Tensor, sums: Tensor, q: Tensor, k: Tensor, v: Tensor, *_: Any) -> tuple[Tensor, ...]:
     return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
 
@@ -236,10 +260,12 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) 
 
 
 def _differentiate(ctx: Any, grad: Tensor, _grad_sums: Tensor | None) -> tuple[Tensor | None, ...]:
-    return *_blocks_backward(grad.contiguous(), *ctx.saved_tensors), *(None,) * 5
+    # Gradients are enabled when those of these gradients are wanted, and the operator has none.
+    run = _blocks_backward.plain if torch.is_grad_enabled() else _blocks_backward
+    return *run(grad.contiguous(), *ctx.saved_tensors), *(None,) * 5
 
 
-_blocks.register_autograd(_differentiate, setup_context=_remember)
+_blocks.node.register_autograd(_differentiate, setup_context=_remember)
 
 
 @register_flop_formula(torch.ops.canonlab.attention_blocks)

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from canonlab.errors import InputError, require_integer
+from canonlab.errors import InputError, require_integer, shown
+from canonlab.files import user_path
 from canonlab.tasks.base import Evaluation, Example, Generate, Model, Role, Split, Task, Verdict, Vocabulary, Windows
 from canonlab.tasks.capo import bits, kernels, people
 from canonlab.tasks.capo.lengths import Pmf, length_law, mean, windows_for
@@ -61,9 +62,9 @@ class Capo(Task):
         require_integer("N", self.N, 1, MOST_PEOPLE)
         require_integer("context", self.context, 2)
         if not isinstance(self.simple, bool):
-            raise InputError(f"simple = {self.simple!r}: must be true or false")
+            raise InputError(f"simple = {shown(self.simple)}: must be true or false")
         if not isinstance(self.tokenizer, str):
-            raise InputError(f"tokenizer = {self.tokenizer!r}: must be own, gpt2 or the path of a tokenizer.json")
+            raise InputError(f"tokenizer = {shown(self.tokenizer)}: must be own, gpt2 or the path of a tokenizer.json")
         load_pieces(self.tokenizer)
 
     @property
@@ -73,7 +74,7 @@ class Capo(Task):
 
     @property
     def files(self) -> dict[str, Path]:
-        return {} if self.tokenizer in ("own", "gpt2") else {"tokenizer": Path(self.tokenizer)}
+        return {} if self.tokenizer in ("own", "gpt2") else {"tokenizer": user_path(self.tokenizer)}
 
     @property
     def identity(self) -> dict[str, Any]:

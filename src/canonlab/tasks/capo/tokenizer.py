@@ -12,7 +12,8 @@ from functools import cache, lru_cache
 from itertools import pairwise
 from pathlib import Path
 
-from canonlab.errors import InputError
+from canonlab.errors import InputError, shown
+from canonlab.files import read_bytes, user_path
 
 OWN = Path(__file__).parent / "tokenizer.json"
 """The shipped tokenizer."""
@@ -101,7 +102,7 @@ def load_tokenizer(name: str = "own") -> Tokenizer:
     Raises:
         InputError: there is no such file, or it is no byte-level byte-pair encoding with GPT-2's units.
     """
-    return read_tokenizer(OWN if name == "own" else _gpt2_file() if name == "gpt2" else Path(name))
+    return read_tokenizer(OWN if name == "own" else _gpt2_file() if name == "gpt2" else user_path(name))
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
@@ -112,11 +113,12 @@ def read_tokenizer(path: Path) -> Tokenizer:
             `EOS`.
     """
     try:
-        text = path.read_text("utf-8")
-    except (OSError, ValueError) as error:
-        raise InputError(f"tokenizer = {str(path)!r}: must be own, gpt2 or the path of a tokenizer.json") from error
+        content = read_bytes(path)
+    except InputError as error:
+        words = "must be own, gpt2 or the path of a tokenizer.json"
+        raise InputError(f"tokenizer = {shown(str(path))}: {words} ({error})") from None
     try:
-        file = json.loads(text)
+        file = json.loads(content)
         model, before = file["model"], file["pre_tokenizer"]
         merges = [tuple(pair.split(" ") if isinstance(pair, str) else pair) for pair in model["merges"]]
         eos = next(token for token in file["added_tokens"] if token["content"] in EOS)
@@ -132,7 +134,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
     except (ValueError, KeyError, TypeError, StopIteration):
         fits = False
     if not fits:
-        raise InputError(f"tokenizer = {str(path)!r}: must be byte-level BPE with GPT-2's units and one of {EOS}")
+        raise InputError(f"tokenizer = {shown(str(path))}: must be byte-level BPE with GPT-2's units and one of {EOS}")
     return Tokenizer(vocabulary, merges, eos["id"])
 
 

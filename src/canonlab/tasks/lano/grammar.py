@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from canonlab.errors import InputError, require_integer, unknown
+from canonlab.errors import InputError, require_integer, shown, unknown
+from canonlab.files import read_bytes, user_path
 
 FOLDER = Path(__file__).parent / "grammars"
 FIELDS = ("name", "root", "levels", "rules")
@@ -155,17 +156,16 @@ def grammar_from(content: object) -> Grammar:
 def read_grammar(reference: str) -> Grammar:
     """The grammar that a shipped name, such as cfg3f, or the path of a JSON file stands for."""
     if not isinstance(reference, str):
-        raise InputError(f"grammar = {reference!r}: must be a name, such as cfg3f, or the path of a JSON file")
+        raise InputError(f"grammar = {shown(reference)}: must be a name, such as cfg3f, or the path of a JSON file")
     if not reference.endswith(".json"):
         names = sorted(path.stem for path in FOLDER.glob("*.json"))
         if reference not in names:
             raise unknown("grammar", reference, [*names, "path.json"])
         reference = str(FOLDER / f"{reference}.json")
+    content = read_bytes(user_path(reference))
     try:
-        return grammar_from(json.loads(Path(reference).expanduser().read_bytes(), object_pairs_hook=_once))
-    except OSError as error:
-        raise InputError(f"cannot read the grammar {reference!r}: {error.strerror or error}") from None
-    except ValueError as error:
+        return grammar_from(json.loads(content, object_pairs_hook=_once))
+    except (ValueError, RecursionError) as error:
         raise InputError(f"the grammar {reference!r} is not valid JSON: {error}") from None
     except InputError as error:
         raise InputError(f"{reference}: {error}") from None
@@ -182,7 +182,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _list(field: str, value: object) -> Sequence[Any]:
     if not isinstance(value, list | tuple):
-        raise InputError(f"grammar: {field} = {value!r}: must be a list")
+        raise InputError(f"grammar: {field} = {shown(value)}: must be a list")
     return value
 
 

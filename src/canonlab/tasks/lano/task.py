@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from canonlab.errors import InputError, require_integer
+from canonlab.files import user_path
 from canonlab.tasks.base import (
     Evaluation,
     Example,
@@ -78,7 +79,7 @@ class Lano(Task):
 
     @property
     def files(self) -> dict[str, Path]:
-        return {"grammar": Path(self.grammar).expanduser()} if self.grammar.endswith(".json") else {}
+        return {"grammar": user_path(self.grammar)} if self.grammar.endswith(".json") else {}
 
     @property
     def identity(self) -> dict[str, Any]:

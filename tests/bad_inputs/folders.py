@@ -1,0 +1,430 @@
+"""Run folders and their checkpoints: damaged, of wrong types, foreign, and too much.
+
+`run` is a finished run; in `begun` the same has its last checkpoint and no result.
+"""
+
+import functools
+import json
+import pickle
+import shutil
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from bad_inputs.case import TINY, Bad
+from bad_inputs.files import fifo, link
+from tiny_runs import edit
+
+Change = Callable[[Path], object]
+
+READERS = {
+    "config.json": ("report run", "resume begun", "eval run", f"train copy {TINY} --out run", "claims run"),
+    "result.json": ("report run", "claims run", "resume run"),
+    "environment.json": ("resume begun",),
+    "metrics.jsonl": ("report run", "resume begun"),
+    "diverged.json": ("report begun", "claims begun"),
+}
+
+DEEP = "[" * 100_000
+BYTES: dict[str, bytes] = {
+    "empty": b"",
+    "cut": b'{"format": 2, "sha256": "0123',
+    "array": b"[1, 2, 3]\n",
+    "null": b"null\n",
+    "number": b"3\n",
+    "text": b'"format"\n',
+    "object": b"{}\n",
+    "binary": bytes(range(256)),
+    "zeros": b"\x00" * 1000,
+    "deep": DEEP.encode(),
+    "deep objects": b'{"a":' * 100_000,
+    "format true": b'{"format": true}\n',
+    "format text": b'{"format": "2"}\n',
+    "format 99": b'{"format": 99}\n',
+    "format huge": b'{"format": ' + b"9" * 5000 + b"}\n",
+    "format negative": b'{"format": -1}\n',
+    "format float": b'{"format": 1.0}\n',
+    "format infinite": b'{"format": 1e999}\n',
+    "no checksum": b'{"format": 2}\n',
+    "checksum of a number": b'{"format": 2, "sha256": 3}\n',
+    "not a number": b'{"format": 1, "identity": NaN, "x": Infinity}\n',
+    "given twice": b'{"format": 1, "format": 1}\n',
+}
+
+ANY: tuple[Any, ...] = (None, "text", -3, 1.5, [], {}, True, 10**400)
+
+CONFIG: dict[str, tuple[Any, ...]] = {
+    "identity": (None, 3, "0" * 64, ["a"]),
+    "name": (None, 3, {}),
+    "asked": (None, "x", []),
+    "asked.task": (None, "copy", []),
+    "asked.task.name": (None, 3, "nope", "x.py:Task", "../../x.py:Task", "a" * 5000),
+    "asked.task.set": (None, "x", {"N": "x"}, {"n": 3}, {"N": 10**30}, {"context": 10**12}),
+    "asked.model": (None, "gla", []),
+    "asked.model.model": (3, None, [], "nope", "x.py:X", "/etc/passwd.py:X"),
+    "asked.model.size": (3, None, "0L8D", "1000000L64D", "1L1000000000D"),
+    "asked.model.canon": (3, None, "XYZ"),
+    "asked.model.canon_kernel": ("x", 1.5, None, 10**30),
+    "asked.model.mlp": (3, None, "x"),
+    "asked.model.mlp_ratio": ("x", None, [], -1),
+    "asked.model.tied": ("x", None, 3),
+    "asked.model.mixer": (None, "x", {"head": 3}, {"heads": "x"}),
+    "asked.model.unheard_of": (1,),
+    "asked.training": (None, "x", []),
+    "asked.training.steps": ("x", 0, None, 1.5, 10**30),
+    "asked.training.lr": ("x", None, [], -1),
+    "asked.training.seed": ("x", None, -1, 2**64),
+    "asked.training.batch": ("x", None, 0, 10**12),
+    "asked.training.isolate": ("x", None, 3),
+    "asked.training.unheard_of": (1,),
+    "files": (None, 3, [], {"grammar": 3}, {"tokenizer": "../../x"}),
+    "identified_by": (None, 3, {}),
+    "config": (None, 3, []),
+    "config.task": (None, 3, []),
+    "config.task.name": (None, 3),
+    "config.task.parameters": (None, 3, []),
+    "config.task.context": (None, "x", 1.5, -1, True),
+    "config.task.source": (3, "x", [1]),
+    "config.model": (None, 3),
+    "config.model.canon": (None, 3),
+    "config.model.canon.points": (None, 3),
+    "config.model.pattern": (None, "x", [], [3], [{}], [{"mixer": 3, "mlp": None}]),
+    "config.model.sources": (None, "x", [3], {}),
+    "config.model.width": (None, "x", -3),
+    "config.model.layers": (None, "x", -3),
+    "config.training": (None, "x", []),
+    "config.training.steps": (None, "x", 1.5, -1, 0, 10**30),
+    "config.training.seed": (None, "x", 1.5, -1),
+    "config.training.lr": (None, "x", -1, 10**400),
+    "config.training.batch": (None, "x", -1),
+    "config.precision": (None, 3, "fp8"),
+    "difficulty": (3, [], {}),
+    "measuring": (None, 3, []),
+    "measuring.eval_every": (None, "x", 0, -1),
+    "machine": (None, 3, []),
+    "machine.device": (None, 3, "gpu"),
+    "machine.threads": (None, "x", 0, -1, 100_000, 10**30),
+    "machine.compile": (None, 3, "x"),
+    "machine.canon": (None, 3, "x"),
+    "machine.linear": (None, 3, "x"),
+    "machine.microbatch": ("x", -1, 3, 10**30),
+}
+
+METRIC = "evaluation.metrics.token_accuracy"
+RESULT: dict[str, tuple[Any, ...]] = {
+    "identity": (None, 3, "0" * 64),
+    "evaluation": (None, 3, []),
+    "evaluation.metrics": (None, 3, [], {}),
+    "evaluation.headline": (None, 3, [], "token_accuracy", [3], ["nope"], [["token_accuracy"]]),
+    "evaluation.notes": (3, "x", [1], {"windows": "x"}, {"windows": []}),
+    METRIC: (None, 3, [], {}),
+    f"{METRIC}.value": ("x", [], True, 1.5, -0.5, 10**400),
+    f"{METRIC}.low": ("x", [], True, 0.99, -5),
+    f"{METRIC}.high": ("x", [], True, 0.0, 5),
+    f"{METRIC}.right": ("x", [], True, -1, 10**9, 1.5),
+    f"{METRIC}.count": ("x", [], True, -1, 1.5, 0),
+    f"{METRIC}.clusters": ("x", [], True, -1, 1.5),
+    "cost": (None, 3, []),
+    "cost.parameters": (None, "x", [], -1),
+    "cost.parameters_without_embedding": ("x", []),
+    "cost.flops_per_token": ("x", [], -1),
+    "cost.tokens": ("x", [], -1),
+    "cost.seconds": ("x", [], -1),
+    "cost.device": (3, []),
+    "log": (3, "x", [], {"bytes": "x"}, {"bytes": 3}, {"bytes": -1, "sha256": "x"}, {"bytes": 10**30, "sha256": "x"}),
+    "weights_sha256": (3, [], {}),
+    "data_sha256": (3, [], {}),
+    "best": (3, "x", [], {"step": "x", "metric": 3, "value": []}),
+    "coincidence": ("x", [], -1, 7),
+    "versions": (3, "x", []),
+    "command": (3, []),
+}
+
+TRAIN, EVAL = '{"kind": "train", "step": 2, "loss": 1.0', '{"kind": "eval", "step": 2, '
+LOGS = (
+    *("3", "null", "[]", '"x"', "{", "x", "\x00", '{"kind": "train"}', '{"kind": "train", "step": "x"}', DEEP),
+    *('{"kind": "train", "step": 2}', '{"kind": "train", "step": 2, "loss": "x"}', '{"kind": 3, "step": 2}'),
+    *(
+        '{"step": 2}',
+        '{"kind": "nope", "step": 2}',
+        '{"kind": "train", "step": true, "loss": 1}',
+        '{"kind": "log", "step": 0}',
+    ),
+    *(
+        '{"kind": "log", "step": 0, "format": 99}',
+        '{"kind": "train", "step": -5, "loss": 1}',
+        '{"kind": "eval", "step": 2}',
+    ),
+    *(f'{{"kind": "train", "step": {"9" * 5000}, "loss": 1}}', '{"kind": "train", "step": 1e999, "loss": 1}'),
+    *('{"kind": "train", "step": 2, "loss": []}', '{"kind": "train", "step": 2, "loss": true}', f"{EVAL}}}"),
+    *(
+        f'{EVAL}"metrics": 3}}',
+        f'{EVAL}"metrics": {{}}, "headline": []}}',
+        f'{EVAL}"metrics": {{"a": 3}}, "headline": ["a"]}}',
+    ),
+    *(
+        f'{EVAL}"metrics": {{"a": {{"value": "x"}}}}, "headline": ["a"]}}',
+        f'{EVAL}"metrics": {{"a": {{}}}}, "headline": ["a"]}}',
+    ),
+    *(
+        f'{EVAL}"metrics": {{"a": {{"value": 0.5}}}}, "headline": ["b"]}}',
+        f'{EVAL}"metrics": {{"a": {{"value": 7, "right": 1, "count": 1}}}}, "headline": ["a"]}}',
+    ),
+)
+
+
+def put(content: Any, path: str, value: Any) -> None:
+    *parents, leaf = path.split(".")
+    for parent in parents:
+        content = content[parent]
+    content[leaf] = value
+
+
+def remove(content: Any, path: str) -> None:
+    *parents, leaf = path.split(".")
+    for parent in parents:
+        content = content[parent]
+    content.pop(leaf, None)
+
+
+def bytes_of(name: str, content: bytes) -> Change:
+    def make(folder: Path) -> None:
+        for run in ("run", "begun"):
+            (folder / run / name).write_bytes(content)
+
+    return make
+
+
+def values(name: str, change: Callable[[Any], object]) -> Change:
+    """The file with other content, and the right checksum."""
+
+    def make(folder: Path) -> None:
+        for run in ("run", "begun"):
+            if (path := folder / run / name).exists():
+                edit(path, change)
+
+    return make
+
+
+def lines(line: str) -> Change:
+    """A line more in the log of the unfinished run."""
+
+    def make(folder: Path) -> None:
+        with (folder / "begun/metrics.jsonl").open("ab") as file:
+            file.write(line.encode() + b"\n")
+
+    return make
+
+
+def without(name: str) -> Change:
+    return lambda folder: [(folder / run / name).unlink(missing_ok=True) for run in ("run", "begun")]
+
+
+def tensors_of(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    with safe_open(path, framework="pt") as file:
+        facts = json.loads(file.metadata()["canonlab"])
+        return {key: file.get_tensor(key) for key in file.keys()}, facts  # noqa: SIM118
+
+
+def tensors(change: Callable[[dict[str, Any], dict[str, Any]], object]) -> Change:
+    """Checkpoints with other tensors and facts, and the right checksum."""
+    from canonlab.training.checkpoint import Checkpoint, SafetensorsStore
+
+    def make(folder: Path) -> None:
+        for run in ("run", "begun"):
+            for name in ("last", "best"):
+                path = folder / run / "checkpoints" / f"{name}.safetensors"
+                found, facts = tensors_of(path)
+                facts.pop("format"), facts.pop("sha256")
+                change(found, facts)
+                SafetensorsStore(path.parent).save(name, Checkpoint(found, facts))
+
+    return make
+
+
+def raw(write: Callable[[Path], object]) -> Change:
+    """Something else in the place of the checkpoints."""
+
+    def make(folder: Path) -> None:
+        for run in ("run", "begun"):
+            for name in ("last", "best"):
+                path = folder / run / "checkpoints" / f"{name}.safetensors"
+                write(path)
+
+    return make
+
+
+def edited(change: Callable[[bytes], bytes]) -> Change:
+    return raw(lambda path: path.write_bytes(change(path.read_bytes())))
+
+
+def header(text: bytes, length: int | None = None) -> Change:
+    return edited(lambda _: struct.pack("<Q", len(text) if length is None else length) + text)
+
+
+def replaced(make: Change) -> Change:
+    def do(path: Path) -> None:
+        path.unlink()
+        make(path.parent)
+
+    return raw(do)
+
+
+def first(found: dict[str, Any]) -> str:
+    return next(key for key in found if key.startswith("model/"))
+
+
+def untorched(path: Path) -> None:
+    torch.save({"a": torch.zeros(2)}, path)
+
+
+CHECKPOINTS: dict[str, Change] = {
+    "empty": edited(lambda _: b""),
+    "cut": edited(lambda data: data[: len(data) // 2]),
+    "a byte less": edited(lambda data: data[:-1]),
+    "a byte more": edited(lambda data: data + b"x"),
+    "text": edited(lambda _: b"hello\n"),
+    "binary": edited(lambda _: bytes(range(256))),
+    "a pickle": edited(lambda _: pickle.dumps({"a": 1})),
+    "torch's": raw(untorched),
+    "a bit": edited(lambda data: data[:-100] + bytes([data[-100] ^ 1]) + data[-99:]),
+    "a huge header": header(b"{}", 2**62),
+    "a negative header": header(b"{}", 2**64 - 1),
+    "no header": header(b"", 0),
+    "a header of text": header(b"hello"),
+    "a deep header": header(b"[" * 100_000),
+    "no metadata": raw(lambda path: save_file({"a": torch.zeros(2)}, path)),
+    "metadata of text": raw(lambda path: save_file({"a": torch.zeros(2)}, path, {"canonlab": "x"})),
+    "metadata of a list": raw(lambda path: save_file({"a": torch.zeros(2)}, path, {"canonlab": "[]"})),
+    "deep metadata": raw(lambda path: save_file({"a": torch.zeros(2)}, path, {"canonlab": DEEP})),
+    "format 99": raw(lambda path: save_file({"a": torch.zeros(2)}, path, {"canonlab": '{"format": 99}'})),
+    "format true": raw(lambda path: save_file({"a": torch.zeros(2)}, path, {"canonlab": '{"format": true}'})),
+    "a folder": replaced(lambda folder: [(folder / f"{name}.safetensors").mkdir(exist_ok=True) for name in ("last",)]),
+    "a pipe": replaced(
+        lambda folder: [
+            fifo(f"{n}.safetensors")(folder) for n in ("last",) if not (folder / "last.safetensors").exists()
+        ]
+    ),
+    "endless": replaced(
+        lambda folder: [
+            link(f"{n}.safetensors", "/dev/zero")(folder)
+            for n in ("last",)
+            if not (folder / "last.safetensors").is_symlink()
+        ]
+    ),
+    "no tensors": tensors(lambda found, facts: found.clear()),
+    "a tensor less": tensors(lambda found, facts: found.pop(first(found))),
+    "a tensor more": tensors(lambda found, facts: found.update({"model/more": torch.zeros(2)})),
+    "another name": tensors(lambda found, facts: found.update({"model/nope": found.pop(first(found))})),
+    "another shape": tensors(lambda found, facts: found.update({first(found): torch.zeros(3, 3)})),
+    "another type": tensors(lambda found, facts: found.update({first(found): found[first(found)].to(torch.int64)})),
+    "no numbers": tensors(lambda found, facts: found.update({first(found): found[first(found)] * torch.nan})),
+    "another run's": tensors(lambda found, facts: facts.update(identity="0" * 64)),
+    "no identity": tensors(lambda found, facts: facts.pop("identity")),
+}
+
+RESUMED: dict[str, Change] = {
+    "no optimizer": tensors(lambda found, facts: [found.pop(k) for k in list(found) if k.startswith("optimizer/")]),
+    "an optimizer's shape": tensors(
+        lambda found, facts: found.update({k: torch.zeros(1, 1, 7) for k in found if k.endswith("exp_avg")})
+    ),
+    "no random state": tensors(lambda found, facts: found.pop("random/cpu")),
+    "a random state's shape": tensors(lambda found, facts: found.update({"random/cpu": torch.zeros(3)})),
+    **{
+        f"{key} = {value!r:.20}": tensors(
+            functools.partial(lambda found, facts, key, value: facts.update({key: value}), key=key, value=value)
+        )
+        for key, wrong in {
+            "step": (None, "x", -1, 1.5, 10**30, True),
+            "seconds": (None, "x", [], -1),
+            "data_sha256": (None, 3, "x", "0"),
+            "best": (3, "x", [], {}, {"value": "x"}),
+            "log": (3, "x", [], {"bytes": "x"}, {"bytes": -1}),
+            "unevaluated": (None, 3, "x"),
+        }.items()
+        for value in wrong
+    },
+    **{
+        f"no {key}": tensors(functools.partial(lambda found, facts, key: facts.pop(key), key=key))
+        for key in ("step", "seconds", "data_sha256", "best")
+    },
+}
+
+
+def cases() -> Iterator[Bad]:
+    for name, commands in READERS.items():
+        for number, (what, content) in enumerate(BYTES.items()):
+            if name == "metrics.jsonl" and what == "empty":
+                continue
+            command = commands[number % len(commands)]
+            yield Bad("json", command, (name,), bytes_of(name, content), what=f"{name} {what}")
+    for name, given in (("config.json", CONFIG), ("result.json", RESULT)):
+        for path, wrong in given.items():
+            readers = READERS[name] if name == "config.json" else ("report run", "claims run")
+            for number, value in enumerate(wrong):
+                command = readers[number % len(readers)]
+                if "asked" in path or "machine" in path or "measuring" in path:
+                    command = "resume begun"
+                change = functools.partial(put, path=path, value=value)
+                yield Bad("entry", command, (name,), values(name, change), what=f"{path} = {value!r:.40}")
+            if path.split(".")[0] != "asked" and not path.endswith(
+                ("source", "notes", "low", "high", "clusters", "files", "difficulty")
+            ):
+                yield Bad("missing", readers[0], (name,), values(name, functools.partial(remove, path=path)), what=path)
+    for line in LOGS:
+        yield Bad("log", "report begun", ("metrics.jsonl",), lines(line), what=line)
+    for what, change in CHECKPOINTS.items():
+        yield Bad("checkpoint", "eval run" if len(what) % 2 else "resume begun", ("checkpoint",), change, what=what)
+    for what, change in RESUMED.items():
+        yield Bad("checkpoint", "resume begun", ("last.safetensors",), change, what=what)
+    for value in ANY:
+        yield Bad(
+            "entry",
+            "resume begun",
+            ("environment.json",),
+            values("environment.json", functools.partial(put, path="sessions", value=value)),
+            what=f"sessions = {value!r:.40}",
+        )
+    yield from gone()
+
+
+def gone() -> Iterator[Bad]:
+    for name in ("config.json", "result.json"):
+        for command in READERS[name]:
+            run = command.split()[1] if "train" not in command else "run"
+            for make in (fifo, lambda n: link(n, "/dev/zero"), lambda n: link(n, n)):
+
+                def change(folder: Path, make: Any = make, name: str = name, run: str = run) -> None:
+                    (folder / run / name).unlink(missing_ok=True)
+                    make(name)(folder / run)
+
+                yield Bad("file", command, (run,), change)
+    for command in ("report run", "resume begun", "eval run"):
+        yield Bad("missing", command, ("config.json",), without("config.json"))
+    yield Bad("missing", "report run", ("metrics.jsonl",), without("metrics.jsonl"))
+    yield Bad("missing", "resume begun", ("metrics.jsonl",), without("metrics.jsonl"))
+    yield Bad("missing", "eval run", ("last",), lambda folder: shutil.rmtree(folder / "run/checkpoints"))
+    yield Bad(
+        "missing", "eval run --checkpoint best", ("best",), lambda folder: shutil.rmtree(folder / "run/checkpoints")
+    )
+
+    def swapped(folder: Path) -> None:
+        for name in ("result.json", "metrics.jsonl"):
+            shutil.copy(folder / "other" / name, folder / "run" / name)
+
+    yield Bad("foreign", "report run", ("result.json",), swapped)
+    yield Bad("foreign", "resume run", ("result.json",), swapped)
+    for file in ("last", "best"):
+        where = f"checkpoints/{file}.safetensors"
+        yield Bad(
+            "foreign",
+            f"eval run --checkpoint {file}",
+            (file,),
+            lambda f, w=where: shutil.copy(f / "other" / w, f / "run" / w),
+        )
+    yield Bad("foreign", f"train copy {TINY} --seed 9 --out run", ("run",), lambda folder: None)
