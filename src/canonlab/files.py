@@ -86,7 +86,7 @@ def opened(path: Path) -> IO[bytes]:
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise InputError(f"cannot read {path}: it is no regular file")
+            raise InputError(f"cannot read {path}: not a file")
         return path.open("rb")
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from None
