@@ -1,17 +1,19 @@
 """Settings of all tests, and fabricated run folders for tests of results and reports."""
 
-from collections.abc import Callable
+import os
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+
+# One thread for PyTorch and NumPy, which read this when they are loaded, here and in processes that tests start. The
+# models of tests are too small for two to pay, and threads that wait for each other on a busy machine, or beside other
+# tests, are slower by an order of magnitude.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 from fabricate import COPY, DEPO, write_run
-
-# The models of tests are too small for two threads to pay, and threads that wait for each other on a busy machine are
-# slower by an order of magnitude.
-torch.set_num_threads(1)
 
 
 @pytest.fixture
@@ -34,3 +36,23 @@ def campaign(tmp_path: Path) -> Path:
             write_run(tmp_path / "runs" / "depo", canon=canon, seed=seed, stop=430 if canon and seed == 2 else None)
         write_run(tmp_path / "runs" / "copy", COPY, canon=canon, size="1L32D", lr=0.005, steps=600)
     return tmp_path / "runs"
+
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def powerless(tmp_path: Path) -> Iterator[Path]:
+    """A folder in which modes count: where root runs the tests, this one runs as somebody who isn't."""
+    if not hasattr(os, "geteuid"):
+        pytest.skip("the system has no modes")
+    if os.geteuid():
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory() as folder:  # nobody else may enter the folders of pytest
+        os.chown(folder, NOBODY, NOBODY)
+        os.seteuid(NOBODY)
+        try:
+            yield Path(folder)
+        finally:
+            os.seteuid(0)

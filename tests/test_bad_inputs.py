@@ -74,17 +74,25 @@ def test_bad_input(
     out, err = capsys.readouterr()
     new = sorted(p for p, what in tree(tmp_path).items() if before.get(p) != what)
     problems = []
-    if status != bad.status: problems.append(f"status {status}")
-    if "Traceback" in err: problems.append("traceback")
+    if status != bad.status:
+        problems.append(f"status {status}")
+    if "Traceback" in err:
+        problems.append("traceback")
     lines = err.splitlines()
-    if len(lines) != 1 or not err.startswith("canonlab: error: "): problems.append(f"{len(lines)} lines")
-    if len(err) > LONGEST: problems.append(f"{len(err)} long")
-    if not err.rstrip("\n").isprintable(): problems.append("not printable")
+    if len(lines) != 1 or not err.startswith("canonlab: error: "):
+        problems.append(f"{len(lines)} lines")
+    if len(err) > LONGEST:
+        problems.append(f"{len(err)} long")
+    if not err.rstrip("\n").isprintable():
+        problems.append("not printable")
     missing = [w for w in bad.says if w not in err]
-    if missing: problems.append(f"does not say {missing}")
-    if out: problems.append("prints")
+    if missing:
+        problems.append(f"does not say {missing}")
+    if out:
+        problems.append("prints")
     new = [p for p in new if not p.endswith(".lock")]
-    if new: problems.append(f"leaves {new[:4]}")
+    if new:
+        problems.append(f"leaves {new[:4]}")
     assert not problems, f"{'; '.join(problems)} | {err[:300]!r} {err[-200:]!r}"
 
 
@@ -106,6 +114,7 @@ def within(seconds: int, bad: Bad) -> int:
         return "too long"
     except BaseException as error:
         import traceback
+
         tb = traceback.extract_tb(error.__traceback__)
         own = [f for f in tb if "canonlab" in f.filename]
         return f"raised {type(error).__name__}: {str(error)[:100]!r} at {[f'{Path(f.filename).name}:{f.lineno}' for f in own[-3:]]}"

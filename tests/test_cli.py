@@ -1,6 +1,5 @@
 """The command line as its user meets it: output, JSON, exit status, and one clear line for bad input."""
 
-import io
 import json
 import re
 import shlex
@@ -17,37 +16,12 @@ from canonlab import cli
 from canonlab.errors import InputError
 from canonlab.models.config import ModelConfig
 from canonlab.training.config import WORDS, BackendConfig, RunConfig, TaskConfig, TrainingConfig
+from commands import Cli
 from tiny_runs import MIXER
 
 TINY = "--set N=6 context=28 --size 1L16D2H --canon ABCD --steps 12 --batch 4 --lr 0.01 --warmup 2 --eval-every 6 "
 TINY += "--eval-windows 4 --final-windows 8 --checkpoint-every 4 --precision fp32 --compile off --threads 1"
 DEPO = "--set N=4 K=2 V=9 lengths=[1,1] context=40"
-
-
-class Cli:
-    """Runs commands in this process."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self.monkeypatch, self.capsys = monkeypatch, capsys
-
-    def __call__(self, command: str, stdin: str = "") -> tuple[int, str, str]:
-        """(exit status, standard output, standard error)."""
-        self.monkeypatch.setattr(sys, "argv", ["canonlab", *shlex.split(command)])
-        self.monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        out, err = self.capsys.readouterr()
-        return int(exit_.value.code or 0), out, err
-
-    def json(self, command: str, stdin: str = "") -> Any:
-        status, out, err = self(f"{command} --json", stdin)
-        assert status == 0, err
-        return json.loads(out)
-
-    def lines(self, command: str, stdin: str = "") -> list[Any]:
-        status, out, err = self(f"{command} --json", stdin)
-        assert status == 0, err
-        return [json.loads(line) for line in out.splitlines()]
 
 
 @pytest.fixture

@@ -1,13 +1,29 @@
-"""Atomic files."""
+"""Atomic files, names that are safe, and what is said of files that can't be read."""
 
+import re
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from canonlab.errors import InputError
-from canonlab.files import FORMAT, locked, read_json, replacing, taking_turns, write_json, write_text, writing
+from canonlab.errors import InputError, Unreadable
+from canonlab.files import (
+    FORMAT,
+    exists,
+    locked,
+    read_bytes,
+    read_json,
+    replacing,
+    require_safe_name,
+    safe_name,
+    taking_turns,
+    user_path,
+    write_json,
+    write_text,
+    writing,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -101,3 +117,90 @@ def test_a_turn_ends_with_its_block_and_is_not_waited_for_forever(tmp_path: Path
         pass
     with pytest.raises(OSError), taking_turns(tmp_path / "missing" / ".lock", patience=60):
         pass
+
+
+HOSTILE = [
+    "../../docs",
+    "/etc/passwd",
+    "C:\\windows",
+    "~/x",
+    ".",
+    "..",
+    "",
+    " ",
+    ".hidden",
+    "a.",
+    "a/b",
+    "a\nb",
+    "a\0b",
+    "-\x1b[2J",
+    "con",
+    "Nul.tar.gz",
+    "COM1",
+    "имя",
+    "名前" * 200,
+    "x" * 1000,
+    "\udcff",
+    "a b",
+    "é",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_safe_name_is_one_for_every_system(text: str, tmp_path: Path) -> None:
+    name = safe_name(text)
+    assert re.fullmatch(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]*", name) and len(name) <= 120 and not name.endswith(".")
+    assert not re.fullmatch(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", name, re.IGNORECASE)
+    (tmp_path / name).touch()
+    assert safe_name(name) == name, "a name that is safe stays as it is"
+    with pytest.raises(InputError, match=r"^name = .*: must be a file's name of at most 120 letters.*, such as '.+'$"):
+        require_safe_name("name", text)
+
+
+def test_different_texts_have_different_names() -> None:
+    texts = ["имя", "ИМЯ", "имена", "名前", "x" * 200, "x" * 201, "é", "e\u0301"]
+    assert len({safe_name(text).lower() for text in texts}) == len(texts)
+    assert require_safe_name("name", "paper_2.1-a+b") == "paper_2.1-a+b"
+
+
+def loop(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"), [(Path.mkdir, "Is a directory"), (loop, "Too many levels of symbolic links")]
+)
+def test_what_the_system_says_is_no_damage(make: Callable[[Path], None], reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    make(path)
+    for read in (read_bytes, read_json):
+        with pytest.raises(Unreadable, match=f"^cannot read .*file.json: {reason}$"):
+            read(path)
+
+
+def test_a_file_that_is_closed_to_us(powerless: Path) -> None:
+    path = powerless / "folder" / "file.json"
+    path.parent.mkdir()
+    write_json(path, {"a": 1})
+    path.chmod(0)
+    assert exists(path)
+    with pytest.raises(Unreadable, match=r"^cannot read .*file.json: Permission denied$"):
+        read_json(path)
+    path.parent.chmod(0)
+    with pytest.raises(Unreadable, match=r"^cannot read .*file.json: Permission denied$"):
+        exists(path)
+    path.parent.chmod(0o700)
+    assert not exists(powerless / "nothing") and not exists(path / "below")
+
+
+def test_bytes_of_a_name_that_are_no_text_are_written_out(tmp_path: Path) -> None:
+    write_text(tmp_path / "page", "folder \udcff", "page")
+    assert (tmp_path / "page").read_text() == "folder \\udcff"
+
+
+def test_a_users_path_may_begin_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    monkeypatch.setenv("USERPROFILE", "/home/ann")
+    expanded = {"~/a": "/home/ann/a", "~": "/home/ann", "a/~": "a/~", "./~": "~"}
+    assert {path: str(user_path(path)) for path in expanded} == expanded
+    assert user_path("~nobody-of-that-name/a") == Path("~nobody-of-that-name/a")

@@ -25,7 +25,8 @@ def sorting(tmp_path_factory: pytest.TempPathFactory) -> type[Task]:
 
 @pytest.mark.parametrize("settings", [{}, {"N": 20, "context": 64}, {"N": 1, "V": 2, "context": 9}])
 def test_it_passes_all_checks(sorting: type[Task], settings: dict[str, int]) -> None:
-    checks = check_task(sorting(**settings), names=[name for name in CHECKS if not settings or name != "fresh process"])
+    once = ("fresh process", "throughput")  # what takes a second
+    checks = check_task(sorting(**settings), names=[name for name in CHECKS if not settings or name not in once])
     assert [check for check in checks if not check.passed] == []
 
 

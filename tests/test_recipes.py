@@ -110,9 +110,11 @@ class Model(NamedTuple):
         return published_task(identity) or self.task.name, level_of(identity, self.task.difficulty_parameter)
 
 
-@functools.cache
+load = functools.cache(load_recipe)
+
+
 def runs(recipe: str) -> list[RunConfig]:
-    return load_recipe(recipe).runs
+    return load(recipe).runs
 
 
 @functools.cache
@@ -219,12 +221,14 @@ def test_every_model_can_be_built() -> None:
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_makes_no_run_twice_and_says_what_it_is(recipe: str) -> None:
     assert max(Counter(map(repr, runs(recipe))).values()) == 1
-    loaded = load_recipe(recipe)
+    loaded = load(recipe)
     assert loaded.name == recipe.partition("/")[2] and loaded.about.endswith(".")
 
 
-def test_the_laptop_recipe_of_families_has_them_all() -> None:
-    assert {run.model.model for run in runs("laptop/families")} >= set(PRESETS)
+def test_the_laptop_recipe_of_families_has_all_of_the_papers() -> None:
+    """What it holds is in docs/results; a preset that came later may be in it."""
+    found = {run.model.model for run in runs("laptop/families")}
+    assert len(found & PRESETS.keys()) >= 18 and len(found - PRESETS.keys()) == 1, "18 presets and a hybrid"
 
 
 @pytest.mark.parametrize("recipe", GPU)

@@ -25,6 +25,10 @@ PREFIX = "canonlab_plugin_"
 """Of the names that modules from users' files have."""
 
 
+SOURCE = "__canonlab_source__"
+"""The name by which such a module knows the SHA-256 of its source."""
+
+
 @dataclass(frozen=True)
 class Plugin:
     """A class from a user's file: where it is, its source, and the SHA-256 of that source."""
@@ -65,27 +69,39 @@ def load_plugin(reference: str) -> Plugin:
     return Plugin(path.resolve(), class_name, source, cls)
 
 
+def source_of(cls: type) -> dict[str, str] | None:
+    """The `Plugin.identity` of a class from a user's file, as it was when it was loaded; None for any other class."""
+    sha256 = getattr(sys.modules.get(cls.__module__), SOURCE, None)
+    return {"class": cls.__qualname__, "sha256": sha256} if sha256 else None
+
+
 def _defined_in(value: Any, module_name: str) -> bool:
     return isinstance(value, type) and value.__module__ == module_name
 
 
 def _import(path: Path, source: bytes) -> Any:
-    """The module of a plugin file, executed once per content: the name carries the hash, so an edit is a new module."""
-    name = f"{PREFIX}{path.stem}_{hashlib.sha256(source).hexdigest()[:12]}"
+    """The module of a plugin file, executed once per content: the name carries the hash, so an edit is a new module.
+
+    These very bytes are executed, and not what Python may have compiled of the file before.
+    """
+    sha256 = hashlib.sha256(source).hexdigest()
+    name = f"{PREFIX}{path.stem}_{sha256[:12]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+    if spec is None:
         raise InputError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickling look their module up by name while it is being executed
+    setattr(module, SOURCE, sha256)
     try:
-        spec.loader.exec_module(module)
+        exec(compile(source, str(path), "exec", dont_inherit=True), vars(module))
     except BaseException as error:
         del sys.modules[name]
         if isinstance(error, KeyboardInterrupt):
             raise
-        raise InputError(f"{path} does not load: {type(error).__name__}: {error}") from error
+        text = " ".join(str(error).split())
+        raise InputError(f"{path} does not load: {type(error).__name__}: {text}") from error
     return module
 
 
@@ -114,7 +130,10 @@ class Parcel:
         return cls(reference, pickle.dumps(dataclasses.replace(thing) if dataclasses.is_dataclass(kind) else thing))
 
     def unpack(self) -> Any:
-        """The same object here. ModuleNotFoundError if a plugin's file has changed in the meantime."""
+        """The same object here. InputError if a plugin's file has changed in the meantime."""
         if self.reference is not None:
             load_plugin(self.reference)
-        return pickle.loads(self.content)
+        try:
+            return pickle.loads(self.content)
+        except ModuleNotFoundError:
+            raise InputError(f"{self.reference} has changed since it was loaded; load it anew") from None

@@ -3,6 +3,4 @@
 from bad_inputs import commands, environment, files, folders, recipes, users
 from bad_inputs.case import Bad
 
-ALL: list[Bad] = [
-    bad for kind in (commands, recipes, files, folders, users, environment) for bad in kind.cases()
-]
+ALL: list[Bad] = [bad for kind in (commands, recipes, files, folders, users, environment) for bad in kind.cases()]

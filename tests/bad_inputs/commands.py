@@ -8,7 +8,23 @@ from bad_inputs.case import TINY, Bad
 from canonlab.training.config import WORDS, BackendConfig, TrainingConfig
 
 HUGE = "9" * 400
-NO_INTEGERS = ["-1", "1.5", "x", "", "nan", "inf", "true", "[1]", "1_000", "0x10", "010", "٣", "1e999", str(10**30), HUGE]
+NO_INTEGERS = [
+    "-1",
+    "1.5",
+    "x",
+    "",
+    "nan",
+    "inf",
+    "true",
+    "[1]",
+    "1_000",
+    "0x10",
+    "010",
+    "٣",
+    "1e999",
+    str(10**30),
+    HUGE,
+]
 NO_FLOATS = ["-1", "x", "", "nan", "inf", "-inf", "true", "1e999", "1,5", "0x1p3", "٣", HUGE]
 ALWAYS = ("-1", "x", "nan", str(10**30))
 
@@ -98,7 +114,10 @@ def numbers() -> Iterator[Bad]:
 
 def parameters() -> Iterator[Bad]:
     wrong = {
-        "copy": {"N": ["1", "-1", "0", "1000000000000", "1.5", "x", "true", "[1]", "null", "''"], "context": ["3", "0"]},
+        "copy": {
+            "N": ["1", "-1", "0", "1000000000000", "1.5", "x", "true", "[1]", "null", "''"],
+            "context": ["3", "0"],
+        },
         "depo1": {"N": ["2", "1000000000000"], "K": ["0", "10000000"], "V": ["0", "-1", "1000000000000"]},
         "brevo1": {"N": ["2", "100000"], "V": ["0", "text"], "query": ["''", "LAST", "3", "[last]", "null"]},
         "mano": {"L": ["0", "1000000000000", "1.5"], "context": ["10"]},
@@ -111,18 +130,53 @@ def parameters() -> Iterator[Bad]:
                 yield Bad("parameter", ["tasks", task, "--set", f"{name}={value}"], (name,))
         for value in ("1000000000000", "-1", "1e30", "x", HUGE):
             yield Bad("parameter", ["sample", task, "--set", f"context={value}"], ("context",))
-    for value in ("3", "[1]", "[2,1]", "[0,1]", "[1,1000000000000]", "[1,2,3]", "[a,b]", "{a: 1}", "[1.5,2]", "[true,2]"):
+    for value in (
+        "3",
+        "[1]",
+        "[2,1]",
+        "[0,1]",
+        "[1,1000000000000]",
+        "[1,2,3]",
+        "[a,b]",
+        "{a: 1}",
+        "[1.5,2]",
+        "[true,2]",
+    ):
         for task in ("depo1", "brevo2"):
             yield Bad("parameter", ["tasks", task, "--set", f"lengths={value}"], ("lengths",))
-    for words in ("N", "N=", "=3", "N=3 N=4", "n=3", "N.x=3", "N=[1", "N={", "N=&a", "N=*a", "N=!!python/object:x", "N=1:30"):
-        yield Bad("parameter", f"tasks copy --set {words}", ("N",) if "n=" not in words and "=3" != words else ())
+    for words in (
+        "N",
+        "N=",
+        "=3",
+        "N=3 N=4",
+        "n=3",
+        "N.x=3",
+        "N=[1",
+        "N={",
+        "N=&a",
+        "N=*a",
+        "N=!!python/object:x",
+        "N=1:30",
+    ):
+        yield Bad("parameter", f"tasks copy --set {words}", ("N",) if "n=" not in words and words != "=3" else ())
 
 
 def words() -> Iterator[Bad]:
     for field, allowed in ((field, sorted(words)) for field, words in WORDS.items()):
         for value in ("", "x", allowed[0].upper(), f"{allowed[0]} ", "\x1b[31mred", "a" * 5000, "\N{SNOWMAN}", "-"):
             yield Bad("word", ["train", "copy", f"{flag(field)}={value}"], (f"unknown {field}",))
-    for device in ("", "gpu", "CPU", "cuda:-1", "cuda:99999999999999999999", "cuda:x", "cpu:5", "meta", "\x1b[2J", "x" * 9999):
+    for device in (
+        "",
+        "gpu",
+        "CPU",
+        "cuda:-1",
+        "cuda:99999999999999999999",
+        "cuda:x",
+        "cpu:5",
+        "meta",
+        "\x1b[2J",
+        "x" * 9999,
+    ):
         yield Bad("word", ["train", "copy", f"--device={device}"], ("device",))
         yield Bad("word", ["check", "gla", f"--device={device}"], ("device",))
     for mlp, activation in (("", "silu"), ("dense", "silu"), ("gated", ""), ("gated", "swish"), ("\x1b[1m", "silu")):
@@ -130,13 +184,27 @@ def words() -> Iterator[Bad]:
     for name in ("", "cpy", "COPY", "copy ", "\x1b]0;x\x07", "a" * 10_000, "../copy", "copy.py"):
         for command in ("tasks", "sample", "train", "score", "check-task"):
             yield Bad("word", [command, name, *(["--out=x"] if command == "train" else [])], ("task",))
-    for name in ("", "lama", "LLAMA-ROPE", "\x1b[31m", "gla," * 3, ",", "gla,,gdn", "m" * 10_000, "x.py", "x.py:", ":X"):
+    for name in (
+        "",
+        "lama",
+        "LLAMA-ROPE",
+        "\x1b[31m",
+        "gla," * 3,
+        ",",
+        "gla,,gdn",
+        "m" * 10_000,
+        "x.py",
+        "x.py:",
+        ":X",
+    ):
         for command in ("models", "check"):
             yield Bad("word", [command, name], ())
         yield Bad("word", ["train", "copy", f"--model={name}"], ())
     for split in ("", "evl", "TRAIN", "\x1b[0m", "t" * 3000):
         yield Bad("word", ["sample", "copy", f"--split={split}"], ("split",))
-        yield Bad("word", ["export-data", "copy", "--out=x", "--count=1", "--format=jsonl", f"--split={split}"], ("split",))
+        yield Bad(
+            "word", ["export-data", "copy", "--out=x", "--count=1", "--format=jsonl", f"--split={split}"], ("split",)
+        )
     for name in ("", "dta", "DATA", "\x1b[31m", "b" * 3000):
         yield Bad("word", ["bench", name], ("benchmark",))
         yield Bad("word", ["export-data", "copy", "--out=x", "--count=1", f"--format={name}"], ("format",))
@@ -147,8 +215,32 @@ def words() -> Iterator[Bad]:
 
 def sizes() -> Iterator[Bad]:
     for size in (
-        *("", "8", "0L8D", "8L0D", "8L", "L8D", "8l512d", "8L512D7H", "8L512D0H", "-1L8D", "8L-8D", "8.5L8D", "8L512", "8L100D"),
-        *("1000000L64D", "1L1000000000D", "1000000-1", "1-1000000", f"{HUGE}L64D", f"1L{HUGE}D", f"{HUGE}-{HUGE}", "٣L8D"),
+        *(
+            "",
+            "8",
+            "0L8D",
+            "8L0D",
+            "8L",
+            "L8D",
+            "8l512d",
+            "8L512D7H",
+            "8L512D0H",
+            "-1L8D",
+            "8L-8D",
+            "8.5L8D",
+            "8L512",
+            "8L100D",
+        ),
+        *(
+            "1000000L64D",
+            "1L1000000000D",
+            "1000000-1",
+            "1-1000000",
+            f"{HUGE}L64D",
+            f"1L{HUGE}D",
+            f"{HUGE}-{HUGE}",
+            "٣L8D",
+        ),
         *("1L64D\n", "\x1b[1m1L8D", "1L8D 1L8D", "0-0", "1--1", "1-", "9" * 5000),
     ):
         yield Bad("size", ["train", "copy", f"--size={size}"], ("size",))
@@ -158,12 +250,28 @@ def sizes() -> Iterator[Bad]:
     for canon in ("", "ABX", "AA", "abcd", "Bb", "\x1b[31m", "A,B", "ABCD" * 1000, "non", "٣", "b"):
         yield Bad("canon", ["train", "copy", f"--canon={canon}"], ("canon",))
     yield Bad("canon", "train copy --model mamba2 --canon CD", ("canon",))
-    for settings in ("heads=0", "heads=-1", "heads=x", "heads=1000000000000", "heads=7", "kv_heads=3", "head=2", "conv1d=true"):
+    for settings in (
+        "heads=0",
+        "heads=-1",
+        "heads=x",
+        "heads=1000000000000",
+        "heads=7",
+        "kv_heads=3",
+        "head=2",
+        "conv1d=true",
+    ):
         yield Bad("mixer", f"train copy --mixer {settings}", (settings.split("=")[0],))
         yield Bad("mixer", f"models gla --mixer {settings}", ())
     for settings in ("position=x", "position=3", "base=0", "base=nan", "bias=3", "key_share=0", "key_share=-1"):
         yield Bad("mixer", f"check llama-rope --mixer {settings}", (settings.split("=")[0],))
-    for settings in ("key_share=0", "key_share=nan", "value_share=-1", "value_share=1e300", "gate_rank=-1", "feature_map=x"):
+    for settings in (
+        "key_share=0",
+        "key_share=nan",
+        "value_share=-1",
+        "value_share=1e300",
+        "gate_rank=-1",
+        "feature_map=x",
+    ):
         yield Bad("mixer", f"train copy --model gla --mixer {settings}", (settings.split("=")[0],))
     for settings in ("state=0", "expand=0", "expand=-2", "heads=0", "chunk=0"):
         yield Bad("mixer", f"train copy --model mamba2 --mixer {settings}", (settings.split("=")[0],))
@@ -174,20 +282,63 @@ def sizes() -> Iterator[Bad]:
 
 def others() -> Iterator[Bad]:
     for line in (
-        *("", "\n\n", "nonsense", "{}", "[]", "null", "3", '"text"', "{", '{"prompt": []}', '{"prompt": [0], "answer": 3}'),
-        *('{"prompt": 3, "answer": []}', '{"prompt": [], "answer": []}', '{"prompt": [true], "answer": []}', "[" * 100_000),
+        *(
+            "",
+            "\n\n",
+            "nonsense",
+            "{}",
+            "[]",
+            "null",
+            "3",
+            '"text"',
+            "{",
+            '{"prompt": []}',
+            '{"prompt": [0], "answer": 3}',
+        ),
+        *(
+            '{"prompt": 3, "answer": []}',
+            '{"prompt": [], "answer": []}',
+            '{"prompt": [true], "answer": []}',
+            "[" * 100_000,
+        ),
         *('{"prompt": [1.5], "answer": []}', '{"prompt": [999999], "answer": []}', '{"prompt": [-1], "answer": []}'),
         *('{"prompt": ["0"], "answer": []}', '{"prompt": [null], "answer": []}', '{"prompt": {"0": 0}, "answer": []}'),
-        *('{"prompt": [NaN], "answer": []}', '{"prompt": [1e999], "answer": []}', f'{{"prompt": [{"9" * 5000}], "answer": []}}'),
-        *('{"prompt": [[[[0]]]], "answer": []}', "\x00", '{"prompt": [0], "answer": "x"}', '{"prompt": [0, 2, 3', "\x1b[31m"),
+        *(
+            '{"prompt": [NaN], "answer": []}',
+            '{"prompt": [1e999], "answer": []}',
+            f'{{"prompt": [{"9" * 5000}], "answer": []}}',
+        ),
+        *(
+            '{"prompt": [[[[0]]]], "answer": []}',
+            "\x00",
+            '{"prompt": [0], "answer": "x"}',
+            '{"prompt": [0, 2, 3',
+            "\x1b[31m",
+        ),
     ):
-        yield Bad("answers", "score copy --set N=6 context=28", ("input" if not line.strip() else "line 1",), stdin=line)
+        yield Bad(
+            "answers", "score copy --set N=6 context=28", ("input" if not line.strip() else "line 1",), stdin=line
+        )
         yield Bad("answers", "score mano --json", (), stdin=line)
     for command in (
         *("", "nope", "train --nope 3", "tasks a b c", "sample", "show", "score", "check", "check-task", "export-data"),
         *("export-data copy", "export-data copy --count 3", "resume", "eval", "sweep", "bench", "resume a b", "--nope"),
-        *("train copy --steps", "train copy --out", "report --out", "tasks --nope=" + "9" * 3000, "\x1b[31m", "demo --out"),
-        *("train copy copy", "train --json 3 4", "eval run --checkpoint", "sweep a --set", "models a b", "check gla gdn"),
+        *(
+            "train copy --steps",
+            "train copy --out",
+            "report --out",
+            "tasks --nope=" + "9" * 3000,
+            "\x1b[31m",
+            "demo --out",
+        ),
+        *(
+            "train copy copy",
+            "train --json 3 4",
+            "eval run --checkpoint",
+            "sweep a --set",
+            "models a b",
+            "check gla gdn",
+        ),
     ):
         yield Bad("parsing", command, ())
     for command, says in {

@@ -137,4 +137,9 @@ def cases() -> Iterator[Bad]:
         "sweep laptop/copy --out busy",
     ):
         yield Bad("place", command, (), busy)
-    yield Bad("place", f"train copy {TINY} --out full", ("full",), lambda f: written(x="y")((f / "full").mkdir() or f / "full"))
+    yield Bad(
+        "place",
+        f"train copy {TINY} --out full",
+        ("full",),
+        lambda f: written(x="y")((f / "full").mkdir() or f / "full"),
+    )

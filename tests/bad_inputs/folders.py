@@ -149,13 +149,32 @@ TRAIN, EVAL = '{"kind": "train", "step": 2, "loss": 1.0', '{"kind": "eval", "ste
 LOGS = (
     *("3", "null", "[]", '"x"', "{", "x", "\x00", '{"kind": "train"}', '{"kind": "train", "step": "x"}', DEEP),
     *('{"kind": "train", "step": 2}', '{"kind": "train", "step": 2, "loss": "x"}', '{"kind": 3, "step": 2}'),
-    *('{"step": 2}', '{"kind": "nope", "step": 2}', '{"kind": "train", "step": true, "loss": 1}', '{"kind": "log", "step": 0}'),
-    *('{"kind": "log", "step": 0, "format": 99}', '{"kind": "train", "step": -5, "loss": 1}', '{"kind": "eval", "step": 2}'),
+    *(
+        '{"step": 2}',
+        '{"kind": "nope", "step": 2}',
+        '{"kind": "train", "step": true, "loss": 1}',
+        '{"kind": "log", "step": 0}',
+    ),
+    *(
+        '{"kind": "log", "step": 0, "format": 99}',
+        '{"kind": "train", "step": -5, "loss": 1}',
+        '{"kind": "eval", "step": 2}',
+    ),
     *(f'{{"kind": "train", "step": {"9" * 5000}, "loss": 1}}', '{"kind": "train", "step": 1e999, "loss": 1}'),
     *('{"kind": "train", "step": 2, "loss": []}', '{"kind": "train", "step": 2, "loss": true}', f"{EVAL}}}"),
-    *(f'{EVAL}"metrics": 3}}', f'{EVAL}"metrics": {{}}, "headline": []}}', f'{EVAL}"metrics": {{"a": 3}}, "headline": ["a"]}}'),
-    *(f'{EVAL}"metrics": {{"a": {{"value": "x"}}}}, "headline": ["a"]}}', f'{EVAL}"metrics": {{"a": {{}}}}, "headline": ["a"]}}'),
-    *(f'{EVAL}"metrics": {{"a": {{"value": 0.5}}}}, "headline": ["b"]}}', f'{EVAL}"metrics": {{"a": {{"value": 7, "right": 1, "count": 1}}}}, "headline": ["a"]}}'),
+    *(
+        f'{EVAL}"metrics": 3}}',
+        f'{EVAL}"metrics": {{}}, "headline": []}}',
+        f'{EVAL}"metrics": {{"a": 3}}, "headline": ["a"]}}',
+    ),
+    *(
+        f'{EVAL}"metrics": {{"a": {{"value": "x"}}}}, "headline": ["a"]}}',
+        f'{EVAL}"metrics": {{"a": {{}}}}, "headline": ["a"]}}',
+    ),
+    *(
+        f'{EVAL}"metrics": {{"a": {{"value": 0.5}}}}, "headline": ["b"]}}',
+        f'{EVAL}"metrics": {{"a": {{"value": 7, "right": 1, "count": 1}}}}, "headline": ["a"]}}',
+    ),
 )
 
 
@@ -286,8 +305,18 @@ CHECKPOINTS: dict[str, Change] = {
     "format 99": raw(lambda path: save_file({"a": torch.zeros(2)}, path, {"canonlab": '{"format": 99}'})),
     "format true": raw(lambda path: save_file({"a": torch.zeros(2)}, path, {"canonlab": '{"format": true}'})),
     "a folder": replaced(lambda folder: [(folder / f"{name}.safetensors").mkdir(exist_ok=True) for name in ("last",)]),
-    "a pipe": replaced(lambda folder: [fifo(f"{n}.safetensors")(folder) for n in ("last",) if not (folder / "last.safetensors").exists()]),
-    "endless": replaced(lambda folder: [link(f"{n}.safetensors", "/dev/zero")(folder) for n in ("last",) if not (folder / "last.safetensors").is_symlink()]),
+    "a pipe": replaced(
+        lambda folder: [
+            fifo(f"{n}.safetensors")(folder) for n in ("last",) if not (folder / "last.safetensors").exists()
+        ]
+    ),
+    "endless": replaced(
+        lambda folder: [
+            link(f"{n}.safetensors", "/dev/zero")(folder)
+            for n in ("last",)
+            if not (folder / "last.safetensors").is_symlink()
+        ]
+    ),
     "no tensors": tensors(lambda found, facts: found.clear()),
     "a tensor less": tensors(lambda found, facts: found.pop(first(found))),
     "a tensor more": tensors(lambda found, facts: found.update({"model/more": torch.zeros(2)})),
@@ -307,7 +336,9 @@ RESUMED: dict[str, Change] = {
     "no random state": tensors(lambda found, facts: found.pop("random/cpu")),
     "a random state's shape": tensors(lambda found, facts: found.update({"random/cpu": torch.zeros(3)})),
     **{
-        f"{key} = {value!r:.20}": tensors(functools.partial(lambda found, facts, key, value: facts.update({key: value}), key=key, value=value))
+        f"{key} = {value!r:.20}": tensors(
+            functools.partial(lambda found, facts, key, value: facts.update({key: value}), key=key, value=value)
+        )
         for key, wrong in {
             "step": (None, "x", -1, 1.5, 10**30, True),
             "seconds": (None, "x", [], -1),
@@ -318,7 +349,10 @@ RESUMED: dict[str, Change] = {
         }.items()
         for value in wrong
     },
-    **{f"no {key}": tensors(functools.partial(lambda found, facts, key: facts.pop(key), key=key)) for key in ("step", "seconds", "data_sha256", "best")},
+    **{
+        f"no {key}": tensors(functools.partial(lambda found, facts, key: facts.pop(key), key=key))
+        for key in ("step", "seconds", "data_sha256", "best")
+    },
 }
 
 
@@ -328,7 +362,7 @@ def cases() -> Iterator[Bad]:
             if name == "metrics.jsonl" and what == "empty":
                 continue
             command = commands[number % len(commands)]
-            yield Bad("json", command, (name,), bytes_of(name, content), what=f'{name} {what}')
+            yield Bad("json", command, (name,), bytes_of(name, content), what=f"{name} {what}")
     for name, given in (("config.json", CONFIG), ("result.json", RESULT)):
         for path, wrong in given.items():
             readers = READERS[name] if name == "config.json" else ("report run", "claims run")
@@ -337,8 +371,10 @@ def cases() -> Iterator[Bad]:
                 if "asked" in path or "machine" in path or "measuring" in path:
                     command = "resume begun"
                 change = functools.partial(put, path=path, value=value)
-                yield Bad("entry", command, (name,), values(name, change), what=f'{path} = {value!r:.40}')
-            if path.split(".")[0] != "asked" and not path.endswith(("source", "notes", "low", "high", "clusters", "files", "difficulty")):
+                yield Bad("entry", command, (name,), values(name, change), what=f"{path} = {value!r:.40}")
+            if path.split(".")[0] != "asked" and not path.endswith(
+                ("source", "notes", "low", "high", "clusters", "files", "difficulty")
+            ):
                 yield Bad("missing", readers[0], (name,), values(name, functools.partial(remove, path=path)), what=path)
     for line in LOGS:
         yield Bad("log", "report begun", ("metrics.jsonl",), lines(line), what=line)
@@ -347,7 +383,13 @@ def cases() -> Iterator[Bad]:
     for what, change in RESUMED.items():
         yield Bad("checkpoint", "resume begun", ("last.safetensors",), change, what=what)
     for value in ANY:
-        yield Bad("entry", "resume begun", ("environment.json",), values("environment.json", functools.partial(put, path="sessions", value=value)), what=f"sessions = {value!r:.40}")
+        yield Bad(
+            "entry",
+            "resume begun",
+            ("environment.json",),
+            values("environment.json", functools.partial(put, path="sessions", value=value)),
+            what=f"sessions = {value!r:.40}",
+        )
     yield from gone()
 
 
@@ -356,6 +398,7 @@ def gone() -> Iterator[Bad]:
         for command in READERS[name]:
             run = command.split()[1] if "train" not in command else "run"
             for make in (fifo, lambda n: link(n, "/dev/zero"), lambda n: link(n, n)):
+
                 def change(folder: Path, make: Any = make, name: str = name, run: str = run) -> None:
                     (folder / run / name).unlink(missing_ok=True)
                     make(name)(folder / run)
@@ -366,7 +409,9 @@ def gone() -> Iterator[Bad]:
     yield Bad("missing", "report run", ("metrics.jsonl",), without("metrics.jsonl"))
     yield Bad("missing", "resume begun", ("metrics.jsonl",), without("metrics.jsonl"))
     yield Bad("missing", "eval run", ("last",), lambda folder: shutil.rmtree(folder / "run/checkpoints"))
-    yield Bad("missing", "eval run --checkpoint best", ("best",), lambda folder: shutil.rmtree(folder / "run/checkpoints"))
+    yield Bad(
+        "missing", "eval run --checkpoint best", ("best",), lambda folder: shutil.rmtree(folder / "run/checkpoints")
+    )
 
     def swapped(folder: Path) -> None:
         for name in ("result.json", "metrics.jsonl"):
@@ -376,5 +421,10 @@ def gone() -> Iterator[Bad]:
     yield Bad("foreign", "resume run", ("result.json",), swapped)
     for file in ("last", "best"):
         where = f"checkpoints/{file}.safetensors"
-        yield Bad("foreign", f"eval run --checkpoint {file}", (file,), lambda f, w=where: shutil.copy(f / "other" / w, f / "run" / w))
+        yield Bad(
+            "foreign",
+            f"eval run --checkpoint {file}",
+            (file,),
+            lambda f, w=where: shutil.copy(f / "other" / w, f / "run" / w),
+        )
     yield Bad("foreign", f"train copy {TINY} --seed 9 --out run", ("run",), lambda folder: None)

@@ -7,7 +7,9 @@ from bad_inputs.case import Bad, written
 from canonlab.models.config import ModelConfig
 from canonlab.training.config import BackendConfig, TrainingConfig
 
-BILLION = "\n".join(f"  training.{field}: [{','.join(map(str, range(1, 1001)))}]" for field in ("seed", "steps", "batch"))
+BILLION = "\n".join(
+    f"  training.{field}: [{','.join(map(str, range(1, 1001)))}]" for field in ("seed", "steps", "batch")
+)
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{b}: &{b} [{','.join(f'*{a}' for _ in range(9))}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
 )

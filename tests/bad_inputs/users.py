@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from bad_inputs.case import TINY, Bad, written
 
-TASK = '''
+TASK = """
 import dataclasses, sys
 import numpy as np
 import torch
@@ -18,9 +18,9 @@ class Mine(Copy):
     name = "mine"
     N: int = 6
     context: int = 28
-'''
+"""
 
-MIXER = '''
+MIXER = """
 import sys
 from dataclasses import dataclass
 import torch
@@ -38,7 +38,7 @@ class Mine(Mixer):
 
     def forward(self, x, segment_ids, state):
         return self.out(x), state
-'''
+"""
 
 MODULES = {
     "": "no class",
@@ -220,18 +220,44 @@ MIXERS = {
 
 def cases() -> Iterator[Bad]:
     for text, says in MODULES.items():
-        yield Bad("module", f"train mine.py:Mine {TINY} --out out", (says, "mine.py"), written(mine__py=text), what=text)
-        yield Bad("module", f"train copy {TINY} --model mine.py:Mine --out out", (says,), written(mine__py=text), what=text)
+        yield Bad(
+            "module", f"train mine.py:Mine {TINY} --out out", (says, "mine.py"), written(mine__py=text), what=text
+        )
+        yield Bad(
+            "module", f"train copy {TINY} --model mine.py:Mine --out out", (says,), written(mine__py=text), what=text
+        )
     for body, says in TASKS.items():
-        yield Bad("task", f"train mine.py:Mine {TINY} --out out", (says, "mine.py"), written(mine__py=TASK + body), what=body)
+        yield Bad(
+            "task", f"train mine.py:Mine {TINY} --out out", (says, "mine.py"), written(mine__py=TASK + body), what=body
+        )
     for (before, after), says in MIXERS.items():
         assert before in MIXER
         text = MIXER.replace(before, after, 1)
-        yield Bad("mixer", f"train copy {TINY} --model mine.py:Mine --out out", (says, "mine.py"), written(mine__py=text), what=after)
-    for name in ("mine.py:", "mine.py:Nope", "mine.py:mine", "mine.py:Mine:Mine", "mine.py:3", ":Mine", "nope.py:Mine", "mine.py"):
+        yield Bad(
+            "mixer",
+            f"train copy {TINY} --model mine.py:Mine --out out",
+            (says, "mine.py"),
+            written(mine__py=text),
+            what=after,
+        )
+    for name in (
+        "mine.py:",
+        "mine.py:Nope",
+        "mine.py:mine",
+        "mine.py:Mine:Mine",
+        "mine.py:3",
+        ":Mine",
+        "nope.py:Mine",
+        "mine.py",
+    ):
         yield Bad("class", ["train", name, "--out=out"], (), written(mine__py=TASK))
         yield Bad("class", ["train", "copy", f"--model={name}", "--out=out"], (), written(mine__py=MIXER))
-    for command in ("tasks mine.py:Mine --set n=3", "sample mine.py:Mine --set N=x", "show mine.py:Mine", "check mine.py:Mine"):
+    for command in (
+        "tasks mine.py:Mine --set n=3",
+        "sample mine.py:Mine --set N=x",
+        "show mine.py:Mine",
+        "check mine.py:Mine",
+    ):
         yield Bad("class", command, (), written(mine__py=TASK))
     yield Bad("class", "sample mine.py:Mine", ("Task",), written(mine__py=MIXER))
     yield Bad("class", f"train copy {TINY} --model mine.py:Mine --mixer heads=2", ("heads",), written(mine__py=MIXER))

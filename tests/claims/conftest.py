@@ -66,12 +66,13 @@ def make_run(
     }
     evaluation = Evaluation(found, HEADLINE[task], {})
     curve = tuple(
-        (step, Evaluation({name: metric(float(step >= at)) for name, at in (learnt or {}).items()}, (), {}))
+        (step, Evaluation({name: metric(float(step >= at)) for name, at in learnt.items()}, (), {}))
         for step in range(100, steps + 1, 100)
+        if learnt
     )
     cost = {"parameters": 1e6, "flops_per_token": 1.0, "tokens": 1.0, "seconds": 1.0}
     identity = hashlib.sha256(repr((config, asked)).encode()).hexdigest()
-    curves = Curves(evaluations=curve if learnt else ())
+    curves = Curves(evaluations=curve)
     told = record(identity=identity, config=config, asked={"model": asked})
     return Run(Path(identity), told, curves, Result(evaluation, cost, {}))
 

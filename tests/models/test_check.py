@@ -512,7 +512,10 @@ def test_costs_that_cannot_be_counted(check: Callable[..., Findings]) -> None:
     assert findings.failed and findings.costs == [] and "on no device" in findings.checks[0].seen
 
 
-def test_costs_of_a_mixer_whose_kernel_needs_memory(check: Callable[..., Findings]) -> None:
+def test_costs_of_a_mixer_whose_kernel_needs_memory(
+    check: Callable[..., Findings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("canonlab.models.check.costs.SECONDS", 0.01)
     findings = check("def spoil(self, y, x):\n    return y * float(x[0, 0, 0] < 99)", COSTS)
     assert not findings.failed and findings.costs[0]["flops_per_token"] > 0
 

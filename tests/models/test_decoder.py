@@ -1,6 +1,8 @@
 """The decoder: decoding, packing, padding and causality for every preset, hybrids and Canon sets, in float64."""
 
+import copy
 import dataclasses
+import functools
 
 import pytest
 import torch
@@ -29,7 +31,9 @@ def canon_sets(name: str) -> list[str]:
     return sets + (["A", "B", "C", "D", "AC"] if name == "llama-rope" else [])
 
 
+@functools.cache
 def build(name: str, canon: str, seed: int = 0, size: str = "2L32D4H") -> Decoder:
+    """A model that all tests share: one that changes it takes a copy."""
     config = ModelConfig(model=name, size=size, canon=canon).decoder(VOCABULARY)
     model = config.build(seed).double().eval()
     for parameter in model.parameters():  # weights of trained size, so that mixing is far from uniform
@@ -111,7 +115,7 @@ def test_reordered_state_continues_the_other_rows(model: Decoder) -> None:
 
 
 def test_every_weight_gets_a_gradient(model: Decoder) -> None:
-    model.train().requires_grad_(True)
+    model = copy.deepcopy(model).train().requires_grad_(True)
     output = model(tokens(2, 80), select=torch.ones(2, 80, dtype=torch.bool))
     loss = output.logits.square().sum()
     (loss if output.auxiliary is None else loss + output.auxiliary).backward()
@@ -121,7 +125,7 @@ def test_every_weight_gets_a_gradient(model: Decoder) -> None:
 
 
 def test_half_precision_is_close(model: Decoder) -> None:
-    model, ids = model.float(), tokens(2, 80)
+    model, ids = copy.deepcopy(model).float(), tokens(2, 80)
     segments = torch.tensor([[-1] * 5 + [0] * 40 + [1] * 35] * 2)
     exact, state = model(ids, segments).logits, model.init_state(2, 80)
     with torch.autocast("cpu", torch.bfloat16):
@@ -137,11 +141,11 @@ def test_a_full_state_refuses_more_before_writing() -> None:
     model = build("llama-rope", "ABCD")
     state = model.init_state(1, 4)
     model(tokens(1, 3), None, state)
-    copy = state.blocks[0]["mixer"]["k"].clone()
+    before = state.blocks[0]["mixer"]["k"].clone()
     with pytest.raises(InputError, match="max_len = 4"):
         model(tokens(1, 2), None, state)
     assert isinstance(state, DecoderState)
-    assert torch.equal(state.blocks[0]["mixer"]["k"], copy)
+    assert torch.equal(state.blocks[0]["mixer"]["k"], before)
     assert state.position == 3
 
 

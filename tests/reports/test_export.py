@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from canonlab.errors import InputError
+from canonlab.errors import InputError, visible
 from canonlab.reports.export import COLUMNS, write_csv, write_latex
 from canonlab.results.load import load_runs
 from canonlab.tasks.catalog import build_task
@@ -98,3 +98,44 @@ def test_what_cannot_be_written_is_said(campaign: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         write_csv(load_runs([campaign]), tmp_path / "file" / "x.csv")
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "＝"])
+def test_no_cell_is_a_formula_and_numbers_stay_numbers(
+    start: str, fabricate: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = fabricate(model=f"mine.py:{start}cmd()")
+    result = json.loads((folder / "result.json").read_text())
+    result["command"] = f"{start}HYPERLINK()"
+    result["evaluation"]["metrics"]["accuracy_k1"].update(value=-0.5, right=None)
+    (folder / "result.json").write_text(json.dumps(result))
+    write_csv(load_runs([folder]), tmp_path / "a.csv")
+    text = (tmp_path / "a.csv").read_bytes().decode()
+    lines = list(csv.DictReader(text.splitlines()))
+    assert len(lines) == len(text.splitlines()) - 1 == 4, "a line a metric, whatever is in the cells"
+    for key, rest in (("command", "HYPERLINK()"), ("model", "cmd()")):
+        assert {line[key] for line in lines} == {f"'{visible(start)}{rest}"}
+    assert next(line["value"] for line in lines if line["metric"] == "accuracy_k1") == "-0.5"
+
+
+@pytest.mark.parametrize(
+    ("name", "printed"),
+    [
+        ("50%", r"50\%"),
+        ("}{\\end", r"\}\{\textbackslash{}end"),
+        ("\n\nb\x1b[1m", r"\textbackslash{}n\textbackslash{}nb\textbackslash{}x1b{[}1m"),
+        ("[2cm]", "{[}2cm{]}"),
+        ("*", "{*}"),
+    ],
+)
+def test_latex_prints_any_name(name: str, printed: str, fabricate: Callable[..., Path], tmp_path: Path) -> None:
+    folder = fabricate(model=f"mine.py:{name}", canon="")
+    for file in folder.glob("*.json*"):
+        file.write_text(
+            file.read_text()
+            .replace("accuracy_k4", json.dumps(name)[1:-1])
+            .replace('"name": "depo"', f'"name": {json.dumps(name)}')
+        )
+    text = latex(folder, tmp_path / "a.tex")
+    assert text.count(printed) == 3, "as the architecture, and as task and metric in the caption"
+    assert "\n\n" not in text.rstrip() and text.count("{") == text.count("}") + text.count(r"\{") - text.count(r"\}")

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import sys
 from collections.abc import Callable
 from itertools import pairwise
@@ -11,7 +12,9 @@ from typing import Any
 import pytest
 
 from canonlab.errors import InputError
+from canonlab.reports import figures
 from canonlab.reports.figures import write_figures
+from canonlab.results.groups import sections
 from canonlab.results.load import load_runs
 
 Fabricate = Callable[..., Path]
@@ -113,3 +116,49 @@ def test_parameters_are_written_out(fabricate: Fabricate, draw: Draw, greatest: 
     low, high = axis.get_xlim()
     places = zip(axis.get_xticks(), axis.get_xticklabels(), strict=True)
     assert [label.get_text() for place, label in places if low <= place <= high] == labels
+
+
+def metrics_of(folder: Path, names: list[str]) -> None:
+    """The first metric of a fabricated run under several names."""
+    for file in ("result.json", "metrics.jsonl"):
+        lines = [json.loads(line) for line in (folder / file).read_text().splitlines()]
+        for line in lines:
+            found = line.get("evaluation", line)
+            if "metrics" in found:
+                value = next(iter(found["metrics"].values()))
+                found |= {"metrics": dict.fromkeys(names, value), "headline": names}
+        (folder / file).write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_any_names_make_files_of_their_own(
+    fabricate: Fabricate, depo: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scripts that nobody foresaw, capitals that some systems ignore, names of devices, and more letters than fit."""
+    for kind in ("_curves", "_heatmaps", "_speed"):
+        monkeypatch.setattr(figures, kind, lambda *_: "drawn")
+    names = [
+        "точность",
+        "точности",
+        "正解率",
+        "a/b",
+        "a b",
+        "A b",
+        "../../x",
+        "",
+        "😀",
+        "y" * 300,
+        "y" * 301,
+        "\x1b[2J",
+    ]
+    parameters = {"N": 10, "grammar": "文" * 200, "words": ["q" * 90] * 3}
+    tasks = ("../../etc", "con", "Задача", "задачи")
+    for task in tasks:
+        folder = fabricate({**depo, "parameters": {**parameters, "task": task}})
+        edit = (folder / "config.json").read_text().replace('"name": "depo"', f'"name": "{task}"')
+        (folder / "config.json").write_text(edit)
+        metrics_of(folder, names)
+    drawn = [name for name, _ in figures._named(figures._figures(None, sections(load_runs([folder.parent]))))]
+    assert len({name.lower() for name in drawn}) == len(drawn) >= len(tasks) * len(names)
+    for name in drawn:
+        assert re.fullmatch(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]*", name) and len(f"{name}.pdf") <= 120
+        assert not re.match(r"con(\.|$)", name, re.IGNORECASE)

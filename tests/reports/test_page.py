@@ -104,6 +104,29 @@ def test_is_well_formed_and_accessible(campaign: Path) -> None:
     assert {link.removeprefix("#") for link in links} < set(ids) and len(links) == 10
 
 
+def test_what_was_left_out_is_said(campaign: Path) -> None:
+    left_out = ["left out: cannot read a<b: Permission denied"]
+    page = write_page(load_runs([campaign]), campaign / "report.html", left_out).read_text()
+    assert "<li>left out: cannot read a&lt;b: Permission denied</li>" in page[: page.index("<main>")]
+    assert "left out: cannot read" not in page_of(campaign)
+
+
+def test_no_name_hides_anything_and_every_anchor_is_one(fabricate: Fabricate) -> None:
+    for seed in range(2):
+        folder = fabricate(model="mine.py:a\x1b[2J\u202eb", canon="", seed=seed)
+        (folder / "result.json").unlink()
+        config = json.loads((folder / "config.json").read_text()) | {"identity": 'x y" id="', "name": "n\x9b1m"}
+        (folder / "config.json").write_text(json.dumps(config))
+    page = page_of(folder.parent)
+    text = page[page.index("<body>") : page.index("<script>", page.index("<body>"))]
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", text) and "\\x9b1m" in text
+    assert "a\\x1b[2J\\u202eb" in text and data_of(page)["sections"][0]["rows"][0]["label"] == "a\\x1b[2J\\u202eb"
+    document = Document(page)
+    ids = document.attributes("id")
+    assert len(ids) == len(set(ids)) and all(re.fullmatch(r"[a-z]+(-[0-9a-f]+)?", each) for each in ids)
+    assert {link.removeprefix("#") for link in document.attributes("href")} < set(ids)
+
+
 def test_summary_has_a_line_for_each_task_that_filters_can_find(campaign: Path) -> None:
     page = page_of(campaign)
     summary = page[page.index('class="short"') :]

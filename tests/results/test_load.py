@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from canonlab.errors import InputError
+from canonlab.errors import InputError, Unreadable
 from canonlab.results.load import load_run, load_runs
 from canonlab.training.loop import train
 from canonlab.training.run import create_run
+from fabricate import write_run
 from tiny_runs import Recorder, tiny_config
 
 Fabricate = Callable[..., Path]
@@ -212,6 +213,71 @@ def test_folders_of_version_0_1_are_read() -> None:
 def test_a_users_task_named_like_a_built_in_one_has_no_difficulty(fabricate: Fabricate, depo: dict[str, Any]) -> None:
     assert load_run(fabricate(depo)).record.difficulty == "N"
     assert load_run(fabricate({**depo, "source": {"sha256": "0"}})).record.difficulty is None
+
+
+def found(paths: list[Path], left_out: list[str] | None = None) -> list[str]:
+    """The folders of runs, from the first path on."""
+    return [str(run.folder.relative_to(paths[0])) for run in load_runs(paths, left_out)]
+
+
+def test_runs_inside_of_runs_are_found(tmp_path: Path) -> None:
+    outer = write_run(tmp_path, seed=0)
+    inner = write_run(outer, seed=1)
+    deepest = write_run(inner / "checkpoints" / "old", seed=2)
+    assert found([tmp_path]) == [str(each.relative_to(tmp_path)) for each in (outer, inner, deepest)]
+
+
+def test_linked_folders_are_taken_in_once_each(tmp_path: Path) -> None:
+    elsewhere, here = tmp_path / "elsewhere", tmp_path / "here"
+    far, near = write_run(elsewhere / "a", seed=0), write_run(here / "z", seed=1)
+    (here / "link").symlink_to(elsewhere)
+    (here / "again").symlink_to(elsewhere / "a")
+    (here / "near").symlink_to(near)
+    (here / "loop").symlink_to(here)
+    (near / "up").symlink_to("../..")
+    left_out: list[str] = []
+    assert found([here], left_out) == [f"link/a/{far.name}", f"z/{near.name}"] and left_out == []
+    assert len(load_runs([here / "near", here / "loop", here])) == 2
+
+
+def test_links_that_lead_nowhere_are_said(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "runs")
+    (tmp_path / "runs" / "unmounted").symlink_to("/nowhere/runs")
+    (tmp_path / "runs" / "itself").symlink_to("itself")
+    (tmp_path / "runs" / "notes.txt").symlink_to(run / "config.json")
+    left_out: list[str] = []
+    assert found([tmp_path / "runs"], left_out) == [run.name]
+    assert sorted(line.partition("runs/")[2] for line in left_out) == [
+        "itself: Too many levels of symbolic links",
+        "unmounted: No such file or directory",
+    ]
+    with pytest.raises(Unreadable, match="cannot read .*runs/(itself|unmounted)"):
+        load_runs([tmp_path / "runs"])
+
+
+@pytest.mark.parametrize("closed", ["", "config.json", "metrics.jsonl", "result.json"])
+def test_what_is_closed_to_us_is_left_out_and_said(closed: str, powerless: Path) -> None:
+    runs = [write_run(powerless, seed=seed) for seed in range(2)]
+    (runs[0] / closed).chmod(0)
+    left_out: list[str] = []
+    try:
+        assert found([powerless], left_out) == [runs[1].name]
+        assert left_out == [f"left out: cannot read {runs[0] / closed}: Permission denied"]
+        for paths in ([powerless], [runs[0]]):
+            with pytest.raises(Unreadable, match="Permission denied"):
+                load_runs(paths)
+        with pytest.raises(InputError, match=f"cannot read {runs[0]}.*: Permission denied"):
+            load_runs([runs[0]], [])
+    finally:
+        (runs[0] / closed).chmod(0o700)
+
+
+def test_what_is_damaged_is_not_left_out(fabricate: Fabricate) -> None:
+    folder = fabricate()
+    fabricate(seed=1)
+    (folder / "result.json").write_text("{")
+    with pytest.raises(InputError, match="result.json is damaged"):
+        load_runs([folder.parent], [])
 
 
 def test_folders_without_runs(fabricate: Fabricate, tmp_path: Path) -> None:

@@ -234,3 +234,27 @@ def test_too_many_runs_are_counted_and_not_made() -> None:
 def test_a_shipped_recipe_by_name() -> None:
     assert "laptop/copy" in shipped_recipes()
     assert load_recipe("laptop/copy") == load_recipe("recipes/laptop/copy.yaml")
+
+
+@pytest.mark.parametrize(
+    "name", ["../../docs", "/tmp/x", "C:\\x", ".git", "con", "a/b", "", "\x1b[2J", "х" * 9, "x" * 200]
+)
+def test_a_name_that_is_no_folder_of_its_own_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=r"^name = '.*': must be a file's name of at most 120 letters, "):
+        parse_recipe({"task": "copy", "name": name})
+
+
+def test_a_recipe_without_a_name_is_called_after_its_file(tmp_path: Path) -> None:
+    found = {}
+    for stem in ("mine", "my runs", "опыт", "опыт 2", "con"):
+        (tmp_path / f"{stem}.yaml").write_text("{task: copy, name: }" if stem == "mine" else "task: copy")
+        found[stem] = load_recipe(str(tmp_path / f"{stem}.yaml")).name
+    assert found["mine"] == "mine" and found["my runs"] == "my_runs" and found["con"] == "_con"
+    assert len(set(found.values())) == 5 and all(name.isascii() and "/" not in name for name in found.values())
+
+
+def test_a_recipe_and_what_it_extends_may_lie_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "base.yaml").write_text("task: copy\ntraining: {steps: 7}\n")
+    (tmp_path / "mine.yaml").write_text("extends: ~/base.yaml\n")
+    assert load_recipe("~/mine.yaml").runs[0].training.steps == 7

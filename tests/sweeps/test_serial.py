@@ -2,8 +2,10 @@
 
 import dataclasses
 import re
+import signal
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ import torch
 from canonlab.files import locked, read_json
 from canonlab.models.config import ModelConfig
 from canonlab.sweeps.serial import run_all
-from canonlab.training.loop import Failed, _failures, train
+from canonlab.training.loop import Failed, Interrupted, _failures, train
 from canonlab.training.run import create_run, open_run
 from tiny_runs import MIXER, Recorder, tiny_config
 
@@ -110,3 +112,17 @@ def test_what_cannot_be_measured_is_not_lost(tmp_path: Path) -> None:
     result = train(open_run(tmp_path / "run"), listener)
     assert listener.first == 6 and [r["step"] for r in listener.records if r["kind"] == "eval"] == [6, 12]
     assert result["weights_sha256"] == train(create_run(config, tmp_path / "whole"), Recorder())["weights_sha256"]
+
+
+def test_a_stopped_sweep_says_how_to_go_on_with_the_sweep(tmp_path: Path) -> None:
+    def stop(record: dict[str, Any]) -> None:
+        if len(listener.messages) == 2 and record["step"] == 4:
+            signal.raise_signal(signal.SIGTERM)
+
+    listener = Recorder(stop)
+    configs = [tiny_config(), tiny_config(seed=1), tiny_config(seed=2)]
+    with pytest.raises(Interrupted) as stopped:
+        run_all(configs, tmp_path, listener, "canonlab sweep laptop/copy --out 'my runs'")
+    said = r"run 2 of 3 stopped at step [45] of 12; go on with: canonlab sweep laptop/copy --out 'my runs'"
+    assert re.fullmatch(said, str(stopped.value))
+    assert all(run.done for run in run_all(configs, tmp_path, Recorder(), "sweep")[0])

@@ -5,6 +5,7 @@ import pytest
 
 from canonlab.errors import InputError
 from canonlab.tasks.base import Vocabulary, Windows, plain_ids, require_token_ids
+from canonlab.tasks.catalog import build_task
 from canonlab.tasks.copy import Copy
 
 TASK = Copy(N=4, context=12)
@@ -72,3 +73,10 @@ def test_arrays_that_kernels_cannot_write() -> None:
     ):
         with pytest.raises(ValueError, match=r"C-contiguous arrays \(count, 12\)"):
             TASK.fill(wrong, 0, 0)
+
+
+@pytest.mark.parametrize("same", [{"N": 8, "K": 4}, {"N": 8.0, "K": "4"}, {"N": "8", "K": 4.0}])
+def test_one_value_has_one_meaning(same: dict[str, object]) -> None:
+    task = build_task("depo1", {**same, "context": 256})
+    assert task.parameters == build_task("depo1", {"N": 8, "K": 4, "context": 256}).parameters
+    assert task.stream_key(0) == build_task("depo1", {"N": 8, "K": 4, "context": 256}).stream_key(0)

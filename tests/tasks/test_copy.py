@@ -152,7 +152,7 @@ def test_malformed_prompts(prompt: list[int], complaint: str) -> None:
         ({"N": 2.5}, "N = 2.5"),
         ({"N": True}, "N = True"),
         ({"N": 64, "context": 129}, "context = 129: must be at least 130"),
-        ({"context": "1024"}, "context = '1024'"),
+        ({"context": "many"}, "context = 'many': must be an integer"),
         ({"n": 5}, "unknown task parameter 'n'; did you mean 'N'"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A checkpoint gives any optimizer back as it was."""
+"""A checkpoint gives any optimizer back as it was; what can't be read is not called damaged."""
 
 from pathlib import Path
 from typing import Any
@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from canonlab.errors import InputError, Unreadable
 from canonlab.training.checkpoint import Checkpoint, SafetensorsStore, restore_training, training_tensors
 
 OPTIMIZERS: dict[str, Any] = {
@@ -56,3 +57,25 @@ def test_training_goes_on_as_if_it_had_never_stopped(name: str, tmp_path: Path) 
         step(other, its_optimizer)
     for a, b in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_what_the_system_refuses_is_no_damage(powerless: Path) -> None:
+    store = SafetensorsStore(powerless)
+    store.save("last", Checkpoint({"a": torch.ones(3)}, {"identity": "x"}))
+    path = store.path("last")
+    (powerless / "plain").touch()
+    assert path.stat().st_mode == (powerless / "plain").stat().st_mode, "as the umask has it"
+    path.chmod(0)
+    with pytest.raises(Unreadable, match=r"^cannot read .*last\.safetensors: Permission denied$"):
+        store.load("last", "x")
+    path.chmod(0o600)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(InputError, match=r"last\.safetensors is damaged"):
+        store.load("last", "x")
+    path.unlink()
+    for make, reason in ((path.mkdir, "Is a directory"), (lambda: path.symlink_to(path.name), "Too many levels")):
+        make()
+        with pytest.raises(Unreadable, match=rf"^cannot read .*last\.safetensors: {reason}"):
+            store.load("last", "x")
+        path.rmdir() if path.is_dir() else path.unlink()
+    assert store.load("last", "x") is None

@@ -190,6 +190,31 @@ def test_evaluation_isolates_what_training_isolated(folder: Path, recorder: Reco
     assert task.evaluate(seeing, seed=0, windows=8).plain() != result["evaluation"]
 
 
+def test_a_second_ctrl_c_stops_at_once_and_the_last_checkpoint_is_whole(folder: Path, tmp_path: Path) -> None:
+    whole = train(create_run(tiny_config(), tmp_path / "whole"), Recorder())
+
+    def interrupt(record: dict[str, Any]) -> None:
+        if record["step"] == 6:  # the last checkpoint is of step 4
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        train(create_run(tiny_config(), folder), Recorder(interrupt))
+    assert signal.getsignal(signal.SIGINT) is before
+    second = Recorder()
+    assert train(open_run(folder), second)["weights_sha256"] == whole["weights_sha256"] and second.first == 4
+
+
+def test_many_sigterms_are_one(folder: Path) -> None:
+    def interrupt(record: dict[str, Any]) -> None:
+        for _ in range(3):
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match="stopped at step [23] of 12; go on with: canonlab resume"):
+        train(create_run(tiny_config(), folder), Recorder(interrupt))
+
+
 def test_another_environment_is_recorded_and_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(record: dict[str, Any]) -> None:
         os.kill(os.getpid(), signal.SIGTERM)

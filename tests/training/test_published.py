@@ -5,8 +5,8 @@ from canonlab.training.config import TrainingConfig
 from canonlab.training.published import MODEL, TRAINING
 
 
-def test_every_task_has_some() -> None:
-    assert TRAINING.keys() == TASKS.keys()
+def test_the_papers_tasks_have_some() -> None:
+    assert {"brevo1", "brevo2", "capo", "depo1", "depo2", "lano-cfg3f", "mano"} <= TRAINING.keys() <= TASKS.keys()
     assert MODEL.keys() <= TASKS.keys()
     for settings in TRAINING.values():
         TrainingConfig(**settings)

@@ -20,7 +20,7 @@ from canonlab.sweeps.serial import run_all
 from canonlab.training.config import BackendConfig, RunConfig, TrainingConfig, as_parts, overlay, run_config
 from canonlab.training.loop import Failed, Listener, evaluate_checkpoint, train
 from canonlab.training.published import MODEL, TRAINING
-from canonlab.training.run import RunFolder, create_run, open_run, open_trained
+from canonlab.training.run import RunFolder, create_run, open_run, open_trained, require_apart
 from canonlab.training.trackers import Tracking, require_tracker
 from canonlab.yaml_text import read_mapping
 
@@ -177,6 +177,7 @@ def _work(run: RunFolder, log: str | None, as_json: bool) -> None:
 
 
 def _sweep(runs: list[RunConfig], parent: Path, log: str | None, as_json: bool) -> None:
+    require_apart(parent, "out")
     with _listening(log) as listener:
         made, failures = run_all(runs, parent, listener, shlex.join(["canonlab", *sys.argv[1:]]))
     if made:

@@ -12,6 +12,7 @@ from canonlab import __version__
 from canonlab.errors import require_integer, unknown
 from canonlab.extras import optional
 from canonlab.files import FORMAT, write_json, writing
+from canonlab.plugins import source_of
 from canonlab.tasks.base import MAX_WINDOWS, Split, Task, Windows, require_split
 
 CHUNK_TOKENS = 1 << 20
@@ -22,10 +23,14 @@ Chunks = Iterator[tuple[int, Windows]]
 
 
 def describe(task: Task, seed: int, split: Split, start: int, count: int) -> dict[str, Any]:
-    """What the windows are, as JSON-ready data: enough to make them again, and to read them without canonlab."""
+    """What the windows are, as JSON-ready data: enough to make them again, and to read them without canonlab.
+
+    `source` is the class and the SHA-256 of a user's own file that the task is from.
+    """
     return {
         "canonlab": __version__,
         "task": task.identity,
+        "source": source_of(type(task)),
         "seed": seed,
         "split": split,
         "start": start,

@@ -2,15 +2,19 @@
 
 import hashlib
 import json
+import uuid
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+import canonlab
 from canonlab.datasets.files import describe
 from canonlab.datasets.windows import IGNORED, WindowDataset
 from canonlab.extras import optional
+from canonlab.files import read_bytes, sha256
+from canonlab.plugins import source_of
 from canonlab.tasks.base import Split, Task
 
 SHARDS = 64
@@ -24,8 +28,9 @@ def to_hugging_face(
 
     A row a window: `input_ids` and `labels`, as transformers' trainer takes them: labels[t] is input_ids[t] where that
     is a scored target and IGNORED elsewhere; the shift by one position is left to the model. `.info.description` says
-    as JSON what the windows are. A Dataset is stored in the cache folder of `datasets`; a stream is made on the way
-    and splits over workers, which changes its order.
+    as JSON what the windows are. A Dataset is stored in the cache folder of `datasets`, and found there again unless
+    the task is of a class of your own that is not loaded as `path.py:Class`: whether that was edited nobody knows. A
+    stream is made on the way and splits over workers, which changes its order.
     """
     datasets = optional("datasets", "datasets", "a Hugging Face data set")
     windows = WindowDataset(task, count, seed=seed, split=split, start=start)
@@ -38,11 +43,19 @@ def to_hugging_face(
     if streaming:
         made = datasets.IterableDataset.from_generator(rows, **arguments)
     else:
-        # Named by what the windows are: the library's own name would not change with a task's version.
-        fingerprint = hashlib.sha256(description.encode()).hexdigest()[:16]
-        made = datasets.Dataset.from_generator(rows, fingerprint=fingerprint, **arguments)
+        made = datasets.Dataset.from_generator(rows, fingerprint=_fingerprint(task, description), **arguments)
     made.info.description = description
     return made
+
+
+def _fingerprint(task: Task, description: str) -> str:
+    """The name of a data set in the cache: by all that its windows depend on, where that is known. The library's own
+    name would not change with a task's version, source or files."""
+    kind = type(task)
+    if not source_of(kind) and kind.__module__.partition(".")[0] != canonlab.__name__:
+        return uuid.uuid4().hex[:16]
+    files = {name: hashlib.sha256(read_bytes(path)).hexdigest() for name, path in task.files.items()}
+    return sha256([description, files])[:16]
 
 
 def rows(windows: WindowDataset, shards: list[range]) -> Iterator[dict[str, np.ndarray]]:

@@ -170,7 +170,7 @@ def _result_group(section: Section, row: Row, style: LineStyle) -> Markup:
 
 
 def _seed(run: Run) -> Markup:
-    link = tag("a", run.state, href=f"#run-{run.record.written_identity}")
+    link = tag("a", run.state, href=f"#run-{run.record.identity}")
     return tag("td", link, class_="seed" if run.result else "seed unfinished")
 
 
@@ -300,7 +300,7 @@ def _provenance(run: Run) -> Markup:
     ]
     config = tag("pre", json.dumps(finite(record.config), separators=(", ", ": ")))
     details = tag("details", tag("summary", "Configuration"), config)
-    return tag("article", tag("h4", record.name), _definitions(entries), details, id=f"run-{record.written_identity}")
+    return tag("article", tag("h4", record.name), _definitions(entries), details, id=f"run-{record.identity}")
 
 
 def _code(value: object) -> Markup:

@@ -1,5 +1,6 @@
 """Every kind of attention, by every implementation, against its definition written out, in float64."""
 
+import functools
 import math
 
 import pytest
@@ -61,6 +62,17 @@ def by_definition(q: Tensor, k: Tensor, v: Tensor, kind: str, start: int, own: T
     return out
 
 
+@functools.cache
+def example(kind: str, kv_heads: int, packed: bool) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor]:
+    """Queries, keys, values and segments, and what comes out by the definition, which is slow."""
+    time = 37
+    q = random(2, HEADS, time, HEAD_WIDTH)
+    k, v = random(2, kv_heads, time, HEAD_WIDTH, seed=1), random(2, kv_heads, time, HEAD_WIDTH, seed=2)
+    segments = segments_of(2, time) if packed else None
+    same = torch.zeros(2, time) if segments is None else segments
+    return q, k, v, segments, by_definition(q, k, v, kind, 0, same, same)
+
+
 @kinds
 @key_heads
 @packings
@@ -70,19 +82,15 @@ def test_implementations_are_the_definition(
     implementation: str, packed: bool, kv_heads: int, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(softmax, "BLOCK", 16)
-    time = 37
-    q = random(2, HEADS, time, HEAD_WIDTH)
-    k, v = random(2, kv_heads, time, HEAD_WIDTH, seed=1), random(2, kv_heads, time, HEAD_WIDTH, seed=2)
-    segments = segments_of(2, time) if packed else None
-    sight = sight_of(kind, torch.arange(time)[None], segments, segments)
-    same = torch.zeros(2, time) if segments is None else segments
+    q, k, v, segments, expected = example(kind, kv_heads, packed)
+    sight = sight_of(kind, torch.arange(q.shape[2])[None], segments, segments)
     # FlexAttention without a compiler is plain arithmetic, which runs on a CPU.
     out = (
         flex(q, k, v, sight)
         if implementation == "flex"
         else attend(q, k, v, sight, cached=False, implementation=implementation)
     )
-    torch.testing.assert_close(out, by_definition(q, k, v, kind, 0, same, same), **TOLERANCE)
+    torch.testing.assert_close(out, expected, **TOLERANCE)
 
 
 @kinds

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -203,10 +203,9 @@ def test_extremes_have_the_gradients_of_the_definition(decays, betas, keys):
     compare(chunked, [x.double().clone().requires_grad_() for x in arguments], segments(70))
 
 
-@pytest.mark.parametrize("precision, tolerance", [("fp32", 1e-4), ("bf16", 5e-2)])
-@pytest.mark.parametrize("keys", ["identical", "in turn", "random"])
-@pytest.mark.parametrize("decays", DECAYS)
-def test_extremes_stay_finite_and_precise_over_4096_tokens(decays, keys, precision, tolerance):
+@cache
+def extremes(decays, keys):
+    """Arguments of 4096 tokens, and outputs and final state by the definition."""
     torch.manual_seed(0)
     shape = (1, 4096, 2)
     beta = torch.where(torch.arange(4096)[:, None] < 2048, BETAS["1"](shape), BETAS["0 or 1"](shape))
@@ -214,7 +213,14 @@ def test_extremes_stay_finite_and_precise_over_4096_tokens(decays, keys, precisi
     arguments.append(torch.randn(1, 2, 16, 8))
     with torch.no_grad():
         exact = [x.double() for x in arguments]
-        wanted = recurrent(*exact[:5], SCALE, exact[5])
+        return arguments, recurrent(*exact[:5], SCALE, exact[5])
+
+
+@pytest.mark.parametrize("precision, tolerance", [("fp32", 1e-4), ("bf16", 5e-2)])
+@pytest.mark.parametrize("keys", ["identical", "in turn", "random"])
+@pytest.mark.parametrize("decays", DECAYS)
+def test_extremes_stay_finite_and_precise_over_4096_tokens(decays, keys, precision, tolerance):
+    arguments, wanted = extremes(decays, keys)
     *arguments, initial = (x.clone().requires_grad_() for x in arguments)
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         found = chunked(*arguments, SCALE, initial)

@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from canonlab.models.mixers.scan import delta_scan, diagonal_scan
 from transforms import check_transforms, compiled_operators, exported
 
-B, C, H, L, K, V = 2, 5, 3, 6, 4, 2
+B, C, H, L, K, V = 2, 5, 2, 4, 3, 2
 
 
 def _inputs(B=B, C=C, H=H):

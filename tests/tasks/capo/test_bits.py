@@ -228,7 +228,7 @@ def test_a_cached_prefix_changes_nothing(model: str, canon: str) -> None:
     built = decoder(model, canon).double().eval()
     for simple, first in ((False, 0), (True, 7)):
         task = Capo(N=30, simple=simple)
-        questions = ask(task.stream_key(1), task.law, first, 20)
+        questions = ask(task.stream_key(1), task.law, first, 8)
         assert len(set(questions.name)) > 1
         with torch.inference_mode():
             cached, plain = (way(built, questions, SIZE, CPU) for way in (bits.with_prefix, bits.without_prefix))

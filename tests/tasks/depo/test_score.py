@@ -28,7 +28,7 @@ PROMPT = CYCLE + " <query_1> b2 <ans> a1 b1 <query_5> a1 b1 <ans>"
 def test_generated_answers_are_right_and_changed_ones_wrong(task: Depo, split: Split) -> None:
     rng = np.random.default_rng(0)
     judged = 0
-    for window in task.windows(4, 0, 8, split).tokens:
+    for window in task.windows(4, 0, 4, split).tokens:
         for query in (query for instance in read_window(task, window) for query in instance.queries if query.stop):
             prompt, answer = window[query.begin : query.start], window[query.start : query.stop]
             assert task.score(prompt, answer).right
@@ -37,7 +37,7 @@ def test_generated_answers_are_right_and_changed_ones_wrong(task: Depo, split: S
             for wrong in (changed, answer[:-1], [*answer, answer[-1]], [*answer, 0], [1, *answer], answer[::-1] - 1):
                 assert not task.score(prompt, wrong).right
             judged += 1
-    assert judged > 50
+    assert judged > 25
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_vocabulary() -> None:
     ("settings", "complaint"),
     [
         ({"L": 0}, "L = 0: must be an integer from 1"),
-        ({"L": 2.0}, "L = 2.0"),
+        ({"L": 2.5}, "L = 2.5: must be an integer"),
         ({"context": 24}, "context = 24: must be at least 25, the length of an instance of L = 10 operators"),
         ({"context": 0}, "context = 0: must be an integer of at least 1"),
         ({"N": 10}, "unknown task parameter 'N'"),

@@ -8,7 +8,7 @@ import importlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -62,6 +62,7 @@ class Tokenizer:
         self._ranks = {pair: rank for rank, pair in enumerate(merges)}
         self._tokens = {index: token for token, index in vocabulary.items()}
         self._bytes = {symbol: byte for byte, symbol in enumerate(byte_symbols())}
+        self._split = lru_cache(1 << 16)(self._merge)  # texts have the same words again and again
 
     def encode(self, text: str) -> list[int]:
         """The ids of the text's tokens."""
@@ -72,7 +73,7 @@ class Tokenizer:
         symbols = "".join(self._tokens[index] for index in ids)
         return bytes(self._bytes[symbol] for symbol in symbols).decode(errors="replace")
 
-    def _split(self, unit: str) -> list[str]:
+    def _merge(self, unit: str) -> list[str]:
         tokens = list(spell(unit))
         while len(tokens) > 1:
             pair = min(pairwise(tokens), key=lambda pair: self._ranks.get(pair, len(self._ranks)))
