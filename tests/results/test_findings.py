@@ -19,7 +19,13 @@ def set_main(folder: Path, value: float, **cost: float) -> None:
     """Give a fabricated run this accuracy at k = 4, and these costs."""
     path = folder / "result.json"
     result = json.loads(path.read_text())
-    metric = {"value": value, "low": value - 0.01, "high": value + 0.01, "right": round(1000 * value), "count": 1000}
+    metric = {
+        "value": value,
+        "low": max(0.0, value - 0.01),
+        "high": min(1.0, value + 0.01),
+        "right": round(1000 * value),
+        "count": 1000,
+    }
     result["evaluation"]["metrics"]["accuracy_k4"] = metric
     result["cost"].update(cost)
     path.write_text(json.dumps(result))

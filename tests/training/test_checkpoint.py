@@ -26,6 +26,8 @@ OPTIMIZERS: dict[str, Any] = {
     "Muon": {},
 }
 
+FACTS = {"identity": "x", "step": 1, "seconds": 0.0, "data_sha256": 64 * "0"}
+
 
 def start(name: str) -> tuple[nn.Module, torch.optim.Optimizer]:
     torch.manual_seed(0)
@@ -46,7 +48,7 @@ def test_training_goes_on_as_if_it_had_never_stopped(name: str, tmp_path: Path) 
     for _ in range(3):
         step(model, optimizer)
     store = SafetensorsStore(tmp_path)
-    store.save("last", Checkpoint(training_tensors(model, optimizer), {"identity": "x"}))
+    store.save("last", Checkpoint(training_tensors(model, optimizer), FACTS))
     for _ in range(3):
         step(model, optimizer)
     loaded = store.load("last", "x")
@@ -61,7 +63,7 @@ def test_training_goes_on_as_if_it_had_never_stopped(name: str, tmp_path: Path) 
 
 def test_what_the_system_refuses_is_no_damage(powerless: Path) -> None:
     store = SafetensorsStore(powerless)
-    store.save("last", Checkpoint({"a": torch.ones(3)}, {"identity": "x"}))
+    store.save("last", Checkpoint({"a": torch.ones(3)}, FACTS))
     path = store.path("last")
     (powerless / "plain").touch()
     assert path.stat().st_mode == (powerless / "plain").stat().st_mode, "as the umask has it"
@@ -74,7 +76,7 @@ def test_what_the_system_refuses_is_no_damage(powerless: Path) -> None:
         store.load("last", "x")
     path.unlink()
     for make, reason in (
-        (path.mkdir, "it is no regular file"),
+        (path.mkdir, "not a file"),
         (lambda: path.symlink_to(path.name), "Too many levels"),
     ):
         make()

@@ -13,7 +13,7 @@ from canonlab.training.config import BackendConfig, RunConfig, TaskConfig, Train
     ("field", "value", "allowed"),
     [
         ("steps", 0, "an integer of at least 1"),
-        ("steps", 2.5, "an integer of at least 1"),
+        ("steps", 2.5, "an integer of at least 0"),
         ("batch", True, "an integer of at least 1"),
         ("lr", 0.0, "a number above 0"),
         ("lr", -1e-3, "a number above 0"),

@@ -45,7 +45,7 @@ def points(section: Section) -> Iterator[Point]:
             if found is None or measure is None or not measure.value > 0:
                 continue
             told = [found.notes.get(key) for key in NOTES]
-            numbers = [float(value) for value in told if isinstance(value, int | float)]
+            numbers = [float(value) for value in told if isinstance(value, int | float) and math.isfinite(value)]
             if len(numbers) == len(NOTES):
                 parameters, people, each = numbers
                 low, high = measure.interval or (math.nan, math.nan)

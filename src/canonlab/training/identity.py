@@ -30,6 +30,21 @@ MIXERS = {preset.mixer.__name__: preset.mixer for preset in PRESETS.values()}
 """The built-in mixers by the name that a run folder has for them."""
 
 
+FIELDS = {
+    field.name
+    for cls in (
+        TrainingConfig,
+        DecoderConfig,
+        CanonConfig,
+        BlockConfig,
+        MLPConfig,
+        *(m.Config for m in MIXERS.values()),
+    )
+    for field in dataclasses.fields(cls)
+}
+"""The names of all fields that identify a run and may be left out."""
+
+
 def introduced(cls: type) -> dict[str, Any]:
     """The values that a dataclass's fields were introduced with, by name, as plain data; none for a required field."""
     found = {}

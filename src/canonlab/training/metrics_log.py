@@ -84,7 +84,7 @@ def read_metrics(path: Path, extent: dict[str, Any] | None = None) -> list[dict[
     lines = (_up_to(path, extent) if extent else read_bytes(path, MOST_BYTES)).split(b"\n")
     records = []
     for number, line in enumerate(lines[:-1], start=1):  # after the last newline: nothing, or what a kill cut short
-        where = f"{path}, line {number},"
+        where = f"{path}, line {number}"
         record = parse_json(line, where)
         entry(record, "step", int, where, least=0)
         if entry(record, "kind", str, where) == "log":

@@ -26,7 +26,7 @@ from canonlab.tasks.base import Evaluation
 from canonlab.tasks.catalog import TASKS
 from canonlab.tasks.metrics import Metric, problem
 from canonlab.training.config import TrainingConfig
-from canonlab.training.identity import MEASURING, identifying, introduced, split_training
+from canonlab.training.identity import FIELDS, MEASURING, identifying, introduced, split_training
 
 REQUIRED: dict[str, type] = {
     "identity": str,
@@ -133,13 +133,26 @@ def read_record(folder: Path) -> Record:
         raise InputError(f"{path} is damaged: {type(error).__name__} {error}") from None
     if file["format"] > 1 and identity != file["identity"]:
         raise InputError(f"{path} is damaged: its identity is not the hash of what it is identified by")
-    if file["format"] > 1 and identified_by != file["identified_by"]:
+    if file["format"] > 1 and not _agree(file["identified_by"], identified_by):
         raise InputError(f"{path} is damaged: its config is not what it is identified by")
     files = maybe(file, "files", dict, path) or {}
     for parameter in files:
         entry(files, parameter, str, f"{path}: files")
     difficulty = maybe(file, "difficulty", str, path) if "difficulty" in file else _difficulty(config["task"])
     return Record(identity, file["identity"], file["name"], asked, files, config, measuring, machine, difficulty)
+
+
+def _agree(written: Any, computed: Any) -> bool:
+    """Whether `computed` from a record's config is what it is identified by, as `written`.
+
+    A field that this version doesn't know and that isn't told is at its default in a later version.
+    """
+    if isinstance(written, dict) and isinstance(computed, dict):
+        names = written.keys() | (computed.keys() & FIELDS)
+        return all(key in written and key in computed and _agree(written[key], computed[key]) for key in names)
+    if isinstance(written, list) and isinstance(computed, list):
+        return len(written) == len(computed) and all(map(_agree, written, computed))
+    return bool(written == computed)
 
 
 def _difficulty(task: dict[str, Any]) -> str | None:
@@ -167,7 +180,8 @@ def read_result(path: Path, identity: str) -> dict[str, Any]:
     read_evaluation(entry(result, "evaluation", dict, path), path)
     cost = entry(result, "cost", dict, path)
     for key in ("parameters", "flops_per_token", "tokens", "seconds"):
-        entry(cost, key, float, path, least=0)
+        if (value := entry(cost, key, float, path)) < 0:
+            raise InputError(f"{path}: cost.{key} = {value}: must be at least 0")
     for key, kind in PROVENANCE.items():
         maybe(result, key, kind, path)
     return result

@@ -173,7 +173,7 @@ def test_the_shortest_instance_exists_and_fits() -> None:
         ({"K": 0}, "K = 0: must be an integer from 1"),
         ({"K": "x"}, "K = 'x': must be an integer"),
         ({"V": 0}, "V = 0"),
-        ({"lengths": [2, 1]}, r"lengths\[1\] = 1: must be an integer of at least 2"),
+        ({"lengths": [2, 1]}, r"lengths\[1\] = 1: must be an integer from 2 to 62"),
         ({"lengths": 2}, "lengths = 2: must be a list of 2"),
         ({"lengths": [1, 1]}, r"N = 225: must be at most 50, the number of names \(V = 50, lengths 1 to 1\)"),
         ({"lengths": [1, 40]}, r"2\^62"),

@@ -211,7 +211,7 @@ def test_warnings() -> None:
     ("settings", "complaint"),
     [
         ({"grammar": "cfg3"}, "unknown grammar 'cfg3'; did you mean 'cfg3"),
-        ({"grammar": "none.json"}, "cannot read the grammar 'none.json'"),
+        ({"grammar": "none.json"}, "grammar = 'none.json': cannot read none.json"),
         ({"context": 65}, "context = 65: must be at least 66"),
         ({"context": 0}, "context = 0"),
         ({"grammer": "cfg3f"}, "unknown task parameter 'grammer'; did you mean 'grammar'"),
