@@ -243,7 +243,6 @@ def cases() -> Iterator[Bad]:
     for command in (
         "tasks mine.py:Mine --set n=3",
         "sample mine.py:Mine --set N=x",
-        "show mine.py:Mine",
         "check mine.py:Mine",
     ):
         yield Bad("class", command, (), written(mine__py=TASK))

@@ -9,7 +9,7 @@ from canonlab.errors import InputError
 from canonlab.files import exists, write_json
 from canonlab.training.config import RunConfig
 from canonlab.training.loop import Diverged, Failed, Interrupted, Listener, train
-from canonlab.training.plan import plan_run
+from canonlab.training.plan import plan_runs
 from canonlab.training.run import FAILED, RunFolder, find_run, known_runs
 
 
@@ -26,7 +26,7 @@ def run_all(
     there = next(folder for folder in (parent, *parent.absolute().parents) if exists(folder))
     if not there.is_dir():
         raise InputError(f"out = {str(parent)!r}: {there} is not a folder")
-    plans = [plan_run(config) for config in configs]
+    plans = plan_runs(configs)
     runs: list[RunFolder] = []
     failures = []
     known = known_runs(parent)
