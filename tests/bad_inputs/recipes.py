@@ -68,7 +68,7 @@ STRUCTURE: dict[str | bytes, str] = {
     "task: {name: copy, set: 3}\n": "task.set",
     "task: {name: copy, set: {N: 6, 3: 4}}\n": "3",
     "task: {name: copy, set: {N: {a: 3}}}\n": "N",
-    "task: {name: copy, set: {context: 1e999}}\n": "context",
+    "task: {name: copy, set: {context: 1e999}}\n": "1e999",
     "task: {name: depo1, set: {lengths: 3}}\n": "lengths",
     "task: copy\nmodel: 3\n": "model = 3",
     "task: copy\nmodel: gla\n": "model",
@@ -121,7 +121,7 @@ STRUCTURE: dict[str | bytes, str] = {
     "task: copy\nname: " + "x" * 300 + "\n": "name",
     "task: copy\nabout: {a: 3}\n": "about",
     f"task: copy\ngrid:\n{BILLION}\n": "1,000,000,000 runs",
-    f"task: copy\ngrid: {{training.seed: [{','.join(map(str, range(100_001)))}]}}\n": "100,001 runs",
+    f"task: copy\ngrid: {{training.seed: [{','.join(map(str, range(100_001)))}]}}\n": "too large",
 }
 
 WRONG = {
@@ -141,6 +141,14 @@ def cases() -> Iterator[Bad]:
     for part, cls in (("model", ModelConfig), ("training", TrainingConfig), ("backend", BackendConfig)):
         for index, field in enumerate(dataclasses.fields(cls)):
             for turn, value in enumerate(WRONG.get(field.type, ())):
+                if (field.name, value) == ("canon", "''"):
+                    continue  # no points at all
                 if field.name in ("steps", "lr", "size", "canon", "isolate") or (turn + index) % 4 == 0:
                     text = f"task: copy\n{part}: {{{field.name}: {value}}}\n"
-                    yield Bad("field", "sweep recipe.yaml", (field.name,), written(recipe__yaml=text), what=text)
+                    yield Bad(
+                        "field",
+                        "sweep recipe.yaml",
+                        ("line 2" if len(value) > 99 or value == "1e999" else field.name,),
+                        written(recipe__yaml=text),
+                        what=text,
+                    )

@@ -47,6 +47,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from canonlab import typed
 from canonlab.errors import InputError, shown, unknown
 from canonlab.files import exists, require_safe_name, safe_name, user_path
 from canonlab.training.config import RunConfig, as_parts, overlay, run_config
@@ -94,7 +95,8 @@ def parse_recipe(
     whole = functools.reduce(_lay, reversed(layers))
     name = content.get("name")
     name = safe_name(file.stem) if name is None else require_safe_name("name", str(name))
-    return Recipe(name, str(content.get("about", "")), _runs(whole))
+    about = typed.coerce(content.get("about") or "", str, "about")
+    return Recipe(name, about, _runs(whole))
 
 
 def shipped_recipes() -> list[str]:

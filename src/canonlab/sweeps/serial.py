@@ -23,6 +23,9 @@ def run_all(
     All of them are planned, and so checked, before the first one works; a run's folder is made when its turn comes.
     `command` makes them, and goes on with them when Interrupted.
     """
+    there = next(folder for folder in (parent, *parent.absolute().parents) if exists(folder))
+    if not there.is_dir():
+        raise InputError(f"out = {str(parent)!r}: {there} is not a folder")
     plans = plan_runs(configs)
     runs: list[RunFolder] = []
     failures = []

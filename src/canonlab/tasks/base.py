@@ -75,6 +75,8 @@ class Vocabulary(Sequence[Token]):
         self.tokens = tuple(Token(i, name, role, value) for i, (name, role, value) in enumerate(entries))
         self._ids = {token.name: token.id for token in self.tokens}
         for token in self.tokens:
+            if not isinstance(token.name, str):
+                raise InputError(f"name of token {token.id} = {shown(token.name)}: must be text")
             if token.role not in get_args(Role):
                 raise unknown(f"role of the token {token.name!r}", token.role, get_args(Role))
         if len(self._ids) != len(self.tokens):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,41 +55,30 @@ IDENTITY = {"name", "version", "parameters", "context"}
 
 
 def _attributes(task: Task, *_: int) -> str:
-    exposure, share, files, lines = task.windows_per_exposure, task.coincidence(1), task.files, task.warnings()
+    words, exposure, share = task.vocabulary, task.windows_per_exposure, task.coincidence(1)
+    files, lines, difficulty = task.files, task.warnings(), task.difficulty_parameter
     is_share = isinstance(share, float | int) and 0 <= share <= 1
-    promises = {
+    promises: dict[str, tuple[Any, bool, str]] = {
         "name": (task.name, isinstance(task.name, str), "text"),
-        "version": (task.version, type(task.version) is int, "an integer"),
-        "context": (task.context, type(task.context) is int and 0 < task.context <= MAX_CONTEXT, "a number of tokens"),
-        "vocabulary": (task.vocabulary, isinstance(task.vocabulary, Vocabulary) and task.vocabulary, "a Vocabulary"),
+        "version": (task.version, _is_count(task.version), "a number from 1 on"),
+        "context": (task.context, _is_count(task.context) and task.context <= MAX_CONTEXT, "a number of tokens"),
+        "vocabulary": (words, isinstance(words, Vocabulary) and len(words) > 0, "a Vocabulary"),
         "separator": (task.separator, isinstance(task.separator, str | None), "the name of a token, or None"),
-        "identity": (task.identity, task.identity.keys() >= IDENTITY, "a dict of name, version, parameters, context"),
-        "difficulty_parameter": (
-            task.difficulty_parameter,
-            task.difficulty_parameter in [None, *task.parameters],
-            "the name of a parameter, or None",
-        ),
-        "windows_per_exposure": (
-            exposure,
-            exposure is None or (type(exposure) is int and exposure > 0),
-            "a count, or None",
-        ),
-        "files": (files, isinstance(files, dict) and all(isinstance(file, Path) for file in files.values()), "paths"),
-        "warnings": (
-            lines,
-            isinstance(lines, list) and all(isinstance(line, str) for line in lines),
-            "a list of lines",
-        ),
-        "coincidence": (
-            share,
-            share is None or (isinstance(share, float | int) and 0 <= share <= 1),
-            "a share, or None",
-        ),
+        "identity": (task.identity, task.identity.keys() >= IDENTITY, f"a dict with {', '.join(sorted(IDENTITY))}"),
+        "difficulty_parameter": (difficulty, difficulty in [None, *task.parameters], "a parameter's name, or None"),
+        "windows_per_exposure": (exposure, exposure is None or _is_count(exposure), "a number from 1 on, or None"),
+        "files": (files, all(isinstance(file, Path) for file in files.values()), "a dict of paths"),
+        "warnings": (lines, isinstance(lines, list) and all(isinstance(line, str) for line in lines), "lines"),
+        "coincidence": (share, share is None or is_share, "a share from 0 to 1, or None"),
     }
     for name, (found, fits, allowed) in promises.items():
         if not fits:
             raise Broken(f"{name} = {shown(found)}", f"must be {allowed}")
     return f"{', '.join(promises)} are what they must be"
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value > 0
 
 
 def _identity(task: Task, *_: int) -> str:

@@ -56,7 +56,6 @@ BLOCK: dict[str, type] = {"mixer.class": str, "mixer.arguments": dict}
 PROVENANCE: dict[str, type] = {
     **dict.fromkeys(("command", "data_sha256", "weights_sha256"), str),
     **dict.fromkeys(("best", "log", "versions"), dict),
-    "coincidence": float,
 }
 """What a result may say besides, and of which kind it is."""
 
@@ -184,6 +183,8 @@ def read_result(path: Path, identity: str) -> dict[str, Any]:
             raise InputError(f"{path}: cost.{key} = {value}: must be at least 0")
     for key, kind in PROVENANCE.items():
         maybe(result, key, kind, path)
+    if (share := maybe(result, "coincidence", float, path)) is not None and not 0 <= share <= 1:
+        raise InputError(f"{path}: coincidence = {share}: must be a share, from 0 to 1")
     return result
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 
 import torch
@@ -12,11 +13,14 @@ from canonlab.checks import Broken, of_the_user
 from canonlab.errors import InputError, shown
 from canonlab.models.canon_points import CanonConfig, NoCanon
 from canonlab.models.config import ModelConfig, pattern_names
+from canonlab.models.cost import parameters
 from canonlab.models.decoder import BlockConfig, DecoderConfig, MixerConfig
 from canonlab.models.mixers.base import Mixer, MixerState
 from canonlab.models.mlp import MLPConfig
+from canonlab.models.sizes import require_memory
 
 VOCABULARY = 31
+DOUBLE_BYTES = 8
 
 WITH = {"": "", "B": "with Canon point B, ", "b": "with its convolution (b), "}
 """The forms in which a mixer is checked, and the words for them."""
@@ -45,6 +49,10 @@ class Subject:
         if len(pattern_names(model.model)) > 1:
             raise InputError(f"model = {shown(model.model)}: check one mixer at a time, not a hybrid")
         decoder = model.decoder(VOCABULARY)
+        needed = 0
+        with suppress(Exception):  # what a user's own raises is what the checks are to say
+            needed = DOUBLE_BYTES * parameters(decoder)
+        require_memory("size", model.size, needed, "its parameters alone")
         config = decoder.pattern[0].mixer
         with of_the_user(f"model = {shown(model.model)}: its Config can't be made"):
             config.cls.Config(width=decoder.width, **config.arguments)
