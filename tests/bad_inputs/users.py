@@ -145,7 +145,7 @@ TASKS = {
     "\n    vocabulary = 3\n": "len()",
     "\n    vocabulary = []\n": "vocabulary",
     "\n    vocabulary = ['a', 'b']\n": "vocabulary",
-    "\n    @property\n    def vocabulary(self): return Vocabulary([('a', 'text', None), ('a', 'text', None)])\n": "name",
+    "\n    @property\n    def vocabulary(self): return Vocabulary(2 * [('a', 'text', None)])\n": "name",
     "\n    @property\n    def vocabulary(self): return Vocabulary([('a', 'nope', None)])\n": "role",
     "\n    @property\n    def vocabulary(self): return Vocabulary([(3, 'text', None)])\n": "name",
     "\n    @property\n    def vocabulary(self): return Vocabulary([])\n": "vocabulary",

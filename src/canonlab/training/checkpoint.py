@@ -123,7 +123,7 @@ def restore_training(tensors: Mapping[str, Tensor], model: nn.Module, optimizer:
     for index, parameter in enumerate(order):
         prefix = f"{OPTIMIZER}{names[id(parameter)]}/"
         values = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
-        if wrong := [key for key, value in values.items() if value.shape not in (parameter.shape, ())]:
+        if wrong := [key for key, value in values.items() if not _spreads(value.shape, parameter.shape)]:
             raise ValueError(f"{prefix}{wrong[0]} has the shape {tuple(values[wrong[0]].shape)}")
         if values:
             state["state"][index] = values
@@ -133,6 +133,11 @@ def restore_training(tensors: Mapping[str, Tensor], model: nn.Module, optimizer:
     torch.set_rng_state(tensors[RANDOM + "cpu"])
     if torch.cuda.is_available() and RANDOM + "cuda" in tensors:
         torch.cuda.set_rng_state(tensors[RANDOM + "cuda"])
+
+
+def _spreads(shape: torch.Size, over: torch.Size) -> bool:
+    """Whether a tensor holds one value for each of a parameter's, or one for a row, a column or all of them."""
+    return len(shape) <= len(over) and all(n in (1, m) for n, m in zip(shape[::-1], over[::-1], strict=False))
 
 
 @_fitting()

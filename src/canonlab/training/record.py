@@ -178,9 +178,10 @@ def read_result(path: Path, identity: str) -> dict[str, Any]:
         raise InputError(f"{path}: identity = {result['identity']!r}: is another run's than config.json beside it")
     read_evaluation(entry(result, "evaluation", dict, path), path)
     cost = entry(result, "cost", dict, path)
-    for key in ("parameters", "flops_per_token", "tokens", "seconds"):
-        if (value := entry(cost, key, float, path)) < 0:
-            raise InputError(f"{path}: cost.{key} = {value}: must be at least 0")
+    for key in ("parameters", "flops_per_token", "tokens"):
+        entry(cost, key, float, path, least=0)
+    if entry(cost, "seconds", float, path) < 0:  # null where nobody took the time
+        raise InputError(f"{path}: seconds = {cost['seconds']}: must be a number of at least 0")
     for key, kind in PROVENANCE.items():
         maybe(result, key, kind, path)
     if (share := maybe(result, "coincidence", float, path)) is not None and not 0 <= share <= 1:
