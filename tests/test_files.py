@@ -168,13 +168,13 @@ def loop(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "reason"), [(Path.mkdir, "Is a directory"), (loop, "Too many levels of symbolic links")]
+    ("make", "reason"), [(Path.mkdir, "it is no regular file"), (loop, "Too many levels of symbolic links")]
 )
 def test_what_the_system_says_is_no_damage(make: Callable[[Path], None], reason: str, tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     make(path)
     for read in (read_bytes, read_json):
-        with pytest.raises(Unreadable, match=f"^cannot read .*file.json: {reason}$"):
+        with pytest.raises(InputError, match=f"^cannot read .*file.json: {reason}$"):
             read(path)
 
 

@@ -116,7 +116,7 @@ def test_size_is_bounded(tmp_path: Path) -> None:
     path.write_text("é" * MOST_BYTES)
     start = time.process_time()
     for read in (lambda: read_mapping(path), lambda: parse_yaml("- 1\n" * MOST_BYTES, str(path))):
-        with pytest.raises(InputError, match="large.yaml is too large: YAML of at most 262,144 bytes is read"):
+        with pytest.raises(InputError, match="large.yaml is too large: at most 262,144 bytes are read"):
             read()
     assert time.process_time() - start < 1
 

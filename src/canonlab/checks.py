@@ -39,12 +39,11 @@ def of_the_user(what: str, advice: str = "") -> Iterator[None]:
     """The context in which a user's own code runs: whatever it raises is an InputError that begins with `what`."""
     try:
         yield
-    except InputError:
-        raise
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # an exit of theirs must not be taken for an end of ours
-        raise InputError(f"{what} ({first_line(error)}){advice}") from None
+        reason = str(error) if isinstance(error, InputError) else first_line(error)
+        raise InputError(f"{what} ({reason}){advice}") from None
 
 
 def seconds_since(began: float, clock: Callable[[], float] | None = None) -> float:

@@ -86,7 +86,7 @@ def opened(path: Path) -> IO[bytes]:
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise InputError(f"cannot read {path}: it is no regular file")
+            raise InputError(f"cannot read {path}: not a file")
         return path.open("rb")
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from None
@@ -282,7 +282,7 @@ def check_format(path: Path, version: object) -> None:
 def entry(content: object, path: str, kind: type[T], where: object, least: float = -math.inf) -> T:
     """The entry of parsed JSON at the dotted `path`. InputError when it is missing, of another kind, or below `least`.
 
-    A number that is null reads NaN: JSON has no other way to say it.
+    A number that is null reads NaN, as JSON has no other way to say it, unless it has a bound.
     """
     value: Any = content
     for key in path.split("."):
@@ -290,7 +290,7 @@ def entry(content: object, path: str, kind: type[T], where: object, least: float
             raise InputError(f"{where}: {path} is missing")
         value = value[key]
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is float and value is None:
+    if kind is float and value is None and least == -math.inf:
         return math.nan  # type: ignore[return-value]
     fits = number if kind is float else isinstance(value, kind) and not isinstance(value, bool)
     if not fits or (number and not least <= value <= sys.float_info.max):

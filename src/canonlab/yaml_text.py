@@ -79,7 +79,8 @@ def _refused(node: Any, reason: str) -> InputError:
 
 def parse_yaml(text: str, source: str) -> Any:
     """What `text` says. InputError that begins with `source` where it isn't YAML, or not plain enough."""
-    _require_size(len(text), source)
+    if len(text) > MOST_BYTES:
+        raise InputError(f"{source} is too large: at most {MOST_BYTES:,} bytes are read")
     try:
         loader = _Loader(text)
         loader.name = source
@@ -107,8 +108,3 @@ def read_mapping(path: Path) -> dict[str, Any]:
         return parse_mapping(read_bytes(path, MOST_BYTES).decode(), str(path))
     except UnicodeDecodeError:
         raise InputError(f"{path} cannot be read as UTF-8 text") from None
-
-
-def _require_size(size: int, source: str) -> None:
-    if size > MOST_BYTES:
-        raise InputError(f"{source} is too large: YAML of at most {MOST_BYTES:,} bytes is read")

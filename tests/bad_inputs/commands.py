@@ -162,7 +162,7 @@ def parameters() -> Iterator[Bad]:
 
 
 def words() -> Iterator[Bad]:
-    for field, allowed in WORDS.items():
+    for field, allowed in ((field, sorted(words)) for field, words in WORDS.items()):
         for value in ("", "x", allowed[0].upper(), f"{allowed[0]} ", "\x1b[31mred", "a" * 5000, "\N{SNOWMAN}", "-"):
             yield Bad("word", ["train", "copy", f"{flag(field)}={value}"], (f"unknown {field}",))
     for device in (

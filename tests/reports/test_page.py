@@ -107,8 +107,8 @@ def test_is_well_formed_and_accessible(campaign: Path) -> None:
 def test_what_was_left_out_is_said(campaign: Path) -> None:
     left_out = ["left out: cannot read a<b: Permission denied"]
     page = write_page(load_runs([campaign]), campaign / "report.html", left_out).read_text()
-    assert "<li>left out: cannot read a&lt;b: Permission denied</li>" in page[: page.index("<main>")]
-    assert "left out: cannot read" not in page_of(campaign)
+    assert "<li>Left out: cannot read a&lt;b: Permission denied</li>" in page[: page.index("<main>")]
+    assert "Left out: cannot read" not in page_of(campaign)
 
 
 def test_no_name_hides_anything_and_every_anchor_is_one(fabricate: Fabricate) -> None:

@@ -30,10 +30,10 @@ def models(
     if name is None:
         if mixer:
             raise InputError(f"--mixer {' '.join(mixer)}: name the model that it is for")
-        rows = table.overview(size or table.SIZES[0], canon, vocabulary, context)
+        rows = table.overview(table.SIZES[0] if size is None else size, canon, vocabulary, context)
     else:
         model = ModelConfig(name, canon=canon, mixer=parse_settings(mixer))
-        rows = table.model_rows(model, [size] if size else table.SIZES, vocabulary, context)
+        rows = table.model_rows(model, table.SIZES if size is None else [size], vocabulary, context)
     if as_json:
         console.print_json(rows)
     else:

@@ -1,8 +1,12 @@
 """The commands by name, and how their words become arguments."""
 
+import functools
+import io
 import os
+import re
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +14,7 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from canonlab.cli import architectures, console, data, results, training
+from canonlab.errors import InputError
 from canonlab.files import user_path
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -55,5 +60,30 @@ def run() -> None:
     # tyro decides by standard output alone, also for what it writes to standard error, and doesn't know NO_COLOR
     coloured = not os.environ.get("NO_COLOR") and all(map(console.watched, (sys.stdout, sys.stderr)))
     getattr(tyro, "_experimental_options", {})["ansi_codes"] = coloured
-    with PATHS:
-        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="canonlab", description=ABOUT)
+    commands = {name: _deferred(command) for name, command in COMMANDS.items()}
+    said = io.StringIO()
+    try:
+        with PATHS, redirect_stderr(said):
+            command = tyro.extras.subcommand_cli_from_dict(commands, prog="canonlab", description=ABOUT)
+    except SystemExit as stop:
+        if stop.code == 2:
+            raise InputError(_unframed(said.getvalue())) from None
+        raise
+    command()
+
+
+def _deferred(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+    """The command as tyro reads it, to be called when its words have been parsed."""
+
+    @functools.wraps(command)
+    def defer(*args: Any, **kwargs: Any) -> Callable[[], None]:
+        return functools.partial(command, *args, **kwargs)
+
+    return defer
+
+
+def _unframed(box: str) -> str:
+    """What tyro says in a box of several lines, without the box, its title and where the help on an argument stands."""
+    lines = (line.strip(" │╭╮╰╯─├┤") for line in re.sub("\x1b\\[[0-9;]*m", "", box).splitlines())
+    _, *rest = (line for line in lines if line.strip("-"))
+    return re.sub(r" For full helptext, (run|see):? ", "; see ", " ".join(rest).replace("Argument helptext: ", ""))

@@ -1,7 +1,6 @@
 """Commands about tasks: what there is, windows and questions to look at, answers to judge, data for other programs."""
 
 import dataclasses
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,14 +12,17 @@ from canonlab import datasets
 from canonlab.cli import console
 from canonlab.cli.arguments import Json, Set, TaskName, parse_settings, require_outputs
 from canonlab.errors import InputError, require_integer
-from canonlab.files import safe_name
+from canonlab.files import parse_json, safe_name
 from canonlab.pictures import picture, write_picture
-from canonlab.tasks.base import Task, require_split
+from canonlab.tasks.base import MAX_COUNT, Task, require_split
 from canonlab.tasks.catalog import TASKS
 from canonlab.tasks.check import check_task
 from canonlab.training.config import TaskConfig
 from canonlab.training.plan import load_task
 from canonlab.training.published import MODEL, TRAINING
+
+LONGEST_LINE = 1 << 24
+"""Characters of an answer, whose prompt may be a long window."""
 
 
 def tasks(
@@ -59,8 +61,7 @@ def sample(
 ) -> None:
     """Show windows of a task: coloured, the scored targets underlined; or as JSON lines."""
     built = _task(task, settings)
-    for field, value, least in (("seed", seed, 0), ("start", start, 0), ("count", count, 1)):
-        require_integer(field, value, least)
+    require_integer("count", count, 1, MAX_COUNT)
     part = require_split(split)
     for index in range(start, start + count):
         tokens, mask = built.windows(seed, index, 1, part)
@@ -92,7 +93,8 @@ def show(
 def score(task: TaskName, settings: Set = (), as_json: Json = False) -> None:
     """Judge answers, one JSON object a line on standard input: {"prompt": [ids], "answer": [ids]}."""
     built = _task(task, settings)
-    pairs = [_answer(number, line) for number, line in enumerate(sys.stdin, start=1) if line.strip()]
+    lines = iter(lambda: sys.stdin.readline(LONGEST_LINE), "")
+    pairs = [_answer(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
     if not pairs:
         raise InputError("standard input holds no answers")
     right = 0
@@ -113,9 +115,9 @@ def score(task: TaskName, settings: Set = (), as_json: Json = False) -> None:
 def _answer(number: int, line: str) -> tuple[int, list[Any], list[Any]]:
     """The number of a line with the prompt and the answer that it holds as JSON. InputError for anything else."""
     try:
-        pair = json.loads(line)
+        pair = parse_json(line, "it")
         prompt, answer = pair["prompt"], pair["answer"]
-    except (ValueError, KeyError, TypeError):
+    except (InputError, KeyError, TypeError):
         raise InputError(f'line {number} is not {{"prompt": [ids], "answer": [ids]}}: {line.strip()[:60]!r}') from None
     if not isinstance(prompt, list) or not isinstance(answer, list):
         raise InputError(f"line {number}: prompt and answer must be lists of token ids")

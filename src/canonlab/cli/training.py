@@ -13,11 +13,12 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 from canonlab.cli import console
 from canonlab.cli.arguments import Json, Log, Mixer, RunPath, Set, option, parse_settings
 from canonlab.cli.results import write_report
-from canonlab.errors import InputError, require_integer
+from canonlab.errors import InputError, require_integer, require_seed
 from canonlab.models.config import ModelConfig
 from canonlab.sweeps.forecast import forecast, states
 from canonlab.sweeps.recipe import Recipe, load_recipe
 from canonlab.sweeps.serial import run_all
+from canonlab.tasks.base import MAX_COUNT
 from canonlab.training.config import BackendConfig, RunConfig, TrainingConfig, as_parts, overlay, run_config
 from canonlab.training.loop import Failed, Listener, evaluate_checkpoint, train
 from canonlab.training.plan import plan_runs
@@ -69,7 +70,7 @@ def train_command(
 
     What neither flags nor --config say is as the task publishes it (see `canonlab tasks TASK`), or the default.
     """
-    if log:
+    if log is not None:
         require_tracker(log)  # before there is a folder
     sets, arguments = list(settings), list(mixer)
     if task is None:  # --set and --mixer take all words behind them, so TASK as well
@@ -107,9 +108,9 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Evaluate a checkpoint of a run anew."""
-    require_integer("windows", windows, 0)
+    require_integer("windows", windows, 0, MAX_COUNT)
     if seed is not None:
-        require_integer("seed", seed, 0)
+        require_seed(seed)
     found, step = evaluate_checkpoint(open_trained(run), checkpoint, windows or None, seed)
     if as_json:
         console.print_json({"checkpoint": checkpoint, "step": step, **found.plain()})

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 
 from canonlab import __version__
-from canonlab.errors import require_integer, unknown
+from canonlab.errors import require_integer, require_seed, unknown
 from canonlab.extras import optional
 from canonlab.files import FORMAT, write_json, writing
 from canonlab.plugins import source_of
 from canonlab.tasks.base import MAX_WINDOWS, Split, Task, Windows, require_split
+
+MOST_WINDOWS = 10**9
+"""Of a file: more than a disk holds."""
 
 CHUNK_TOKENS = 1 << 20
 """Tokens that are made, and for Parquet compressed, at a time."""
@@ -60,9 +63,9 @@ def export(
     """
     if format not in WRITERS:
         raise unknown("format", format, WRITERS)
-    require_integer("seed", seed, 0)
+    require_seed(seed)
     require_integer("start", start, 0, MAX_WINDOWS)
-    require_integer("count", count, 1, MAX_WINDOWS - start)
+    require_integer("count", count, 1, min(MOST_WINDOWS, MAX_WINDOWS - start))
     described = describe(task, seed, require_split(split), start, count)
     WRITERS[format](path, chunks(task, seed, split, start, count), described)
     return described

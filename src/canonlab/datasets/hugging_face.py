@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-import canonlab
 from canonlab.datasets.files import describe
 from canonlab.datasets.windows import IGNORED, WindowDataset
 from canonlab.extras import optional
@@ -52,7 +51,7 @@ def _fingerprint(task: Task, description: str) -> str:
     """The name of a data set in the cache: by all that its windows depend on, where that is known. The library's own
     name would not change with a task's version, source or files."""
     kind = type(task)
-    if not source_of(kind) and kind.__module__.partition(".")[0] != canonlab.__name__:
+    if not source_of(kind) and kind.__module__.partition(".")[0] != "canonlab":
         return uuid.uuid4().hex[:16]
     files = {name: hashlib.sha256(read_bytes(path)).hexdigest() for name, path in task.files.items()}
     return sha256([description, files])[:16]

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from canonlab.data.batches import batch_indices
-from canonlab.errors import require_integer
+from canonlab.errors import require_integer, require_seed
 from canonlab.plugins import Parcel
 from canonlab.tasks.base import MAX_WINDOWS, Split, Task, Windows, require_split
 
@@ -21,7 +21,7 @@ class _TaskData:
     """The task and which of its windows; pickled so that a worker process loads a user's own task file by itself."""
 
     def __init__(self, task: Task, seed: int, split: Split, start: int, count: int | None) -> None:
-        require_integer("seed", seed, 0)
+        require_seed(seed)
         require_integer("start", start, 0, MAX_WINDOWS)
         if count is not None:
             require_integer("count", count, 0, MAX_WINDOWS - start)

@@ -57,8 +57,6 @@ class ModelConfig:
         """The decoder for a vocabulary of that many tokens. InputError for anything that does not fit together."""
         size = Size.parse(self.size)
         presets = [_preset(name) for name in pattern_names(self.model)]
-        if len(presets) > MOST_LAYERS:
-            raise InputError(f"model = {shown(self.model)}: names {len(presets)} mixers, must be at most {MOST_LAYERS}")
         self._check_arguments(presets)
         mlps = [self._mlp(preset, size.width) for preset in presets]
         canon, convolutions = self._canon(presets, any(mlps))
@@ -149,6 +147,8 @@ def pattern_names(model: str) -> list[str]:
     A comma may also be part of a file's path, where that is a file and what stands before the comma is none.
     """
     pieces, names = model.split(","), []
+    if len(pieces) > MOST_LAYERS:
+        raise InputError(f"model = {shown(model)}: {len(pieces)} names, must be at most {MOST_LAYERS}")
     while pieces:
         ends = (n for n in range(2, len(pieces) + 1) if _is_file(",".join(pieces[:n])))
         many = 1 if pieces[0].strip() in PRESETS or _is_file(pieces[0]) else next(ends, 1)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from canonlab.errors import InputError
+from canonlab.errors import InputError, visible
 from canonlab.pictures import picture
 from canonlab.reports.markup import Markup, join, tag
 from canonlab.results.findings import BETTER, Finding, findings, overview
@@ -110,7 +110,7 @@ def instance_html(section: Section) -> Markup:
 
 def filtered(row: Row) -> dict[str, str]:
     """The attributes of an element that the page's filters look at."""
-    model, canon, size = (str(row.settings[key]) for key in (*ARCHITECTURE, SIZE))
+    model, canon, size = (visible(str(row.settings[key])) for key in (*ARCHITECTURE, SIZE))
     return {"data_model": model, "data_canon": canon or "none", "data_size": size}
 
 

@@ -55,7 +55,7 @@ def page_html(runs: Sequence[Run], left_out: Sequence[str] = ()) -> str:
         title=join("canonlab: ", enumeration(names)),
         heading=join("Results on ", enumeration(map(title, names))),
         lead=join(lead, f", {unfinished} of them unfinished." if unfinished else "."),
-        left_out=tag("ul", *(tag("li", line) for line in left_out), class_="notes") if left_out else join(),
+        left_out=tag("ul", *(tag("li", title(line)) for line in left_out), class_="notes") if left_out else join(),
         intervals=join(INTERVALS),
         filters=_filters(found),
         summary=_summary(found),

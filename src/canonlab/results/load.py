@@ -5,7 +5,6 @@ Nothing else in reports and claims reads these files.
 """
 
 import dataclasses
-import math
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,20 +13,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from canonlab.errors import InputError, Unreadable, shown
-from canonlab.files import entry, exists, maybe, read_json, unreadable
+from canonlab.errors import InputError, Unreadable
+from canonlab.files import entry, exists, read_json, unreadable
 from canonlab.tasks.base import Evaluation
-from canonlab.tasks.metrics import Metric, problem
 from canonlab.training.metrics_log import read_metrics
-from canonlab.training.record import Record, is_run, read_record
+from canonlab.training.record import Record, is_run, read_evaluation, read_record, read_result
 from canonlab.training.run import DIVERGED
-
-PROVENANCE: dict[str, type] = {
-    **dict.fromkeys(("command", "data_sha256", "weights_sha256"), str),
-    **dict.fromkeys(("best", "log", "versions"), dict),
-    "coincidence": float,
-}
-"""What a result may say besides, and of which kind it is."""
 
 
 @dataclass(frozen=True)
@@ -209,46 +200,17 @@ def _read_curves(path: Path, extent: dict[str, Any] | None) -> Curves:
                 steps.append(record["step"])
                 losses.append(entry(record, "loss", float, where))
             case "eval":
-                evaluations.append((record["step"], _evaluation(record, where)))
+                evaluations.append((record["step"], read_evaluation(record, where)))
     return Curves(tuple(steps), tuple(losses), tuple(evaluations))
 
 
 def _read_result(path: Path, identity: str) -> Result:
-    where = str(path)
-    record = read_json(path)
-    if entry(record, "identity", str, where) != identity:
-        raise InputError(
-            f"{where}: identity = {shown(record['identity'])}: is another run's than config.json beside it"
-        )
-    cost = entry(record, "cost", dict, where)
-    for key in ("parameters", "flops_per_token", "tokens", "seconds"):
-        entry(cost, key, float, where, least=0)
-    for key, kind in PROVENANCE.items():
-        maybe(record, key, kind, where)
+    record = read_result(path, identity)
     apart = ("format", "identity", "name", "evaluation", "cost")
     provenance = {key: value for key, value in record.items() if key not in apart}
-    return Result(_evaluation(entry(record, "evaluation", dict, where), where), cost, provenance)
+    return Result(read_evaluation(record["evaluation"], path), record["cost"], provenance)
 
 
 def _read_diverged(path: Path) -> int:
     """The step at which the run diverged."""
     return entry(read_json(path), "step", int, path, least=0)
-
-
-def _evaluation(record: dict[str, Any], where: str) -> Evaluation:
-    entries = entry(record, "metrics", dict, where).items()
-    metrics = {name: _metric(written, f"{where}: metric {name!r}") for name, written in entries}
-    headline = entry(record, "headline", list, where)
-    if not headline or not all(isinstance(name, str) and name in metrics for name in headline):
-        raise InputError(f"{where}: headline = {shown(headline)}: must name some of the metrics")
-    notes = maybe(record, "notes", dict, where) or {}
-    return Evaluation(metrics, tuple(headline), {name: entry(notes, name, float, where) for name in notes})
-
-
-def _metric(written: dict[str, Any], where: str) -> Metric:
-    value = entry(written, "value", float, where)
-    low, high = (entry(written, key, float, where) if key in written else math.nan for key in ("low", "high"))
-    metric = Metric(value, written.get("right"), written.get("count") or 0, low, high, written.get("clusters") or 0)
-    if wrong := problem(vars(metric)):
-        raise InputError(f"{where}: {wrong}")
-    return metric

@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from canonlab import typed
-from canonlab.errors import InputError, require_integer, require_seed, unknown
+from canonlab.errors import InputError, require_integer, require_seed, shown, unknown
 from canonlab.tasks.metrics import Metric, problem
 
 Split = Literal["train", "eval"]
@@ -51,8 +51,8 @@ SPLITS: tuple[Split, ...] = ("train", "eval")
 MAX_WINDOWS = 1 << 62
 """Windows have the indices 0..MAX_WINDOWS - 1."""
 
-MAX_EVALUATED = 10**7
-"""Windows of one evaluation, a thousand times those that an error of a point takes."""
+MAX_COUNT = 10**7
+"""Windows that are evaluated or shown at once: a thousand times those that an error of a point takes."""
 
 MAX_CONTEXT = 1 << 24
 """Tokens of a window, far beyond use."""
@@ -142,21 +142,27 @@ class Evaluation:
         for name, metric in self.metrics.items():
             if not isinstance(name, str) or not isinstance(metric, Metric):
                 raise TypeError(f"metrics[{name!r}] = {metric!r}: must be a Metric by its name")
-            metrics[name] = {key: _number(f"{name}.{key}", entry) for key, entry in vars(metric).items()}
+            numbers = vars(metric).items()
+            metrics[name] = {key: _number(f"{name}.{key}", number, key == "right") for key, number in numbers}
             if wrong := problem(metrics[name]):
                 raise TypeError(f"{name}.{wrong}")
-        if isinstance(self.headline, str) or not self.headline or not all(name in metrics for name in self.headline):
+        listed = list(self.headline) if isinstance(self.headline, tuple | list) else []
+        if not listed or any(name not in list(metrics) for name in listed):
             raise TypeError(f"headline = {self.headline!r}: must name some of the metrics {list(metrics)}")
-        notes = {name: _number(f"notes.{name}", entry) for name, entry in self.notes.items()}
-        return {"metrics": metrics, "headline": list(self.headline), "notes": notes}
+        if not isinstance(self.notes, Mapping):
+            raise TypeError(f"notes = {self.notes!r}: must be numbers by name")
+        notes = {name: _number(f"notes.{name}", entry, True) for name, entry in self.notes.items()}
+        return {"metrics": metrics, "headline": listed, "notes": notes}
 
 
-def _number(name: str, value: Any) -> float | None:
+def _number(name: str, value: Any, optional: bool) -> float | None:
     """A number of Python's or NumPy's as JSON has it: None for what isn't finite."""
+    if value is None and optional:
+        return None
     plain = value.item() if isinstance(value, np.generic | Tensor) and value.ndim == 0 else value
-    if plain is not None and (isinstance(plain, bool) or not isinstance(plain, int | float)):
-        raise TypeError(f"{name} = {value!r}: must be a number")
-    return plain if plain is not None and math.isfinite(plain) else None
+    if isinstance(plain, bool) or not isinstance(plain, int | float):
+        raise TypeError(f"{name} = {shown(value)}: must be a number")
+    return plain if math.isfinite(plain) else None
 
 
 class Task(ABC):

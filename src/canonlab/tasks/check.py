@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,15 +20,18 @@ from torch import Tensor
 
 from canonlab.checks import MOST_ROUNDS, Broken, Check, run_check, seconds_since
 from canonlab.data.plain import Random
-from canonlab.errors import InputError, require_integer, unknown
+from canonlab.errors import InputError, require_integer, require_seed, shown, unknown
 from canonlab.plugins import Parcel
-from canonlab.tasks.base import SPLITS, Evaluation, Example, Split, Task, Windows
+from canonlab.tasks.base import MAX_CONTEXT, SPLITS, Evaluation, Example, Split, Task, Vocabulary, Windows
 
 COUNT = 8
 """Windows in each block that is compared."""
 
 FAR = 10**9
 """Where a second block starts."""
+
+MOST_WINDOWS = 1000
+"""Windows that models are evaluated on, one of which knows them all by heart."""
 
 EXAMPLES = 40
 """How many answers the scorer is asked about at most."""
@@ -44,6 +48,47 @@ SECONDS = 0.3
 
 def _sample(task: Task, seed: int) -> dict[Split, Windows]:
     return {split: task.windows(seed, 0, COUNT, split) for split in SPLITS}
+
+
+IDENTITY = {"name", "version", "parameters", "context"}
+
+
+def _attributes(task: Task, *_: int) -> str:
+    exposure, share, files, lines = task.windows_per_exposure, task.coincidence(1), task.files, task.warnings()
+    is_share = isinstance(share, float | int) and 0 <= share <= 1
+    promises = {
+        "name": (task.name, isinstance(task.name, str), "text"),
+        "version": (task.version, type(task.version) is int, "an integer"),
+        "context": (task.context, type(task.context) is int and 0 < task.context <= MAX_CONTEXT, "a number of tokens"),
+        "vocabulary": (task.vocabulary, isinstance(task.vocabulary, Vocabulary) and task.vocabulary, "a Vocabulary"),
+        "separator": (task.separator, isinstance(task.separator, str | None), "the name of a token, or None"),
+        "identity": (task.identity, task.identity.keys() >= IDENTITY, "a dict of name, version, parameters, context"),
+        "difficulty_parameter": (
+            task.difficulty_parameter,
+            task.difficulty_parameter in [None, *task.parameters],
+            "the name of a parameter, or None",
+        ),
+        "windows_per_exposure": (
+            exposure,
+            exposure is None or (type(exposure) is int and exposure > 0),
+            "a count, or None",
+        ),
+        "files": (files, isinstance(files, dict) and all(isinstance(file, Path) for file in files.values()), "paths"),
+        "warnings": (
+            lines,
+            isinstance(lines, list) and all(isinstance(line, str) for line in lines),
+            "a list of lines",
+        ),
+        "coincidence": (
+            share,
+            share is None or (isinstance(share, float | int) and 0 <= share <= 1),
+            "a share, or None",
+        ),
+    }
+    for name, (found, fits, allowed) in promises.items():
+        if not fits:
+            raise Broken(f"{name} = {shown(found)}", f"must be {allowed}")
+    return f"{', '.join(promises)} are what they must be"
 
 
 def _identity(task: Task, *_: int) -> str:
@@ -352,6 +397,7 @@ def _throughput(task: Task, seed: int, *_: int) -> str:
 
 
 CHECKS: dict[str, Callable[[Task, int, int], str]] = {
+    "attributes": _attributes,
     "identity": _identity,
     "vocabulary": _vocabulary,
     "tokens": _tokens,
@@ -370,8 +416,8 @@ CHECKS: dict[str, Callable[[Task, int, int], str]] = {
 
 def check_task(task: Task, seed: int = 0, windows: int = COUNT, names: Iterable[str] = tuple(CHECKS)) -> list[Check]:
     """The checks called `names` of `task`, on a stream of `seed`; models are evaluated on `windows` windows."""
-    require_integer("seed", seed, 0)
-    require_integer("windows", windows, 1)
+    require_seed(seed)
+    require_integer("windows", windows, 1, MOST_WINDOWS)
     for name in (names := tuple(names)):
         if name not in CHECKS:
             raise unknown("check", name, CHECKS)

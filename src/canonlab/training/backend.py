@@ -16,11 +16,11 @@ from typing import Any
 import torch
 
 from canonlab.canon import Canon, choose_implementation
-from canonlab.errors import InputError, shown, unknown
+from canonlab.errors import InputError, require_integer, shown, unknown
 from canonlab.models.decoder import Decoder
 from canonlab.models.mixers import fla
 from canonlab.models.mixers.base import Mixer
-from canonlab.training.config import BackendConfig
+from canonlab.training.config import MOST_THREADS, BackendConfig
 
 COMPILE_FROM_WIDTH = 256
 """Below it a CPU run is over before compiling has paid for itself: `canonlab bench train`, the tiny model."""
@@ -43,6 +43,9 @@ class Backend:
     threads: int
     canon: str
     linear: str
+
+    def __post_init__(self) -> None:
+        require_integer("threads", self.threads, 1, MOST_THREADS)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context in which forward passes run."""
@@ -124,7 +127,7 @@ def resolve_backend(config: BackendConfig, width: int) -> tuple[Backend, list[st
             )
         notes.append("no working C++ compiler: blocks run eagerly, which is slower")
         compile_blocks = False
-    threads = config.threads or torch.get_num_threads()
+    threads = config.threads or min(torch.get_num_threads(), MOST_THREADS)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     linear = config.linear
     if linear == "auto":
@@ -152,8 +155,8 @@ def usable(begun: Backend) -> tuple[Backend, list[str]]:
     if backend.canon not in (canon, "reference"):
         notes.append(f"the run was begun with Canon by {backend.canon} and goes on by {canon}")
         backend = dataclasses.replace(backend, canon=canon)
-    if backend.linear == "fla" and not fla.available(device):
-        notes.append("the run was begun with linear mixers by fla and goes on by torch")
+    if backend.linear != "torch" and not (backend.linear == "fla" and fla.available(device)):
+        notes.append(f"the run was begun with linear mixers by {backend.linear} and goes on by torch")
         backend = dataclasses.replace(backend, linear="torch")
     return backend, [f"{note}, so bits will differ" for note in notes]
 

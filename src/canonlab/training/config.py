@@ -8,7 +8,7 @@ from typing import Any
 from canonlab import typed
 from canonlab.errors import InputError, require_integer, require_seed, shown, unknown
 from canonlab.models.config import ModelConfig
-from canonlab.tasks.base import MAX_EVALUATED, MAX_WINDOWS
+from canonlab.tasks.base import MAX_COUNT, MAX_WINDOWS
 from canonlab.training.optimizer import OPTIMIZERS, SCHEDULES, choices
 from canonlab.training.published import MODEL, TRAINING
 
@@ -24,8 +24,8 @@ WORDS: dict[str, Collection[str]] = {
 INTEGERS = {
     **dict.fromkeys(("batch", "eval_every", "checkpoint_every", "log_every"), (1, MAX_WINDOWS)),
     **dict.fromkeys(("steps", "exposures", "warmup", "microbatch"), (0, MAX_WINDOWS)),
-    "eval_windows": (1, MAX_EVALUATED),
-    "final_windows": (0, MAX_EVALUATED),
+    "eval_windows": (1, MAX_COUNT),
+    "final_windows": (0, MAX_COUNT),
 }
 """The least and the most."""
 

@@ -5,6 +5,7 @@ from functools import partial
 
 import torch
 
+from canonlab.checks import of_the_user
 from canonlab.models.decoder import Decoder
 from canonlab.models.generate import Isolated, generate
 from canonlab.tasks.base import Evaluation, Task
@@ -21,4 +22,7 @@ def evaluate(
     eager = torch.compiler.set_stance("force_eager") if backend.compile else nullcontext()
     seen = model if separator is None else Isolated(model, separator)
     with eager, backend.autocast():
-        return task.evaluate(seen, seed=seed, windows=windows, generate=partial(generate, model, separator=separator))
+        found = task.evaluate(seen, seed=seed, windows=windows, generate=partial(generate, model, separator=separator))
+    with of_the_user(f"the evaluation of the task {task.name}"):
+        found.plain()  # what a user's own task finds may be anything, and is to be found out here
+    return found

@@ -143,10 +143,11 @@ class _Trainer:
         self.unevaluated = False
         """Whether the evaluation due at this step is still to be made, as the last attempt failed in it."""
         extent = self._restore()
-        self._record_environment()
+        sessions = self._sessions()
+        self.log = MetricsLog(run.folder / "metrics.jsonl", self.step, extent)
         for name in (DIVERGED, FAILED):
             (run.folder / name).unlink(missing_ok=True)
-        self.log = MetricsLog(run.folder / "metrics.jsonl", self.step, extent)
+        self._record_environment(sessions)
         self.started = time.monotonic()
         listener.start(run, self.step)
 
@@ -269,7 +270,7 @@ class _Trainer:
         self.unevaluated = False
         self._record("eval", **evaluation.plain())
         main = evaluation.headline[0]
-        value = evaluation.metrics[main].value
+        value = float(evaluation.metrics[main].value)
         if not math.isnan(value) and (self.best is None or value > self.best["value"]):
             self.best = {"step": self.step, "metric": main, "value": value}
             self.store.save("best", self._checkpoint())
@@ -308,17 +309,23 @@ class _Trainer:
             raise InputError(f"{self.store.path('last')} is of step {step}, the run has {self.config.steps}")
         restore_training(checkpoint.tensors, self.model, self.optimizer)
         self.step, self.seconds = checkpoint.facts["step"], checkpoint.facts["seconds"]
-        self.data_hash, self.best = bytes.fromhex(checkpoint.facts["data_sha256"]), checkpoint.facts["best"]
-        self.unevaluated = checkpoint.facts.get("unevaluated", False)
+        self.data_hash, self.best = bytes.fromhex(checkpoint.facts["data_sha256"]), checkpoint.facts.get("best")
+        self.unevaluated = checkpoint.facts.get("unevaluated") is True
         return checkpoint.facts.get("log")
 
-    def _record_environment(self) -> None:
-        """Note who works on the run from here on; say when that is not who began it."""
+    def _sessions(self) -> list[dict[str, Any]]:
+        """Who worked on the run so far, each with the step they began at and their `environment`."""
         path = self.folder / "environment.json"
         sessions = entry(read_json(path), "sessions", list, path) if exists(path) else []
+        for session in sessions[:1]:
+            entry(session, "environment", dict, path)
+        return sessions
+
+    def _record_environment(self, sessions: list[dict[str, Any]]) -> None:
+        """Note who works on the run from here on; say when that is not who began it."""
         here = environment(self.backend.device) | {key: str(value) for key, value in self.machine.items()}
         if sessions:
-            first = entry(sessions[0], "environment", dict, path)
+            first = sessions[0]["environment"]
             changed = [f"{key} {first.get(key)} -> {here[key]}" for key in here if here[key] != first.get(key)]
             if changed:
                 self.listener.message(
@@ -326,7 +333,7 @@ class _Trainer:
                 )
         began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         sessions.append({"step": self.step, "began": began, "environment": here})
-        write_json(path, {"sessions": sessions})
+        write_json(self.folder / "environment.json", {"sessions": sessions})
 
 
 def evaluate_checkpoint(run: Trained, name: str, windows: int | None, seed: int | None) -> tuple[Evaluation, int]:

@@ -21,6 +21,7 @@ from canonlab.models.sizes import require_memory
 from canonlab.plugins import Plugin, is_plugin, load_plugin
 from canonlab.tasks.base import MAX_CONTEXT, MAX_WINDOWS, Task, typed_settings
 from canonlab.tasks.catalog import build_task
+from canonlab.tasks.check import check_task
 from canonlab.training.backend import Backend, resolve_backend
 from canonlab.training.config import RunConfig, TaskConfig, TrainingConfig
 from canonlab.training.evaluation import evaluate
@@ -121,7 +122,7 @@ def plan_run(config: RunConfig, backend: Backend | None = None, shared: dict[str
     resolved = dataclasses.replace(config, training=_with_steps(config.training, task))
     _require_room(resolved.training, task)
     decoder = config.model.decoder(len(task.vocabulary))
-    weights = FLOAT_BYTES * _once(shared, decoder, partial(parameters, decoder))
+    weights = FLOAT_BYTES * _once(shared, decoder, partial(_parameters, config.model.model, decoder))
     require_memory("size", config.model.size, weights, "its parameters alone")
     notes: list[str] = []
     if backend is None:
@@ -151,8 +152,20 @@ def _try_task(name: str, task: Task) -> None:
     with of_the_user(f"task = {shown(name)}: fails on its first window", advice):
         size = len(task.vocabulary)
         task.windows(0, 0, 1)
+    for check in check_task(task, names=("attributes", "tokens", "mask")):
+        if not check.passed:
+            raise InputError(f"task = {shown(name)}: {check.seen}: {check.advice}{advice}")
     with of_the_user(f"task = {shown(name)}: fails in its evaluation", advice):
         task.evaluate(lambda ids: torch.zeros(*ids.shape, size), seed=0, windows=1, batch=1).plain()
+
+
+def _parameters(model: str, decoder: DecoderConfig) -> int:
+    """How many parameters the decoder has. InputError where its parts, of which a user's own may raise anything, don't
+    fit together."""
+    if not any(map(is_plugin, pattern_names(model))):
+        return parameters(decoder)
+    with of_the_user(f"model = {shown(model)}: can't be built", "; see canonlab check"):
+        return parameters(decoder)
 
 
 TRIED: set[str] = set()

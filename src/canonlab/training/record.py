@@ -19,10 +19,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from canonlab.errors import InputError
+from canonlab.errors import InputError, shown
 from canonlab.files import entry, exists, maybe, parse_json, read_bytes, read_json, sha256
 from canonlab.models.config import ModelConfig
+from canonlab.tasks.base import Evaluation
 from canonlab.tasks.catalog import TASKS
+from canonlab.tasks.metrics import Metric, problem
 from canonlab.training.config import TrainingConfig
 from canonlab.training.identity import MEASURING, identifying, introduced, split_training
 
@@ -50,6 +52,13 @@ NUMBERS: dict[str, type[float]] = {"steps": int, "seed": int, "lr": float}
 
 BLOCK: dict[str, type] = {"mixer.class": str, "mixer.arguments": dict}
 """The same of each block of the pattern."""
+
+PROVENANCE: dict[str, type] = {
+    **dict.fromkeys(("command", "data_sha256", "weights_sha256"), str),
+    **dict.fromkeys(("best", "log", "versions"), dict),
+    "coincidence": float,
+}
+"""What a result may say besides, and of which kind it is."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +133,8 @@ def read_record(folder: Path) -> Record:
         raise InputError(f"{path} is damaged: {type(error).__name__} {error}") from None
     if file["format"] > 1 and identity != file["identity"]:
         raise InputError(f"{path} is damaged: its identity is not the hash of what it is identified by")
+    if file["format"] > 1 and identified_by != file["identified_by"]:
+        raise InputError(f"{path} is damaged: its config is not what it is identified by")
     files = maybe(file, "files", dict, path) or {}
     for parameter in files:
         entry(files, parameter, str, f"{path}: files")
@@ -146,3 +157,38 @@ def _from_format_1(config: dict[str, Any], path: Path) -> tuple[dict[str, Any], 
     del machine["precision"]
     config["training"], measuring, microbatch = split_training(config["training"], config["model"])
     return measuring, {**machine, "microbatch": microbatch}
+
+
+def read_result(path: Path, identity: str) -> dict[str, Any]:
+    """A run's result.json, checked. InputError where it is damaged, newer, or not of the run of that identity."""
+    result = read_json(path)
+    if entry(result, "identity", str, path) != identity:
+        raise InputError(f"{path}: identity = {result['identity']!r}: is another run's than config.json beside it")
+    read_evaluation(entry(result, "evaluation", dict, path), path)
+    cost = entry(result, "cost", dict, path)
+    for key in ("parameters", "flops_per_token", "tokens", "seconds"):
+        entry(cost, key, float, path, least=0)
+    for key, kind in PROVENANCE.items():
+        maybe(result, key, kind, path)
+    return result
+
+
+def read_evaluation(record: dict[str, Any], where: object) -> Evaluation:
+    """The evaluation in a result or a line of the log. InputError where it can't be one."""
+    entries = entry(record, "metrics", dict, where).items()
+    metrics = {name: _metric(written, f"{where}: metric {name!r}") for name, written in entries}
+    headline = entry(record, "headline", list, where)
+    if not headline or not all(isinstance(name, str) and name in metrics for name in headline):
+        raise InputError(f"{where}: headline = {shown(headline)}: must name some of the metrics")
+    notes = maybe(record, "notes", dict, where) or {}
+    return Evaluation(metrics, tuple(headline), {name: entry(notes, name, float, where) for name in notes})
+
+
+def _metric(written: dict[str, Any], where: str) -> Metric:
+    value = entry(written, "value", float, where)
+    low, high = (entry(written, key, float, where) if key in written else math.nan for key in ("low", "high"))
+    count, clusters = (0 if written.get(key) is None else written[key] for key in ("count", "clusters"))
+    metric = Metric(value, written.get("right"), count, low, high, clusters)
+    if wrong := problem(vars(metric)):
+        raise InputError(f"{where}: {wrong}")
+    return metric

@@ -20,11 +20,13 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from canonlab.errors import InputError
-from canonlab.files import exists, read_bytes, read_json, write_json
+from canonlab import typed
+from canonlab.errors import InputError, Unreadable
+from canonlab.files import entry, exists, read_bytes, read_json, write_json
 from canonlab.models.config import ModelConfig, pattern_names
 from canonlab.models.decoder import DecoderConfig
 from canonlab.plugins import is_plugin
@@ -33,7 +35,7 @@ from canonlab.training.backend import Backend, usable
 from canonlab.training.config import BackendConfig, RunConfig, TaskConfig, TrainingConfig
 from canonlab.training.identity import MEASURING, identifying, introduced, told
 from canonlab.training.plan import Plan, plan_run
-from canonlab.training.record import Record, is_run, read_record
+from canonlab.training.record import Record, is_run, read_record, read_result
 
 DIVERGED = "diverged.json"
 FAILED = "failed.json"
@@ -62,16 +64,16 @@ class RunFolder:
 
     def result(self) -> dict[str, Any]:
         """The result of a run that is done. InputError when it is another run's."""
-        result = read_json(self.folder / "result.json")
-        if result.get("identity") != self.identity:
-            raise InputError(f"{self.folder / 'result.json'} belongs to another run")
-        return result
+        return read_result(self.folder / "result.json", self.identity)
 
     @property
     def diverged(self) -> dict[str, Any] | None:
         """The `step` at which the last attempt was found to have diverged, and the `reason`; None if it did not."""
         path = self.folder / DIVERGED
-        return read_json(path) if exists(path) else None
+        if not exists(path):
+            return None
+        found = read_json(path)
+        return {"step": entry(found, "step", int, path, least=0), "reason": entry(found, "reason", str, path)}
 
 
 def create_run(config: RunConfig, out: Path | None = None, parent: Path = Path("runs")) -> RunFolder:
@@ -155,7 +157,8 @@ def _taken_up(plan: Plan, folder: Path) -> RunFolder:
     if record.identity != plan.identity:
         where = _differences(record.identified_by, identifying(plan.content))
         raise InputError(f"{folder} holds a run of another configuration ({'; '.join(where)})")
-    begun = _as_begun(plan, record)
+    with _recorded(folder, record):
+        begun = _as_begun(plan, record)
     return RunFolder(folder, begun, record.written_identity, tuple(_otherwise(plan.asked, begun)))
 
 
@@ -175,7 +178,8 @@ def _known(measuring: Mapping[str, Any]) -> dict[str, Any]:
 
 def _backend(record: Record) -> Backend:
     fields = {field.name for field in dataclasses.fields(Backend)} - {"precision"}
-    return Backend(precision=record.config["precision"], **{k: v for k, v in record.machine.items() if k in fields})
+    machine = {name: value for name, value in record.machine.items() if name in fields}
+    return typed.build(Backend, {"precision": record.config["precision"], **machine}, "machine")
 
 
 def _otherwise(asked: RunConfig, begun: Plan) -> Iterator[str]:
@@ -215,15 +219,14 @@ def open_run(folder: Path) -> RunFolder:
     began with. InputError when a copy was changed, or this version of canonlab makes another run of the configuration.
     """
     record = read_record(folder)
-    try:
-        training = TrainingConfig(**{**record.asked["training"], **_known(record.measuring)})
+    with _recorded(folder, record):
+        training = typed.build(TrainingConfig, {**record.asked["training"], **_known(record.measuring)}, "training")
         config = RunConfig(_task(folder, record), _model(folder, record), training)
         plan = plan_run(config, usable(_backend(record))[0])
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise _unreadable(folder, record, error) from None
+        begun = _as_begun(plan, record)
     if plan.identity != record.identity:
         raise _changed(folder, record.identified_by, identifying(plan.content))
-    return RunFolder(folder, _as_begun(plan, record), record.written_identity)
+    return RunFolder(folder, begun, record.written_identity)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,11 +246,9 @@ class Trained:
 def open_trained(folder: Path) -> Trained:
     """The task and the model of an existing folder. InputErrors as for `open_run`, but that training doesn't matter."""
     record = read_record(folder)
-    try:
+    with _recorded(folder, record):
         config = RunConfig(_task(folder, record), _model(folder, record), TrainingConfig())
         plan = plan_run(config, usable(_backend(record))[0])
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise _unreadable(folder, record, error) from None
     before, now = record.identified_by, identifying(plan.content)
     for part in ("task", "model"):
         if before[part] != now[part]:
@@ -257,12 +258,25 @@ def open_trained(folder: Path) -> Trained:
     return Trained(folder, record.written_identity, plan.task, plan.decoder, plan.backend, trained["seed"], separator)
 
 
-def _unreadable(folder: Path, record: Record, error: Exception) -> InputError:
+@contextmanager
+def _recorded(folder: Path, record: Record) -> Iterator[None]:
+    """The context in which a run is made of its record: errors in that name the file."""
+    try:
+        yield
+    except Unreadable:
+        raise
+    except (InputError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise _unmakeable(folder, record, error) from None
+
+
+def _unmakeable(folder: Path, record: Record, error: Exception) -> InputError:
     """What is wrong with a configuration that no run can be made of: a later version's fields, or damage."""
     parts = {"model": ModelConfig, "training": TrainingConfig}
     newer = [f"{part}.{name}" for part, cls in parts.items() for name in record.asked[part].keys() - introduced(cls)]
     if newer:
         return InputError(f"{folder} is a run of a newer canonlab: this one has no {', '.join(newer)}")
+    if isinstance(error, InputError):
+        return InputError(f"{folder / 'config.json'}: {error}")
     return InputError(f"{folder / 'config.json'} is damaged: {type(error).__name__}: {error}")
 
 
@@ -298,7 +312,7 @@ def _model(folder: Path, record: Record) -> ModelConfig:
     names = [
         _copy(folder, name, next(sources, None) if is_plugin(name) else None) for name in pattern_names(asked["model"])
     ]
-    return ModelConfig(**{**asked, "model": ",".join(names)})
+    return typed.build(ModelConfig, {**asked, "model": ",".join(names)}, "model")
 
 
 def _copy(folder: Path, reference: str, source: Mapping[str, str] | None) -> str:

@@ -3,7 +3,6 @@
 Legend: B batch, T time, C chunks, L positions in a chunk, H heads, K key width, V value width.
 """
 
-import math
 from fractions import Fraction
 
 import torch
@@ -18,14 +17,19 @@ LOG_DECAY_FLOOR = -40.0
 after such steps that their differences lose the digits of the mild decays beside them."""
 
 
+MOST_SHARE = 64
+
+
 def width_of(name: str, share: float, width: int) -> int:
     """`share` of the model's width, a positive whole number. InputError, which names the field `name`, for any other.
 
     A share is taken as the fraction that it is short for: 0.57 of 100 is 57, though 0.57 * 100 is 56.99999999999999.
     """
-    fraction = Fraction(share).limit_denominator(max(1000, width)) if 0 < share < math.inf else Fraction(0)
+    fraction = Fraction(share).limit_denominator(max(1000, width)) if 0 < share <= MOST_SHARE else Fraction(0)
     if not fraction:
-        raise InputError(f"{name} = {shown(share)}: must be a positive number that leaves a width of at least 1")
+        raise InputError(
+            f"{name} = {shown(share)}: must be a positive number that leaves a width of at least 1, at most {MOST_SHARE}"
+        )
     if width % fraction.denominator:
         raise InputError(
             f"{name} = {shown(share)}: of the width {width} is no whole number "

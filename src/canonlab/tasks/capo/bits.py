@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from canonlab.errors import require_integer
+from canonlab.errors import require_integer, require_seed
 from canonlab.tasks.base import Evaluation, Model
 from canonlab.tasks.capo.lengths import mean
 from canonlab.tasks.capo.pieces import EOS
@@ -57,7 +57,7 @@ def evaluate(task: "Capo", model: Model, *, seed: int, windows: int | None = Non
         windows: as many people are asked about as this many windows show; 8192 by default, at most all.
         batch: how many windows' worth of tokens go through the model at once, about.
     """
-    require_integer("seed", seed, 0)
+    require_seed(seed)
     require_integer("batch", batch, 1)
     if windows is not None:
         require_integer("windows", windows, 1)

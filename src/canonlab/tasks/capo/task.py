@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from canonlab.errors import InputError, require_integer, shown
+from canonlab.errors import InputError, require_integer, require_seed, shown
 from canonlab.files import user_path
 from canonlab.tasks.base import Evaluation, Example, Generate, Model, Role, Split, Task, Verdict, Vocabulary, Windows
 from canonlab.tasks.capo import bits, kernels, people
@@ -100,7 +100,7 @@ class Capo(Task):
 
     def people(self, seed: int, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """The people `indices` (n,) of the stream: int64 (n, 11), columns as in `canonlab.tasks.capo.people`."""
-        require_integer("seed", seed, 0)
+        require_seed(seed)
         for index in (np.min(indices), np.max(indices)) if len(indices) else ():
             require_integer("person", int(index), 0, self.N - 1)
         return people.people(self.stream_key(seed), indices)

@@ -131,7 +131,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
             and file.get("normalizer") is None
             and {*byte_symbols(), *(left + right for left, right in merges)} <= vocabulary.keys()
         )
-    except (ValueError, KeyError, TypeError, StopIteration):
+    except (ValueError, KeyError, TypeError, StopIteration, RecursionError):
         fits = False
     if not fits:
         raise InputError(f"tokenizer = {shown(str(path))}: must be byte-level BPE with GPT-2's units and one of {EOS}")

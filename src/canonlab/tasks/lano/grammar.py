@@ -7,10 +7,10 @@ replaces a symbol by symbols of the next level (arXiv 2305.13673, section 2; arX
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,10 +19,14 @@ from canonlab.files import read_bytes, user_path
 
 FOLDER = Path(__file__).parent / "grammars"
 FIELDS = ("name", "root", "levels", "rules")
+MOST_BYTES = 1 << 20
+"""Of a grammar's file, a thousand times a shipped one's."""
+
 LARGEST = 10**6
 """The largest number that a symbol may be, far beyond use."""
 
 Rule = tuple[int, ...]
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,10 +90,8 @@ class Grammar:
     def _check_levels(self) -> None:
         if len(self.levels) < 2 or len(self.levels[0]) != 1:
             raise InputError("grammar: levels must be two or more, the first of them the root alone")
-        symbols = [symbol for level in self.levels for symbol in level]
-        for i, symbol in enumerate(symbols):
-            if symbol in symbols[:i]:
-                raise InputError(f"grammar: symbol {symbol} stands twice in levels")
+        for symbol in _repeated(symbol for level in self.levels for symbol in level):
+            raise InputError(f"grammar: symbol {symbol} stands twice in levels")
         if not self.levels[-1] or sorted(self.levels[-1]) != list(range(1, self.terminals + 1)):
             raise InputError(f"grammar: the last of levels = {list(self.levels[-1])}: must be the terminals 1, ..., T")
 
@@ -114,12 +116,12 @@ class Grammar:
         rules = self.rules.get(symbol, ())
         if not rules:
             raise InputError(f"grammar: symbol {symbol} has no rules")
+        for rule in _repeated(rules):
+            raise InputError(f"grammar: rules[{symbol}]: {shown(list(rule))} stands twice")
         for i, rule in enumerate(rules):
-            where = f"grammar: rules[{symbol}][{i}] = {list(rule)}"
+            where = f"grammar: rules[{symbol}][{i}] = {shown(list(rule))}"
             if not rule:
                 raise InputError(f"{where}: must have at least one symbol")
-            if rule in rules[:i]:
-                raise InputError(f"{where}: stands twice")
             for part in rule:
                 if part not in levels:
                     raise InputError(f"{where}: {part} stands in no level")
@@ -162,22 +164,32 @@ def read_grammar(reference: str) -> Grammar:
         if reference not in names:
             raise unknown("grammar", reference, [*names, "path.json"])
         reference = str(FOLDER / f"{reference}.json")
-    content = read_bytes(user_path(reference))
+    try:
+        content = read_bytes(user_path(reference), MOST_BYTES)
+    except InputError as error:
+        raise InputError(f"grammar = {shown(reference)}: {error}") from None
     try:
         return grammar_from(json.loads(content, object_pairs_hook=_once))
     except (ValueError, RecursionError) as error:
-        raise InputError(f"the grammar {reference!r} is not valid JSON: {error}") from None
+        raise InputError(f"the grammar {shown(reference)} is not valid JSON: {error}") from None
     except InputError as error:
         raise InputError(f"{reference}: {error}") from None
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """JSON would silently keep the last of two entries with the same key."""
-    keys = [key for key, _ in pairs]
-    for i, key in enumerate(keys):
-        if key in keys[:i]:
-            raise InputError(f"grammar: {key!r} stands twice in one object")
+    for key in _repeated(key for key, _ in pairs):
+        raise InputError(f"grammar: {shown(key)} stands twice in one object")
     return dict(pairs)
+
+
+def _repeated(values: Iterable[T]) -> Iterator[T]:
+    """Those that stand there before."""
+    seen: set[T] = set()
+    for value in values:
+        if value in seen:
+            yield value
+        seen.add(value)
 
 
 def _list(field: str, value: object) -> Sequence[Any]:
