@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from canonlab.checks import first_line
@@ -48,11 +48,9 @@ class SafetensorsStore:
         facts = {"format": FORMAT, "sha256": _hash(tensors, checkpoint.facts), **checkpoint.facts}
         metadata = {"canonlab": json.dumps(facts)}
         self.folder.mkdir(exist_ok=True)
+        content = save(tensors, metadata)  # into memory, as the library leaves files of its own when it is killed
         with replacing(self.path(name)) as temporary:
-            try:
-                save_file(tensors, temporary, metadata)
-            except SafetensorError as error:  # how the library reports a full disk
-                raise OSError(f"cannot write {self.path(name)}: {error}") from error
+            temporary.write_bytes(content)
 
     def load(self, name: str, identity: str) -> Checkpoint | None:
         """The checkpoint kept as `name`, None if there is none. InputError when it is damaged, or another run's."""
