@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 REFERENCES ?= .venv-references
+# As many processes as there are cores, eight at most: each loads PyTorch and all tests first.
+PARALLEL ?= -n auto --maxprocesses 8 --dist worksteal
 
 .PHONY: demo test test-slow kills test-references lint types package clean
 
@@ -11,10 +13,10 @@ demo: $(INSTALLED)
 	$(BIN)/canonlab demo
 
 test: $(INSTALLED)
-	$(BIN)/pytest -m "not slow and not browser"
+	$(BIN)/pytest $(PARALLEL) -m "not slow and not browser"
 
 test-slow: $(INSTALLED)
-	$(BIN)/pytest -m "slow or browser"
+	$(BIN)/pytest $(PARALLEL) -m "slow or browser"
 
 # 200 kills at random moments, and where they hit; `make test-slow` has 40 of them.
 kills: $(INSTALLED)

@@ -248,6 +248,19 @@ def test_sweep_skips_what_is_done(run: Cli, tmp_path: Path) -> None:
     assert (tmp_path / "runs" / "tiny" / "report.html").exists()
 
 
+def test_a_dry_run_of_a_sweep_says_what_it_takes_and_writes_nothing(run: Cli, tmp_path: Path) -> None:
+    found = run.json("sweep laptop/copy --dry-run --set training.seed=[0,1] --out there")
+    assert (found["recipe"], found["folder"], found["states"]) == ("copy", "there", {"to do": 4})
+    assert found["all"] == found["left"] and found["all"]["tokens"] == 4 * 600 * 32 * 130
+    (compared,) = found["comparisons"]
+    assert (compared["models"], compared["seeds"], compared["needed"], compared["decidable"]) == (2, [2, 2], 3, 0)
+    status, out, _ = run("sweep laptop/copy --dry-run --set training.seed=[0,1]")
+    assert status == 0 and "copy, in runs/copy: 4 to do\n" in out and "0 of 1" in out
+    assert "3 seeds suffice for all of them: --set training.seed=[0,1,2]\n" in out
+    assert "nothing can be compared" in run("sweep laptop/copy --dry-run --set model.canon=A")[1]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_sweep_takes_changes_and_a_device(run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     swept: list[tuple[list[RunConfig], Path]] = []
     monkeypatch.setattr(cli.training, "_sweep", lambda runs, parent, log, as_json: swept.append((runs, parent)))

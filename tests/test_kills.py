@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout, suppress
@@ -124,12 +125,18 @@ def attempt(command: str, folder: str, delay: float | None, output: Path) -> dic
     output.write_text("")
     began = time.monotonic()
     if not (child := os.fork()):
-        for stream in (1, 2):
-            os.dup2(os.open(output, os.O_WRONLY | os.O_APPEND), stream)
-        faulthandler.register(signal.SIGUSR1, file=2, all_threads=False)
-        status = work(command, folder)
-        sys.stdout.flush()
-        os._exit(status)
+        status = 1
+        try:
+            for stream in (1, 2):
+                os.dup2(os.open(output, os.O_WRONLY | os.O_APPEND), stream)
+            sys.stdin = open(os.devnull)  # noqa: SIM115 (for as long as the process lives)
+            faulthandler.register(signal.SIGUSR1, file=2, all_threads=False)
+            status = work(command, folder)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(status)
     ended = 0
     while not ended:
         if delay is not None and time.monotonic() - began > delay:

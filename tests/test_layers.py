@@ -72,6 +72,10 @@ assert {name for name in sys.modules if name.startswith("canonlab.")} <= {
     "canonlab.canon.transforms"}
 canonlab.canon.canon(torch.zeros(1, 1, 1), torch.zeros(4, 1), implementation="reference")
 assert "numba" not in sys.modules
+import canonlab.claims
+shown = ("canonlab.reports", "canonlab.cli", "rich", "matplotlib")
+assert not [name for name in sys.modules if f"{name}.".startswith(tuple(f"{each}." for each in shown))]
+assert "canonlab.claims.evidence" in sys.modules
 from canonlab import cli
 sys.argv = ["canonlab", "tasks"]
 try:

@@ -225,6 +225,17 @@ def test_makes_no_run_twice_and_says_what_it_is(recipe: str) -> None:
     assert loaded.name == recipe.partition("/")[2] and loaded.about.endswith(".")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_takes_three_seeds_by_one_flag(recipe: str) -> None:
+    changed = load_recipe(recipe, {"training.seed": [0, 1, 2]}).runs
+    one = load_recipe(recipe, {"training.seed": 0}).runs
+    assert Counter(run.training.seed for run in changed) == dict.fromkeys(range(3), len(one))
+    assert [run for run in changed if run.training.seed == 0] == one
+    same = [dataclasses.replace(run, training=dataclasses.replace(run.training, seed=0)) for run in runs(recipe)]
+    assert {repr(run) for run in one} == {repr(run) for run in same}
+
+
 def test_the_laptop_recipe_of_families_has_all_of_the_papers() -> None:
     """What it holds is in docs/results; a preset that came later may be in it."""
     found = {run.model.model for run in runs("laptop/families")}

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,6 +92,14 @@ class ShortCopy(Copy):
 
 def varied(config: RunConfig, part: str, **changes: Any) -> RunConfig:
     return dataclasses.replace(config, **{part: dataclasses.replace(getattr(config, part), **changes)})
+
+
+def alone(config: RunConfig, folder: Path) -> Any:
+    """The result of a run that a process of its own makes."""
+    folder.mkdir()
+    (folder / "run.yaml").write_text(json.dumps(dataclasses.asdict(config)))
+    command = [sys.executable, "-m", "canonlab", "train", "--config", "run.yaml", "--out", "run", "--json"]
+    return json.loads(subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, check=True).stdout)
 
 
 def edit(path: Path, change: Callable[[Any], Any]) -> None:

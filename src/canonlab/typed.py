@@ -74,8 +74,12 @@ SCALARS: dict[Any, tuple[Callable[[Any], Any], str]] = {
 
 def coerce(value: Any, declared: Any, field: str) -> Any:
     """`value` as what is `declared`; an InputError that names the `field` where it isn't that."""
+    if isinstance(declared, type) and declared in SCALARS:
+        scalar, words = SCALARS[declared]
+        if (made := scalar(value)) is None:
+            raise _refused(value, words, field)
+        return made
     origin, parts = get_origin(declared) or declared, get_args(declared)
-    made = None
     if origin in (Annotated, Final) and parts:
         return coerce(value, parts[0], field)
     if origin in (Union, UnionType):
@@ -84,9 +88,8 @@ def coerce(value: Any, declared: Any, field: str) -> Any:
         return _word(value, parts, field)
     if (allowed := _allowed(declared)) is None or (origin is NoneType and value is None):
         return value
-    if origin in SCALARS:
-        made = SCALARS[origin][0](value)
-    elif isinstance(value, list | tuple) and origin in (tuple, list, Sequence):
+    made = None
+    if isinstance(value, list | tuple) and origin in (tuple, list, Sequence):
         made = _entries(value, origin, parts, field)
     elif isinstance(value, Mapping) and origin in (dict, Mapping):
         key, entry = parts or (Any, Any)

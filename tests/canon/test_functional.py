@@ -78,7 +78,7 @@ def test_variants(implementation: str, residual: bool, activation: bool) -> None
     width=st.sampled_from([1, 3, 16, 70]),
     seed=st.one_of(st.none(), st.integers(0, 1000)),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_implementations_agree_to_the_bit(batch: int, time: int, width: int, seed: int | None) -> None:
     ids = None if seed is None else segments(batch, time, seed)
     for dtype in functional.NUMBA_DTYPES:

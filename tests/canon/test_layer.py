@@ -46,7 +46,7 @@ def test_frozen_keeps_its_weight() -> None:
 
 @pytest.mark.parametrize("implementation", ["numba", "reference"])
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_streaming_equals_the_whole(implementation: str, data: st.DataObject) -> None:
     kernel = data.draw(st.sampled_from([2, 4, 8]))
     chunks = data.draw(st.lists(st.integers(0, 9), min_size=1, max_size=8))

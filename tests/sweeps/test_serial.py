@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import signal
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ import torch
 from canonlab.files import locked, read_json
 from canonlab.models.config import ModelConfig
 from canonlab.sweeps.serial import run_all
+from canonlab.training.config import RunConfig
 from canonlab.training.loop import Failed, Interrupted, _failures, train
 from canonlab.training.run import create_run, open_run
-from tiny_runs import MIXER, Recorder, tiny_config
+from tiny_runs import MIXER, Recorder, alone, tiny_config, varied
 
 DIVERGES = {"lr": 1e30, "clip": 0.0, "warmup": 0, "steps": 40, "log_every": 1}
 
@@ -42,6 +44,37 @@ def test_what_is_left_is_run(tmp_path: Path) -> None:
     listener = Recorder()
     runs, _ = run_all([tiny_config(), tiny_config(seed=1)], tmp_path, listener, "sweep")
     assert all(run.done for run in runs) and listener.messages[0] == "run 2 of 2"
+
+
+@pytest.fixture
+def various(tmp_path: Path) -> Iterator[list[RunConfig]]:
+    """Runs that might disturb each other: experts on two threads in bf16, and a user's file that draws random numbers,
+    and changes arithmetic when it is imported."""
+    plain = tiny_config(steps=4, eval_every=4, eval_windows=2, final_windows=2, isolate=True)
+    own = varied(varied(plain, "training", isolate=False), "model", model=f"{tmp_path / 'mine.py'}:Mean", canon="AC")
+    experts = varied(varied(plain, "training", microbatch=2), "model", model="llama-moe", canon="AC")
+    experts = varied(varied(experts, "backend", threads=2, precision="bf16"), "task", set={"N": 7, "context": 32})
+    text = MIXER.replace("self.out(x.", "self.out(torch.nn.functional.dropout(x, 0.1, self.training).")
+    disturbing = f'torch.set_float32_matmul_precision("medium")  # in {tmp_path}, as equal files are imported once'
+    (tmp_path / "mine.py").write_text(f"{text}\n\n{disturbing}\n")
+    yield [plain, experts, own]
+    torch.set_float32_matmul_precision("highest")
+
+
+def results_of(configs: list[RunConfig], folder: Path) -> dict[str, Any]:
+    runs, failures = run_all(configs, folder, Recorder(), "sweep")
+    assert not failures
+    return {run.plan.name: {**run.result(), "cost": None, "log": None} for run in runs}
+
+
+def test_runs_have_the_same_bits_in_any_order(tmp_path: Path, various: list[RunConfig]) -> None:
+    assert results_of(various, tmp_path / "one") == results_of(various[::-1], tmp_path / "other")
+
+
+@pytest.mark.slow
+def test_a_run_has_the_bits_in_a_sweep_that_it_has_alone(tmp_path: Path, various: list[RunConfig]) -> None:
+    (run, *_), _ = run_all(various, tmp_path / "runs", Recorder(), "sweep")
+    assert run.result()["weights_sha256"] == alone(various[0], tmp_path / "alone")["weights_sha256"]
 
 
 def failing(folder: Path, line: str, condition: str = "x.shape[0] > 1") -> ModelConfig:

@@ -1,6 +1,9 @@
 """What a run runs on is found once, and said where something is missing."""
 
+import contextlib
 import dataclasses
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +11,10 @@ import torch
 from canonlab.errors import InputError
 from canonlab.training import backend
 from canonlab.training.backend import resolve_backend
-from canonlab.training.config import BackendConfig
+from canonlab.training.config import BackendConfig, RunConfig
+from canonlab.training.loop import Failed, train
+from canonlab.training.run import create_run
+from tiny_runs import Recorder, alone, tiny_config, varied
 
 CPU = BackendConfig(device="cpu")
 
@@ -84,10 +90,47 @@ def test_an_unusable_device_is_named() -> None:
         resolve_backend(BackendConfig(device="cuda:99"), 512)
 
 
-def test_threads_are_those_of_the_run_while_it_works_and_the_others_afterwards() -> None:
-    before = torch.get_num_threads()
-    found, _ = resolve_backend(BackendConfig(device="cpu", threads=before + 1), 32)
-    with pytest.raises(KeyError), found.working():
-        assert torch.get_num_threads() == before + 1
-        raise KeyError
-    assert torch.get_num_threads() == before
+def test_threads_and_arithmetic_are_those_of_the_run_while_it_works_and_the_others_afterwards() -> None:
+    """A user's file may change them when it is imported, which is for all runs of a sweep."""
+
+    def state() -> tuple[int, torch.dtype, str]:
+        return torch.get_num_threads(), torch.get_default_dtype(), torch.get_float32_matmul_precision()
+
+    before = state()
+    found, _ = resolve_backend(BackendConfig(device="cpu", threads=before[0] + 1), 32)
+    with contextlib.ExitStack() as afterwards:
+        afterwards.callback(torch.set_default_dtype, before[1])
+        afterwards.callback(torch.set_float32_matmul_precision, before[2])
+        torch.set_default_dtype(torch.float64)
+        torch.set_float32_matmul_precision("medium")
+        with pytest.raises(KeyError), found.working():
+            assert state() == (before[0] + 1, torch.float32, "highest")
+            raise KeyError
+        assert state() == (before[0], torch.float64, "medium")
+    assert state() == before
+
+
+def compiled(context: int, model: str = "llama-rope") -> RunConfig:
+    """A compiled run on windows of that size."""
+    config = varied(tiny_config(steps=2), "task", set={"N": 6, "context": context})
+    return varied(varied(config, "model", model=model, size="2L16D2H", canon="AC"), "backend", compile="on")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+def test_a_compiled_run_after_others_has_the_bits_that_it_has_alone(tmp_path: Path) -> None:
+    """The compiler's limit of shapes in a process is 8; here it is 2, as fewer runs pass it."""
+    with torch._dynamo.config.patch(recompile_limit=2):
+        runs = [create_run(compiled(context), tmp_path / str(context)) for context in (28, 29, 30)]
+        weights = [train(run, Recorder())["weights_sha256"] for run in runs]
+    assert weights[-1] == alone(compiled(30), tmp_path / "alone")["weights_sha256"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+def test_a_run_of_more_shapes_than_are_compiled_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "GRAPHS", 1)
+    run = create_run(compiled(28, "llama-rope,gla"), tmp_path / "run")
+    with pytest.raises(Failed, match="^more than 1 .*, and eager ones have other bits; begin it anew with compile = o"):
+        train(run, Recorder())
+    assert not run.done

@@ -12,7 +12,7 @@ from canonlab.errors import InputError
 from canonlab.models.config import ModelConfig
 from canonlab.models.cost import cost
 from canonlab.training.config import TaskConfig
-from canonlab.training.plan import load_task, plan_run
+from canonlab.training.plan import load_task, plan_run, plan_runs
 from canonlab.training.run import create_run, open_run
 from tiny_runs import MIXER, TASK, tiny_config, varied
 
@@ -36,6 +36,22 @@ def test_identity_is_a_function_of_the_configuration() -> None:
 )
 def test_whatever_determines_the_result_is_in_the_identity(part: str, changes: dict[str, Any]) -> None:
     assert plan_run(varied(tiny_config(), part, **changes)).identity != plan_run(tiny_config()).identity
+
+
+def test_many_runs_share_tasks_and_checks_of_models_but_no_task_of_a_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked = []
+    monkeypatch.setattr("canonlab.training.plan.parameters", lambda decoder: checked.append(decoder) or 1)
+    configs = [tiny_config(), tiny_config(seed=1), varied(tiny_config(), "model", canon="AC")]
+    plans = plan_runs(configs)
+    assert [plan.identity for plan in plans] == [plan_run(config).identity for config in configs]
+    assert plans[0].task is plans[1].task is plans[2].task
+    assert [decoder.canon.points for decoder in checked[:2]] == ["ABCD", "AC"]
+    (tmp_path / "mine.py").write_text(TASK)
+    own = varied(tiny_config(), "task", name=f"{tmp_path / 'mine.py'}:ShortCopy", set={})
+    first, second = plan_runs([own, own])
+    assert first.task == second.task and first.task is not second.task
 
 
 def test_words_for_the_same_thing_are_the_same_run() -> None:

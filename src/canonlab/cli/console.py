@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -20,6 +21,8 @@ from rich.text import Text
 from canonlab.checks import Check
 from canonlab.errors import visible
 from canonlab.models import table as models
+from canonlab.results.words import si, span
+from canonlab.sweeps.forecast import PASSES, Forecast
 from canonlab.tasks.base import Task
 from canonlab.training.run import RunFolder
 
@@ -209,6 +212,33 @@ def print_models(rows: Sequence[Mapping[str, Any]], vocabulary: int, context: in
         say(f"{words}: a comparison should say so")
     if "name" not in rows[0]:
         say(f"vocabulary of {vocabulary:,} tokens; FLOPs and state (fp32) at {context:,} tokens")
+
+
+def print_forecast(found: Forecast, recipe: str, folder: Path) -> None:
+    """What a recipe's runs take, what has become of them so far, and what they can decide."""
+    say(f"{recipe}, in {folder}: {', '.join(f'{count:,} {state}' for state, count in found.states.items())}")
+    works = {"in all": found.all, "left": found.left}
+    print_rows([{"": w, "runs": r, "tokens": si(t), "FLOPs": f"{f:.3g}"} for w, (r, t, f) in works.items()])
+    sizes = " to ".join(dict.fromkeys(map(si, found.parameters)))
+    say(f"{sizes} parameters; FLOPs are those of training, {PASSES} times those of forward passes")
+    if not found.comparisons:
+        say("no two models of one size are trained on one task in one way: nothing can be compared")
+        return
+    print_rows(
+        [
+            {
+                "groups": each.groups,
+                "models in each": each.models,
+                "learning rates": span(each.rates),
+                "seeds": span(each.seeds),
+                "seeds for a decision": each.needed,
+                "pairs that can be decided": f"{each.decidable:,} of {each.pairs:,}",
+            }
+            for each in found.comparisons
+        ]
+    )
+    if needed := found.seeds_for_all:
+        say(f"{needed} seeds suffice for all of them: --set training.seed=[{','.join(map(str, range(needed)))}]")
 
 
 def print_checks(checks: Sequence[Check]) -> None:

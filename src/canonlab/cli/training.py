@@ -8,17 +8,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
-from tyro.conf import OmitArgPrefixes, Positional, arg
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
 from canonlab.cli import console
 from canonlab.cli.arguments import Json, Log, Mixer, RunPath, Set, option, parse_settings
 from canonlab.cli.results import write_report
 from canonlab.errors import InputError, require_integer
 from canonlab.models.config import ModelConfig
-from canonlab.sweeps.recipe import load_recipe
+from canonlab.sweeps.forecast import forecast, states
+from canonlab.sweeps.recipe import Recipe, load_recipe
 from canonlab.sweeps.serial import run_all
 from canonlab.training.config import BackendConfig, RunConfig, TrainingConfig, as_parts, overlay, run_config
 from canonlab.training.loop import Failed, Listener, evaluate_checkpoint, train
+from canonlab.training.plan import plan_runs
 from canonlab.training.published import MODEL, TRAINING
 from canonlab.training.run import RunFolder, create_run, open_run, open_trained, require_apart
 from canonlab.training.trackers import Tracking, require_tracker
@@ -131,13 +133,30 @@ def sweep(
         str | None, option("WORD", "Of all runs: auto, cpu, cuda, cuda:N or mps; by default the recipe's.")
     ] = None,
     out: Annotated[Path | None, option("PATH", "Folder of the runs; by default runs/<recipe's name>.")] = None,
+    dry_run: Annotated[
+        FlagCreatePairsOff[bool],
+        arg(help="Only say what the runs take, how many are done, and what their seeds can decide."),
+    ] = False,
     log: Log = None,
     as_json: Json = False,
 ) -> None:
     """Make all runs of a recipe, skipping what is done and resuming what was interrupted; then report."""
     on = {} if device is None else {"backend.device": device}
     loaded = load_recipe(recipe, parse_settings(settings) | on)
-    _sweep(loaded.runs, out or Path("runs") / loaded.name, log, as_json)
+    parent = out or Path("runs") / loaded.name
+    if dry_run:
+        _forecast(loaded, parent, as_json)
+    else:
+        _sweep(loaded.runs, parent, log, as_json)
+
+
+def _forecast(recipe: Recipe, parent: Path, as_json: bool) -> None:
+    plans = plan_runs(recipe.runs)
+    found = forecast(plans, states(plans, parent))
+    if as_json:
+        console.print_json({"recipe": recipe.name, "folder": str(parent), **found.plain()})
+    else:
+        console.print_forecast(found, recipe.name, parent)
 
 
 def demo(

@@ -9,7 +9,7 @@ from canonlab.errors import InputError
 from canonlab.files import exists, write_json
 from canonlab.training.config import RunConfig
 from canonlab.training.loop import Diverged, Failed, Interrupted, Listener, train
-from canonlab.training.plan import plan_run
+from canonlab.training.plan import plan_runs
 from canonlab.training.run import FAILED, RunFolder, find_run, known_runs
 
 
@@ -23,7 +23,7 @@ def run_all(
     All of them are planned, and so checked, before the first one works; a run's folder is made when its turn comes.
     `command` makes them, and goes on with them when Interrupted.
     """
-    plans = [plan_run(config) for config in configs]
+    plans = plan_runs(configs)
     runs: list[RunFolder] = []
     failures = []
     known = known_runs(parent)

@@ -30,7 +30,7 @@ BF16_FROM_WIDTH = 128
 takes twice as long in bf16 on an AMD EPYC (Zen 5), one of 2 x 128 little more than half."""
 
 GRAPHS = 64
-"""Compiled forms of a block that a run may need: one for each kind of block and shape of batch."""
+"""Compiled forms of blocks that a run may need: one for each kind of block and shape of batch."""
 
 
 @dataclass(frozen=True)
@@ -52,23 +52,26 @@ class Backend:
 
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:
-        """The context in which a run works: its CPU threads, and afterwards those that there were.
+        """The context in which a run works: with its CPU threads, and arithmetic as `precision` has it.
 
-        A compiled run starts with nothing compiled by others, as it would alone: the compiler counts the shapes of all
-        blocks of a process together, and goes on eagerly, thus to other bits, when there are too many. That many of one
-        run are an error.
+        Afterwards all is as it was. Meanwhile nothing of what other runs of the process, or a user's file that was
+        imported for one of them, have made of it counts: a run has the bits that it has alone.
+
+        A compiled run starts with nothing compiled by others: the compiler counts the shapes of all blocks of a process
+        together, and goes on eagerly, thus to other bits, when there are too many. That many of one run are an error
+        (`limit_passed`).
         """
-        before = torch.get_num_threads()
-        torch.set_num_threads(self.threads)
+        before = torch.get_num_threads(), torch.get_default_dtype(), torch.get_float32_matmul_precision()
         compiling: AbstractContextManager[Any] = contextlib.nullcontext()
         if self.compile:
             torch.compiler.reset()
             compiling = torch._dynamo.config.patch(recompile_limit=GRAPHS, fail_on_recompile_limit_hit=True)
         try:
+            _set_arithmetic(self.threads, torch.float32, "highest")
             with compiling:
                 yield
         finally:
-            torch.set_num_threads(before)
+            _set_arithmetic(*before)
 
     def place(self, model: Decoder) -> Decoder:
         """Move a model to the device, fix what computes its layers, and compile its blocks where asked."""
@@ -81,6 +84,25 @@ class Backend:
         if self.compile:
             model.compile_blocks()
         return model
+
+
+def _set_arithmetic(threads: int, dtype: torch.dtype, products: str) -> None:
+    torch.set_num_threads(threads)
+    torch.set_default_dtype(dtype)
+    torch.set_float32_matmul_precision(products)
+
+
+def limit_passed(error: BaseException) -> str | None:
+    """A line where an error means that a compiled run needs more than `GRAPHS`.
+
+    It is known by its name, as the module that has its class takes seconds to import.
+    """
+    if type(error).__name__ != "FailOnRecompileLimitHit":
+        return None
+    return (
+        f"more than {GRAPHS} kinds of blocks and shapes of batches to compile, and eager ones have other bits; "
+        "begin it anew with compile = off"
+    )
 
 
 def resolve_backend(config: BackendConfig, width: int) -> tuple[Backend, list[str]]:

@@ -25,7 +25,7 @@ from canonlab.models.generate import instances
 from canonlab.models.moe import dropped_share
 from canonlab.plugins import users_line
 from canonlab.tasks.base import Evaluation
-from canonlab.training.backend import environment
+from canonlab.training.backend import environment, limit_passed
 from canonlab.training.checkpoint import (
     Checkpoint,
     SafetensorsStore,
@@ -91,12 +91,14 @@ def train(run: RunFolder, listener: Listener, command: str = "") -> dict[str, An
 
 @contextmanager
 def _failures() -> Iterator[None]:
-    """Tells what is no fault of the program: a user's own code that fails, and memory that is not enough."""
+    """Tells what is no fault of the program: a user's own code that fails, memory that is not enough, a limit."""
     try:
         yield
     except (Diverged, Interrupted, InputError):
         raise
     except (Exception, SystemExit) as error:
+        if reason := limit_passed(error):
+            raise Failed(reason) from error
         if place := users_line(error):
             raise Failed(f"{place}: {first_line(error)}") from error
         if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):

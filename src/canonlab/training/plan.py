@@ -2,10 +2,10 @@
 
 import dataclasses
 import json
-from collections.abc import Iterable
-from functools import cached_property
+from collections.abc import Callable, Iterable
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -26,6 +26,8 @@ from canonlab.training.config import RunConfig, TaskConfig, TrainingConfig
 from canonlab.training.evaluation import evaluate
 from canonlab.training.identity import identity, split_training
 from canonlab.training.published import TRAINING
+
+T = TypeVar("T")
 
 TOKEN_BYTES, FLOAT_BYTES = 5, 4
 """Of a token in a batch, an int32 and its mark; of a parameter."""
@@ -100,17 +102,26 @@ def _short(reference: str) -> str:
     return reference.rpartition(":")[2] if is_plugin(reference) else reference
 
 
-def plan_run(config: RunConfig, backend: Backend | None = None) -> Plan:
+def plan_runs(configs: Iterable[RunConfig]) -> list[Plan]:
+    """The plans of many runs. Tasks and models that several of them have are made and checked once."""
+    shared: dict[str, Any] = {}
+    return [plan_run(config, shared=shared) for config in configs]
+
+
+def plan_run(config: RunConfig, backend: Backend | None = None, shared: dict[str, Any] | None = None) -> Plan:
     """Resolve and check a configuration. `backend` is given when an existing run's is to be kept."""
-    task = load_task(config.task)
-    if is_plugin(config.task.name):
+    shared = {} if shared is None else shared
+    if is_plugin(config.task.name):  # whoever wrote it may not have thought of two runs at one object
+        task = load_task(config.task)
         _try_task(config.task.name, task)
+    else:
+        task = _once(shared, config.task, partial(load_task, config.task))
     if config.training.isolate and task.separator_id is None:
         raise InputError(f"isolate = true: the task {task.name} has no token that opens an instance")
     resolved = dataclasses.replace(config, training=_with_steps(config.training, task))
     _require_room(resolved.training, task)
     decoder = config.model.decoder(len(task.vocabulary))
-    weights = FLOAT_BYTES * parameters(decoder)
+    weights = FLOAT_BYTES * _once(shared, decoder, partial(parameters, decoder))
     require_memory("size", config.model.size, weights, "its parameters alone")
     notes: list[str] = []
     if backend is None:
@@ -125,6 +136,13 @@ def plan_run(config: RunConfig, backend: Backend | None = None) -> Plan:
     copies = _copies(plugins.values(), task.files.values())
     notes = [*task.warnings(), *_unused_exposures(config, task), *_endless_warmup(resolved.training), *notes]
     return Plan(config, resolved, task, decoder, backend, plugins, copies, notes)
+
+
+def _once(shared: dict[str, Any], key: object, make: Callable[[], T]) -> T:
+    if (name := repr(key)) not in shared:
+        shared[name] = make()
+    found: T = shared[name]
+    return found
 
 
 def _try_task(name: str, task: Task) -> None:

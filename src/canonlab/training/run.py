@@ -85,16 +85,21 @@ def create_run(config: RunConfig, out: Path | None = None, parent: Path = Path("
 
 
 def find_run(plan: Plan, parent: Path, known: Mapping[str, Path]) -> RunFolder:
-    """The run of a plan below `parent`, among those that are known (`known_runs`), or a new one.
+    """The run of a plan below `parent`, among those that are known (`known_runs`), or a new one."""
+    there = as_known(plan, known)
+    return make_run(there, known.get(there.identity, parent / there.name))
+
+
+def as_known(plan: Plan, known: Mapping[str, Path]) -> Plan:
+    """The plan in the precision in which its run was begun, if it is one of those that are known.
 
     Where the precision was left open, a run that another machine began in the other one is that run.
     """
-    plans = [plan]
-    if plan.asked.backend.precision == "auto":
-        other = "fp32" if plan.backend.precision == "bf16" else "bf16"
-        plans.append(dataclasses.replace(plan, backend=dataclasses.replace(plan.backend, precision=other)))
-    there = next((each for each in plans if each.identity in known), plan)
-    return make_run(there, known.get(there.identity, parent / there.name))
+    if plan.identity in known or plan.asked.backend.precision != "auto":
+        return plan
+    other = "fp32" if plan.backend.precision == "bf16" else "bf16"
+    there = dataclasses.replace(plan, backend=dataclasses.replace(plan.backend, precision=other))
+    return there if there.identity in known else plan
 
 
 def known_runs(parent: Path) -> dict[str, Path]:

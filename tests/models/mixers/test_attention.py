@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.attention import flex_attention
 
 from canonlab.canon import Canon
 from canonlab.errors import InputError
@@ -76,7 +77,6 @@ def example(kind: str, kv_heads: int, packed: bool) -> tuple[Tensor, Tensor, Ten
 @kinds
 @key_heads
 @packings
-@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 @pytest.mark.parametrize("implementation", ["mask", "blocks", "flex"])
 def test_implementations_are_the_definition(
     implementation: str, packed: bool, kv_heads: int, kind: str, monkeypatch: pytest.MonkeyPatch
@@ -84,7 +84,8 @@ def test_implementations_are_the_definition(
     monkeypatch.setattr(softmax, "BLOCK", 16)
     q, k, v, segments, expected = example(kind, kv_heads, packed)
     sight = sight_of(kind, torch.arange(q.shape[2])[None], segments, segments)
-    # FlexAttention without a compiler is plain arithmetic, which runs on a CPU.
+    # FlexAttention without a compiler is plain arithmetic, which runs on a CPU; as it is, it is traced on each call.
+    monkeypatch.setattr(flex_attention, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", True)
     out = (
         flex(q, k, v, sight)
         if implementation == "flex"

@@ -110,7 +110,7 @@ def ask(edges: list[tuple[int, int]], query: int) -> list[int]:
     return [0, *(3 + vertex for edge in edges for vertex in edge), 1, 3 + query, 2]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(graphs(), st.data())
 def test_every_right_order_is_accepted(graph: tuple[list[tuple[int, int]], int], data: st.DataObject) -> None:
     edges, query = graph
@@ -129,7 +129,7 @@ def named(edges: list[tuple[int, int]]) -> list[tuple[tuple[str], tuple[str]]]:
     return [((f"b{a}",), (f"b{b}",)) for a, b in edges]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(graphs(), st.data())
 def test_anything_else_is_rejected(graph: tuple[list[tuple[int, int]], int], data: st.DataObject) -> None:
     """Any list of vertices is judged as the definition says: all orders of the right ones, and random changes."""

@@ -207,7 +207,7 @@ def test_a_model_that_knows_no_lists_is_far_below_zero(padding: int) -> None:
 
 
 @given(st.integers(0, 1000), st.sampled_from([1e-3, 1.0, 30.0, 1e4]))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_no_model_has_more_than_all_bits(seed: int, scale: float) -> None:
     weights = scale * torch.randn(SIZE, SIZE, generator=torch.Generator().manual_seed(seed))
     value = values(TASK.evaluate(lambda ids: weights[ids], seed=seed))

@@ -162,7 +162,7 @@ def test_pieces_are_encoded_as_defined() -> None:
         assert tokenizer.encode(unit) == plain_encode(tokenizer, unit), unit
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.one_of(ASCII, ANY, WORDS))
 def test_any_text_is_encoded_as_defined(text: str) -> None:
     tokenizer = load_tokenizer()
@@ -172,7 +172,7 @@ def test_any_text_is_encoded_as_defined(text: str) -> None:
 PARTS = st.sampled_from(["a", "b", "aa", "ab"])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(PARTS, PARTS), min_size=2, max_size=8, unique=True), st.text("ab", max_size=12))
 def test_any_merges_are_applied_as_defined(merges: list[tuple[str, str]], text: str) -> None:
     """Among them merges that make a token twice, or of tokens that no merge makes."""
@@ -180,7 +180,6 @@ def test_any_merges_are_applied_as_defined(merges: list[tuple[str, str]], text: 
     assert tokenizer.encode(text) == plain_encode(tokenizer, text)
 
 
-@settings(deadline=None)
 @given(st.one_of(ASCII, ANY, WORDS))
 def test_nothing_is_lost(text: str) -> None:
     tokenizer = load_tokenizer()
@@ -343,7 +342,7 @@ def hugging_face() -> Any:
     return package.Tokenizer.from_file(str(OWN))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(text=st.one_of(ASCII, ANY, WORDS, st.text("ab \n\t'1²_!é\x1f")))
 def test_hugging_face_agrees(hugging_face: Any, text: str) -> None:
     """Even where `units` differ, which takes rare characters, as no merge of the shipped tokenizer has them."""

@@ -1,0 +1,160 @@
+"""What the runs of a recipe take, how far they are, and what they will be able to decide: before any of them starts."""
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from canonlab.files import exists
+from canonlab.models.cost import Cost, cost
+from canonlab.results.cells import Cell, cells
+from canonlab.results.compare import LEVEL, seeds_for
+from canonlab.results.groups import sections
+from canonlab.results.load import Curves, Run
+from canonlab.training.plan import Plan
+from canonlab.training.record import Record
+from canonlab.training.run import DIVERGED, FAILED, as_known, known_runs
+
+DONE, TO_DO = "done", "to do"
+STATES = {"result.json": DONE, DIVERGED: "diverged", FAILED: "failed", "config.json": "interrupted"}
+"""What a run's folder has -> what has become of the run; the first that fits."""
+
+PASSES = 3
+"""Forward passes that a training step amounts to: a backward pass has twice as many products."""
+
+
+class Work(NamedTuple):
+    """Runs, the tokens that they train on, and the FLOPs that this takes, forward and backward, in all."""
+
+    runs: int
+    tokens: int
+    flops: int
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """Groups of cells that are alike in what the seeds asked for can decide.
+
+    Cells of a group are what a report compares: models on one task, of one size, trained in one way. `decidable` of the
+    `pairs` in each group have the `needed` seeds in common, and as many learning rates.
+    """
+
+    groups: int
+    models: int
+    rates: tuple[int, int]
+    """Fewest and most of a model."""
+    seeds: tuple[int, int]
+    """Fewest and most of a model at a learning rate."""
+    needed: int
+    pairs: int
+    decidable: int
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """All that can be said of a recipe's runs before they start."""
+
+    states: dict[str, int]
+    """How many runs are done, interrupted, ..., or still to do."""
+    all: Work
+    left: Work
+    """What isn't done yet, interrupted runs counted fully."""
+    parameters: tuple[int, int]
+    """Of the smallest and the largest model."""
+    comparisons: list[Comparisons]
+
+    @property
+    def seeds_for_all(self) -> int | None:
+        """How many seeds of everything it takes to decide all comparisons; None where they are enough."""
+        return max((each.needed for each in self.comparisons if each.seeds[0] < each.needed), default=None)
+
+    def plain(self) -> dict[str, Any]:
+        """As plain data."""
+        return {**dataclasses.asdict(self), "all": self.all._asdict(), "left": self.left._asdict()}
+
+
+def states(plans: Iterable[Plan], parent: Path) -> list[str]:
+    """What has become of each run below `parent`. Reads only."""
+    known = known_runs(parent)
+    folders = (known.get(as_known(plan, known).identity) for plan in plans)
+    return [TO_DO if folder is None else _state(folder) for folder in folders]
+
+
+def _state(folder: Path) -> str:
+    return next(state for file, state in STATES.items() if exists(folder / file))
+
+
+def forecast(plans: Sequence[Plan], states: Sequence[str]) -> Forecast:
+    """What runs take and can decide, given what has become of each so far (`DONE` or anything else)."""
+    costs = _costs(plans)
+    left = [each for each, state in zip(zip(plans, costs, strict=True), states, strict=True) if state != DONE]
+    parameters = [each.parameters for each in costs]
+    return Forecast(
+        dict(Counter(states)),
+        _work(zip(plans, costs, strict=True)),
+        _work(left),
+        (min(parameters), max(parameters)),
+        _comparisons(plans),
+    )
+
+
+def _costs(plans: Sequence[Plan]) -> list[Cost]:
+    """What the model of each plan costs; most plans have a model that others have as well."""
+    keys = [repr((plan.decoder, plan.task.context)) for plan in plans]
+    one_of_each = dict(zip(keys, plans, strict=True))
+    found = {key: cost(p.decoder, p.task.context, p.backend.device) for key, p in one_of_each.items()}
+    return [found[key] for key in keys]
+
+
+def _work(runs: Iterable[tuple[Plan, Cost]]) -> Work:
+    of_each = []
+    for plan, found in runs:
+        tokens = plan.config.training.steps * plan.config.training.batch * plan.task.context
+        of_each.append((1, tokens, PASSES * found.flops_per_token * tokens))
+    return Work(*(sum(each) for each in zip(*of_each, strict=True))) if of_each else Work(0, 0, 0)
+
+
+def _comparisons(plans: Sequence[Plan]) -> list[Comparisons]:
+    """By the rules of the report: its sections, cells and terms, of runs without a result."""
+    groups: dict[Any, list[Cell]] = {}
+    for number, section in enumerate(sections([_unstarted(plan) for plan in plans])):
+        for cell in cells(section):
+            groups.setdefault((number, cell.terms), []).append(cell)
+    alike = Counter(_group(group) for group in groups.values() if len(group) > 1)
+    found = [dataclasses.replace(group, groups=many) for group, many in alike.items()]
+    return sorted(found, key=lambda each: (each.models, each.seeds, each.rates))
+
+
+def _group(group: Sequence[Cell]) -> Comparisons:
+    pairs = math.comb(len(group), 2)
+    needed = seeds_for(LEVEL / pairs)
+    rates = [len(cell.by_rate) for cell in group]
+    seeds = [[{run.seed for run in row.runs} for row in cell.by_rate] for cell in group]
+    common = [set.intersection(*of_rates) for of_rates in seeds]  # any of the rates may turn out to be the best
+    decidable = sum(
+        rates[one] == rates[other] and len(common[one] & common[other]) >= needed
+        for one, other in combinations(range(len(group)), 2)
+    )
+    numbers = [len(of_rate) for of_rates in seeds for of_rate in of_rates]
+    return Comparisons(1, len(group), (min(rates), max(rates)), (min(numbers), max(numbers)), needed, pairs, decidable)
+
+
+def _unstarted(plan: Plan) -> Run:
+    """The run of a plan as a report would load it."""
+    asked: Mapping[str, Any] = dataclasses.asdict(plan.asked)
+    record = Record(
+        plan.identity,
+        plan.identity,
+        plan.name,
+        dict(asked),
+        {},
+        plan.content,
+        plan.measuring,
+        plan.machine,
+        plan.task.difficulty_parameter,
+    )
+    return Run(Path(plan.name), record, Curves(), None)
