@@ -14,7 +14,7 @@ from canonlab import cli
 from canonlab.cli import streams
 from canonlab.cli.console import Progressing
 from canonlab.cli.streams import Stream
-from canonlab.training.loop import train
+from canonlab.training.loop import Interrupted, train
 from canonlab.training.run import create_run
 from tiny_runs import tiny_config
 
@@ -177,6 +177,19 @@ def test_ctrl_c_while_importing(name: str) -> None:
     code = INTERRUPTED_IMPORT.format(name=name)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "canonlab: interrupted\n")
+
+
+def test_ctrl_c_while_stopping(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def run() -> None:
+        raise Interrupted("stopped at step 3 of 9", "canonlab resume x")
+
+    monkeypatch.setattr("canonlab.cli.commands.run", run)
+    assert status(monkeypatch, "resume x") == 0
+    assert capsys.readouterr().err == "canonlab: stopped at step 3 of 9; go on with: canonlab resume x\n"
+    finish = streams.finish
+    monkeypatch.setattr(streams, "finish", lambda code: signal.raise_signal(signal.SIGINT) or finish(code))
+    assert status(monkeypatch, "resume x") == 130
+    assert capsys.readouterr().err.endswith("\ncanonlab: interrupted\n")
 
 
 def test_a_program_in_the_background_stays_deaf_to_ctrl_c() -> None:

@@ -3,6 +3,7 @@
 Loads nothing heavy by itself: the commands are loaded, which takes seconds, when `main` is ready for whatever may come.
 """
 
+import atexit
 import os
 import signal
 import sys
@@ -18,7 +19,12 @@ from canonlab.errors import InputError
 def main() -> NoReturn:
     """Entry point of the `canonlab` command."""
     streams.prepare()
-    sys.exit(streams.finish(_status()))
+    try:
+        status = streams.finish(_status())
+    except KeyboardInterrupt:  # once more, while it was stopping
+        status = streams.stop(130, "interrupted")
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # Python's own end is a moment, and no place for it
+    sys.exit(status)
 
 
 def _status() -> int:
