@@ -97,7 +97,7 @@ def test_a_share_of_a_width_is_the_fraction_that_it_is_short_for(share: float, w
         (0.75, "key_share = 0.75: of the width 30 is no whole number .*multiples of 4"),
         (0.0, "must be a positive number"),
         (-1.0, "must be a positive number"),
-        (1e-9, "must be positive, leave a width of at least 1"),
+        (1e-9, "must be a positive number, leave a width of at least 1"),
         (math.nan, "must be a positive number"),
         (math.inf, "must be a positive number"),
     ],

@@ -28,7 +28,8 @@ def width_of(name: str, share: float, width: int) -> int:
     fraction = Fraction(share).limit_denominator(max(1000, width)) if 0 < share <= MOST_SHARE else Fraction(0)
     if not fraction:
         raise InputError(
-            f"{name} = {shown(share)}: must be a positive number, leave a width of 1 or more, and be at most {MOST_SHARE}"
+            f"{name} = {shown(share)}: must be a positive number, leave a width of at least 1, "
+            f"and be at most {MOST_SHARE}"
         )
     if width % fraction.denominator:
         raise InputError(
