@@ -1,7 +1,6 @@
 """Words of the command line: numbers, words, sizes, Canon sets, hybrids, and what single commands take."""
 
 import dataclasses
-import json
 from collections.abc import Iterator
 
 from bad_inputs.case import TINY, Bad
@@ -376,6 +375,3 @@ def others() -> Iterator[Bad]:
 def cases() -> Iterator[Bad]:
     for kind in (numbers, parameters, words, sizes, others):
         yield from kind()
-
-
-assert json
