@@ -13,6 +13,7 @@ from canonlab.training import backend
 from canonlab.training.backend import resolve_backend
 from canonlab.training.config import BackendConfig, RunConfig
 from canonlab.training.loop import Failed, train
+from canonlab.training.plan import plan_run
 from canonlab.training.run import create_run
 from tiny_runs import Recorder, alone, tiny_config, varied
 
@@ -30,6 +31,26 @@ def test_a_large_model_is_compiled_in_bf16_and_a_tiny_one_is_not() -> None:
     assert (large.precision, large.compile, large.threads) == ("bf16", True, torch.get_num_threads())
     tiny, _ = resolve_backend(CPU, 32)
     assert (tiny.precision, tiny.compile) == ("fp32", False)
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "precision"),
+    [
+        ("llama-rope", "2L128D", "bf16"),
+        ("llama-rope", "2L128D4H", "bf16"),
+        ("llama-rope", "2L128D8H", "fp32"),
+        ("llama-rope", "2L256D16H", "bf16"),
+        ("llama-rope", "2L256D32H", "fp32"),
+        ("gdn,llama-rope", "2L128D8H", "fp32"),
+        ("gdn", "2L128D8H", "bf16"),
+        ("gdn", "2L64D", "fp32"),
+        ("llama-rope", "2L64D", "fp32"),
+    ],
+)
+def test_bf16_is_taken_where_it_pays_for_width_and_heads(model: str, size: str, precision: str) -> None:
+    config = varied(tiny_config(), "model", model=model, size=size, canon="none")
+    config = varied(config, "backend", precision="auto")
+    assert plan_run(config).backend.precision == precision
 
 
 def test_what_was_asked_for_is_taken() -> None:

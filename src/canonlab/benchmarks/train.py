@@ -150,7 +150,9 @@ def bench_train(threads: int = 1, rounds: int = 5) -> dict[str, list[Row]]:
 
 
 def _step(size: str, canon: str, precision: Any, compiled: Any, threads: int, batch: int, tokens: int) -> Step:
-    backend, _ = resolve_backend(BackendConfig("cpu", precision, compiled, threads), Size.parse(size).width)
+    parsed = Size.parse(size)
+    config = BackendConfig("cpu", precision, compiled, threads)
+    backend, _ = resolve_backend(config, parsed.width, parsed.width // parsed.heads)
     return Step(size, canon, backend, batch, tokens)
 
 

@@ -25,9 +25,10 @@ from canonlab.training.config import MOST_THREADS, BackendConfig
 COMPILE_FROM_WIDTH = 256
 """Below it a CPU run is over before compiling has paid for itself: `canonlab bench train`, the tiny model."""
 
-BF16_FROM_WIDTH = 128
-"""Below it converting, and attention in narrow heads, cost a CPU more than faster products save: a llama step of 2 x 64
-takes twice as long in bf16 on an AMD EPYC (Zen 5), one of 2 x 128 little more than half."""
+BF16_FROM_WIDTH, BF16_FROM_HEADS = 128, 64 * 64
+"""The least width, and the least product of the width and that of attention heads, at which bf16 pays on a CPU. Below
+them converting, and attention in narrow heads, cost more than faster products save. On one core of an AMD EPYC (Zen 5)
+a step of llama-rope takes 0.6 times as long in bf16 at 2L128D, but 1.3 times at 2L128D8H, and 1.4 times at 2L64D4H."""
 
 GRAPHS = 64
 """Compiled forms of blocks that a run may need: one for each kind of block and shape of batch."""
@@ -108,14 +109,17 @@ def limit_passed(error: BaseException) -> str | None:
     )
 
 
-def resolve_backend(config: BackendConfig, width: int) -> tuple[Backend, list[str]]:
-    """The backend for a model of that width, and lines that say what was not available."""
+def resolve_backend(config: BackendConfig, width: int, head: int | None = None) -> tuple[Backend, list[str]]:
+    """The backend for a model of that width, and lines that say what was not available.
+
+    `head` is the width of its narrowest attention heads, None where it has none.
+    """
     notes: list[str] = []
     device = find_device(config.device)
     on_cpu = device.type == "cpu"
     precision = config.precision
     if precision == "auto":
-        pays = width >= BF16_FROM_WIDTH or not on_cpu
+        pays = not on_cpu or (width >= BF16_FROM_WIDTH and width * (head or width) >= BF16_FROM_HEADS)
         precision = "bf16" if pays and _multiplies_bf16(device) else "fp32"
     compile_blocks = config.compile == "on"
     if config.compile == "auto":

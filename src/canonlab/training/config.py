@@ -119,7 +119,7 @@ class BackendConfig:
     Attributes:
         device: cpu, cuda, cuda:N or mps; auto takes cuda, else mps, else cpu.
         precision: fp32, or bf16, which is autocast over fp32 weights; auto takes bf16 where the hardware multiplies it
-            (on a CPU from width 128 on).
+            (on a CPU from width 128 on, and where attention has no narrow heads).
         compile: Whether each block goes through torch.compile, on or off; auto leaves small models eager.
         threads: Of CPU arithmetic; 0 for as many as PyTorch takes by itself.
         linear: What computes linear mixers: torch (chunks in PyTorch, anywhere), or fla (flash-linear-attention, on a

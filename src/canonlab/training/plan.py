@@ -17,6 +17,7 @@ from canonlab.models.check.subject import Subject
 from canonlab.models.config import pattern_names
 from canonlab.models.cost import cost, parameters
 from canonlab.models.decoder import DecoderConfig
+from canonlab.models.mixers.attention import Attention
 from canonlab.models.sizes import require_memory
 from canonlab.plugins import Plugin, is_plugin, load_plugin
 from canonlab.tasks.base import MAX_CONTEXT, MAX_WINDOWS, Task, typed_settings
@@ -126,7 +127,7 @@ def plan_run(config: RunConfig, backend: Backend | None = None, shared: dict[str
     require_memory("size", config.model.size, weights, "its parameters alone")
     notes: list[str] = []
     if backend is None:
-        backend, notes = resolve_backend(config.backend, decoder.width)
+        backend, notes = resolve_backend(config.backend, decoder.width, _narrowest_head(decoder))
         if backend.device == "cpu":
             require_memory("size", config.model.size, 4 * weights, "its parameters, their gradients and two means")
     references = [config.task.name, *pattern_names(config.model.model)]
@@ -144,6 +145,12 @@ def _once(shared: dict[str, Any], key: object, make: Callable[[], T]) -> T:
         shared[name] = make()
     found: T = shared[name]
     return found
+
+
+def _narrowest_head(decoder: DecoderConfig) -> int | None:
+    """The width of the narrowest attention heads; None without attention."""
+    attention = (block.mixer.arguments for block in decoder.pattern if issubclass(block.mixer.cls, Attention))
+    return min((decoder.width // arguments.get("heads", 1) for arguments in attention), default=None)
 
 
 def _try_task(name: str, task: Task) -> None:
