@@ -6,30 +6,25 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-Files = Mapping[str, str | bytes]
-
 TINY = "--set N=6 context=28 --size 1L16D2H --steps 4 --batch 2 --warmup 0 --eval-every 2 --eval-windows 2 "
 TINY += "--final-windows 2 --checkpoint-every 2 --precision fp32 --compile off --threads 1"
 """Flags of a training of a tenth of a second, should it not be refused."""
 
 
 class Bad(NamedTuple):
-    """A command that must be refused, in a folder that was made ready for it.
+    """A command that must be refused, in a folder that `make` made ready for it.
 
     `command` are the words after `canonlab`; `says` are words that the message must have, such as field and value;
-    `leaves` are the paths that may be there afterwards and weren't before.
+    `what` tells apart inputs of one command.
     """
 
     kind: str
     command: str | Sequence[str]
-    says: tuple[str, ...]
+    says: tuple[str, ...] = ()
     make: Callable[[Path], object] = lambda folder: None
     stdin: str = ""
-    status: int = 2
-    leaves: tuple[str, ...] = ()
-    environment: Mapping[str, str] = MappingProxyType({})
-    process: bool = False
     what: str = ""
+    environment: Mapping[str, str] = MappingProxyType({})
 
     @property
     def words(self) -> list[str]:
@@ -38,9 +33,9 @@ class Bad(NamedTuple):
 
     @property
     def title(self) -> str:
-        """For test reports: plain and short."""
-        text = f"{' '.join(self.words).replace(TINY, '')} {self.what or self.stdin}".strip()
-        return f"{self.kind}: {text.encode('unicode_escape').decode()[:100]}"
+        """All of it in plain characters."""
+        text = f"{self.kind}: {' '.join(self.words).replace(TINY, '')} {self.what or self.stdin}"
+        return text.encode("unicode_escape").decode().strip()
 
 
 def written(**files: str | bytes) -> Callable[[Path], object]:

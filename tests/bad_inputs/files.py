@@ -90,10 +90,8 @@ GRAMMARS = {
 TOKENIZERS = (
     *("{}", "[]", "null", "3", '"x"', "[" * 100_000, '{"model": 3}', '{"model": {"merges": 3}}'),
     '{"model": {"type": "BPE", "merges": [], "vocab": {}}, "pre_tokenizer": null, "added_tokens": []}',
-    '{"model": {"type": "BPE", "merges": [[1, 2]], "vocab": {}}, "pre_tokenizer": {}, '
-    '"added_tokens": [{"content": "<eos>"}]}',
-    '{"model": {"type": "BPE", "merges": [], "vocab": []}, "pre_tokenizer": {}, '
-    '"added_tokens": [{"content": "<eos>", "id": 0}]}',
+    '{"model": {"type": "BPE", "merges": [[1, 2]], "vocab": {}}, "added_tokens": [{"content": "<eos>"}]}',
+    '{"model": {"type": "BPE", "merges": [], "vocab": []}, "added_tokens": [{"content": "<eos>", "id": 0}]}',
     '{"model": {"type": "BPE", "merges": [3], "vocab": {}}, "pre_tokenizer": {}, "added_tokens": [3]}',
 )
 

@@ -1,23 +1,16 @@
-"""Run folders and their checkpoints: damaged, of wrong types, foreign, and too much.
+"""Run folders: damaged, of wrong types, foreign, and too much.
 
 `run` is a finished run; in `begun` the same has its last checkpoint and no result.
 """
 
 import functools
-import json
-import pickle
 import shutil
-import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
-
 from bad_inputs.case import TINY, Bad
-from bad_inputs.files import fifo, link
+from bad_inputs.files import fifo, folder, link
 from tiny_runs import edit
 
 Change = Callable[[Path], object]
@@ -54,6 +47,13 @@ BYTES: dict[str, bytes] = {
     "checksum of a number": b'{"format": 2, "sha256": 3}\n',
     "not a number": b'{"format": 1, "identity": NaN, "x": Infinity}\n',
     "given twice": b'{"format": 1, "format": 1}\n',
+}
+
+PLACES: dict[str, Callable[[str], Change]] = {
+    "a folder": folder,
+    "a pipe": fifo,
+    "endless": lambda name: link(name, "/dev/zero"),
+    "a link to itself": lambda name: link(name, name),
 }
 
 CONFIG: dict[str, tuple[Any, ...]] = {
@@ -231,137 +231,23 @@ def lines(line: str) -> Change:
     return make
 
 
+def instead(path: str, make: Change) -> Change:
+    """What `make` makes, in the place of a file."""
+
+    def change(folder: Path) -> None:
+        (folder / path).unlink(missing_ok=True)
+        make((folder / path).parent)
+
+    return change
+
+
 def without(name: str) -> Change:
-    return lambda folder: [(folder / run / name).unlink(missing_ok=True) for run in ("run", "begun")]
-
-
-def tensors_of(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    with safe_open(path, framework="pt") as file:
-        facts = json.loads(file.metadata()["canonlab"])
-        return {key: file.get_tensor(key) for key in file.keys()}, facts  # noqa: SIM118
-
-
-def tensors(change: Callable[[dict[str, Any], dict[str, Any]], object]) -> Change:
-    """Checkpoints with other tensors and facts, and the right checksum."""
-    from canonlab.training.checkpoint import Checkpoint, SafetensorsStore
-
     def make(folder: Path) -> None:
         for run in ("run", "begun"):
-            for name in ("last", "best"):
-                path = folder / run / "checkpoints" / f"{name}.safetensors"
-                found, facts = tensors_of(path)
-                facts.pop("format"), facts.pop("sha256")
-                change(found, facts)
-                SafetensorsStore(path.parent).save(name, Checkpoint(found, facts))
+            path = folder / run / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     return make
-
-
-def raw(write: Callable[[Path], object]) -> Change:
-    """Something else in the place of the checkpoints."""
-
-    def make(folder: Path) -> None:
-        for run in ("run", "begun"):
-            for name in ("last", "best"):
-                path = folder / run / "checkpoints" / f"{name}.safetensors"
-                write(path)
-
-    return make
-
-
-def edited(change: Callable[[bytes], bytes]) -> Change:
-    return raw(lambda path: path.write_bytes(change(path.read_bytes())))
-
-
-def header(text: bytes, length: int | None = None) -> Change:
-    return edited(lambda _: struct.pack("<Q", len(text) if length is None else length) + text)
-
-
-def replaced(make: Change) -> Change:
-    def do(path: Path) -> None:
-        path.unlink()
-        make(path.parent)
-
-    return raw(do)
-
-
-def first(found: dict[str, Any]) -> str:
-    return next(key for key in found if key.startswith("model/"))
-
-
-def untorched(path: Path) -> None:
-    torch.save({"a": torch.zeros(2)}, path)
-
-
-CHECKPOINTS: dict[str, Change] = {
-    "empty": edited(lambda _: b""),
-    "cut": edited(lambda data: data[: len(data) // 2]),
-    "a byte less": edited(lambda data: data[:-1]),
-    "a byte more": edited(lambda data: data + b"x"),
-    "text": edited(lambda _: b"hello\n"),
-    "binary": edited(lambda _: bytes(range(256))),
-    "a pickle": edited(lambda _: pickle.dumps({"a": 1})),
-    "torch's": raw(untorched),
-    "a bit": edited(lambda data: data[:-100] + bytes([data[-100] ^ 1]) + data[-99:]),
-    "a huge header": header(b"{}", 2**62),
-    "a negative header": header(b"{}", 2**64 - 1),
-    "no header": header(b"", 0),
-    "a header of text": header(b"hello"),
-    "a deep header": header(b"[" * 100_000),
-    "no metadata": raw(lambda path: save_file({"a": torch.zeros(2)}, path)),
-    "metadata of text": raw(lambda path: save_file({"a": torch.zeros(2)}, path, {"canonlab": "x"})),
-    "metadata of a list": raw(lambda path: save_file({"a": torch.zeros(2)}, path, {"canonlab": "[]"})),
-    "deep metadata": raw(lambda path: save_file({"a": torch.zeros(2)}, path, {"canonlab": DEEP})),
-    "format 99": raw(lambda path: save_file({"a": torch.zeros(2)}, path, {"canonlab": '{"format": 99}'})),
-    "format true": raw(lambda path: save_file({"a": torch.zeros(2)}, path, {"canonlab": '{"format": true}'})),
-    "a folder": replaced(lambda folder: [(folder / f"{name}.safetensors").mkdir(exist_ok=True) for name in ("last",)]),
-    "a pipe": replaced(
-        lambda folder: [
-            fifo(f"{n}.safetensors")(folder) for n in ("last",) if not (folder / "last.safetensors").exists()
-        ]
-    ),
-    "endless": replaced(
-        lambda folder: [
-            link(f"{n}.safetensors", "/dev/zero")(folder)
-            for n in ("last",)
-            if not (folder / "last.safetensors").is_symlink()
-        ]
-    ),
-    "no tensors": tensors(lambda found, facts: found.clear()),
-    "a tensor less": tensors(lambda found, facts: found.pop(first(found))),
-    "a tensor more": tensors(lambda found, facts: found.update({"model/more": torch.zeros(2)})),
-    "another name": tensors(lambda found, facts: found.update({"model/nope": found.pop(first(found))})),
-    "another shape": tensors(lambda found, facts: found.update({first(found): torch.zeros(3, 3)})),
-    "another type": tensors(lambda found, facts: found.update({first(found): found[first(found)].to(torch.int64)})),
-    "another run's": tensors(lambda found, facts: facts.update(identity="0" * 64)),
-    "no identity": tensors(lambda found, facts: facts.pop("identity")),
-}
-
-RESUMED: dict[str, Change] = {
-    "no optimizer": tensors(lambda found, facts: [found.pop(k) for k in list(found) if k.startswith("optimizer/")]),
-    "an optimizer's shape": tensors(
-        lambda found, facts: found.update({k: torch.zeros(1, 1, 7) for k in found if k.endswith("exp_avg")})
-    ),
-    "no random state": tensors(lambda found, facts: found.pop("random/cpu")),
-    "a random state's shape": tensors(lambda found, facts: found.update({"random/cpu": torch.zeros(3)})),
-    **{
-        f"{key} = {value!r:.20}": tensors(
-            functools.partial(lambda found, facts, key, value: facts.update({key: value}), key=key, value=value)
-        )
-        for key, wrong in {
-            "step": (None, "x", -1, 1.5, 10**30, True),
-            "seconds": (None, "x", [], -1),
-            "data_sha256": (None, 3, "x", "0"),
-            "best": (3, "x", [], {}, {"value": "x"}),
-            "log": (3, "x", [], {"bytes": "x"}, {"bytes": -1}),
-        }.items()
-        for value in wrong
-    },
-    **{
-        f"no {key}": tensors(functools.partial(lambda found, facts, key: facts.pop(key), key=key))
-        for key in ("step", "seconds", "data_sha256")
-    },
-}
 
 
 def cases() -> Iterator[Bad]:
@@ -373,7 +259,7 @@ def cases() -> Iterator[Bad]:
             yield Bad("json", command, (name,), bytes_of(name, content), what=f"{name} {what}")
     for name, given in (("config.json", CONFIG), ("result.json", RESULT)):
         for path, wrong in given.items():
-            readers = READERS[name] if name == "config.json" else ("report run", "claims run")
+            readers = READERS[name][:2] if path == "log" else READERS[name]
             for number, value in enumerate(wrong):
                 command = readers[number % len(readers)]
                 if "asked" in path or "machine" in path or "measuring" in path:
@@ -384,22 +270,18 @@ def cases() -> Iterator[Bad]:
                     command,
                     ("metrics.jsonl" if path == "log" and isinstance(value, dict) else name,),
                     values(name, change),
-                    what=f"{path} = {value!r:.40}",
+                    what=f"{name}: {path} = {value!r:.40}",
                 )
             if path in NEEDED:
-                yield Bad("missing", readers[0], (name,), values(name, functools.partial(remove, path=path)), what=path)
+                yield Bad(
+                    "missing",
+                    readers[0],
+                    (name,),
+                    values(name, functools.partial(remove, path=path)),
+                    what=f"{name}: {path}",
+                )
     for line in LOGS:
         yield Bad("log", "report begun", ("metrics.jsonl",), lines(line), what=line)
-    for what, change in CHECKPOINTS.items():
-        yield Bad("checkpoint", "eval run" if len(what) % 2 else "resume begun", ("checkpoint",), change, what=what)
-    for what, change in RESUMED.items():
-        yield Bad(
-            "checkpoint",
-            "resume begun",
-            ("begun/metrics.jsonl" if what.startswith("log = {") else "checkpoint",),
-            change,
-            what=what,
-        )
     for value in (None, "text", -3, {}, True, [3], [{}], [{"environment": 3}]):
         yield Bad(
             "entry",
@@ -414,35 +296,26 @@ def cases() -> Iterator[Bad]:
 def gone() -> Iterator[Bad]:
     for name in ("config.json", "result.json"):
         for command in READERS[name]:
-            run = command.split()[1] if "train" not in command else "run"
-            for make in (fifo, lambda n: link(n, "/dev/zero"), lambda n: link(n, n)):
-
-                def change(folder: Path, make: Any = make, name: str = name, run: str = run) -> None:
-                    (folder / run / name).unlink(missing_ok=True)
-                    make(name)(folder / run)
-
-                yield Bad("file", command, (run,), change)
-    for command in ("report run", "resume begun", "eval run"):
-        yield Bad("missing", command, ("config.json",), without("config.json"))
-    yield Bad("missing", "report run", ("metrics.jsonl",), without("metrics.jsonl"))
-    yield Bad("missing", "resume begun", ("metrics.jsonl",), without("metrics.jsonl"))
-    yield Bad("missing", "eval run", ("last",), lambda folder: shutil.rmtree(folder / "run/checkpoints"))
-    yield Bad(
-        "missing", "eval run --checkpoint best", ("best",), lambda folder: shutil.rmtree(folder / "run/checkpoints")
-    )
-
-    def swapped(folder: Path) -> None:
-        for name in ("result.json", "metrics.jsonl"):
-            shutil.copy(folder / "other" / name, folder / "run" / name)
-
-    yield Bad("foreign", "report run", ("result.json",), swapped)
-    yield Bad("foreign", "resume run", ("result.json",), swapped)
+            run = "begun" if "begun" in command else "run"
+            for what, make in PLACES.items():
+                yield Bad("file", command, (run,), instead(f"{run}/{name}", make(name)), what=f"{name} is {what}")
+    for name, commands in {
+        "config.json": ("report run", "resume begun", "eval run"),
+        "metrics.jsonl": ("report run", "resume begun"),
+        "checkpoints": ("eval run", "eval run --checkpoint best"),
+    }.items():
+        for command in commands:
+            yield Bad(
+                "missing", command, (name if name != "checkpoints" else "has no checkpoint",), without(name), what=name
+            )
+    for command in ("report run", "resume run"):
+        yield Bad("foreign", command, ("result.json",), taken("result.json", "metrics.jsonl"), what="result.json")
     for file in ("last", "best"):
         where = f"checkpoints/{file}.safetensors"
-        yield Bad(
-            "foreign",
-            f"eval run --checkpoint {file}",
-            (file,),
-            lambda f, w=where: shutil.copy(f / "other" / w, f / "run" / w),
-        )
-    yield Bad("foreign", f"train copy {TINY} --seed 9 --out run", ("run",), lambda folder: None)
+        yield Bad("foreign", f"eval run --checkpoint {file}", (file,), taken(where))
+    yield Bad("foreign", f"train copy {TINY} --seed 9 --out run", ("run",))
+
+
+def taken(*names: str) -> Change:
+    """Files of another run."""
+    return lambda folder: [shutil.copy(folder / "other" / name, folder / "run" / name) for name in names]

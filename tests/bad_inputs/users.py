@@ -145,7 +145,7 @@ TASKS = {
     "\n    vocabulary = 3\n": "len()",
     "\n    vocabulary = []\n": "vocabulary",
     "\n    vocabulary = ['a', 'b']\n": "vocabulary",
-    "\n    @property\n    def vocabulary(self): return Vocabulary(2 * [('a', 'text', None)])\n": "name",
+    "\n    @property\n    def vocabulary(self): return Vocabulary([('a', 'text', None)] * 2)\n": "name",
     "\n    @property\n    def vocabulary(self): return Vocabulary([('a', 'nope', None)])\n": "role",
     "\n    @property\n    def vocabulary(self): return Vocabulary([(3, 'text', None)])\n": "name",
     "\n    @property\n    def vocabulary(self): return Vocabulary([])\n": "vocabulary",
@@ -226,7 +226,7 @@ def cases() -> Iterator[Bad]:
             f"train copy {TINY} --model mine.py:Mine --out out",
             (says, "mine.py"),
             written(mine__py=text),
-            what=after,
+            what=f"{before} -> {after}",
         )
     for name in (
         "mine.py:",

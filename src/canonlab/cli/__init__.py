@@ -32,9 +32,12 @@ def _status() -> int:
     if sys.argv[1:] == ["--version"]:
         print(f"canonlab {__version__}")
         return 0
-    with _ctrl_c_ends_at_once():
-        from canonlab.cli.commands import run
-        from canonlab.training.loop import Diverged, Failed, Interrupted
+    try:
+        with _ctrl_c_ends_at_once():
+            from canonlab.cli.commands import run
+            from canonlab.training.loop import Diverged, Failed, Interrupted
+    except ValueError as error:  # what numba raises of NUMBA_NUM_THREADS=0
+        return streams.stop(2, f"a library can't be loaded: {error} Look at NUMBA_NUM_THREADS and other variables.")
     try:
         run()
     except SystemExit as done:

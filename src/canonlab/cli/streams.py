@@ -6,6 +6,7 @@ Loads nothing heavy, so that all of it holds while the rest of the program is lo
 import codecs
 import io
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any, TextIO, cast
@@ -55,6 +56,8 @@ def prepare() -> None:
         if getattr(sys, name) is None:  # else the next file that is opened would take its number
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (for as long as the process lives)
     codecs.register_error("spelled", _spelled)
+    if not re.fullmatch("[1-9][0-9]{0,3}", os.environ.get("COLUMNS", "80")):
+        del os.environ["COLUMNS"]  # nothing fits into no columns, and nothing was printed
     for stream, errors in ((sys.stdin, "backslashreplace"), (sys.stdout, "spelled"), (sys.stderr, "spelled")):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=errors)
