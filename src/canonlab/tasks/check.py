@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from canonlab.checks import MOST_ROUNDS, Broken, Check, run_check, seconds_since
 from canonlab.data.plain import Random
 from canonlab.errors import InputError, require_integer, require_seed, shown, unknown
 from canonlab.plugins import Parcel
 from canonlab.tasks.base import MAX_CONTEXT, SPLITS, Evaluation, Example, Split, Task, Vocabulary, Windows
+from canonlab.tasks.known_windows import KnownWindows
 
 COUNT = 8
 """Windows in each block that is compared."""
@@ -36,9 +36,6 @@ MOST_WINDOWS = 1000
 
 EXAMPLES = 40
 """How many answers the scorer is asked about at most."""
-
-SURE = 50.0
-"""A logit so far above the others, which are 0, that sampling always takes it."""
 
 SLOW = 20_000
 """Tokens/s below which even a small model on a laptop would wait for its data."""
@@ -331,33 +328,6 @@ def _evaluation(task: Task, seed: int, windows: int) -> str:
     if low.value == high.value:
         raise Broken(f"a model that guesses has the same {main}, {low.value:.3g}, as one that knows", "count mistakes")
     return f"{main}: {low.value:.3g} for a model that guesses, {high.value:.3g} for one that knows the windows by heart"
-
-
-class KnownWindows:
-    """A model that knows windows (count, context): after a beginning of some, it goes on as the first of these does."""
-
-    def __init__(self, windows: np.ndarray, vocabulary: int) -> None:
-        self.vocabulary = vocabulary
-        self.nodes: list[dict[int, int]] = [{}]
-        """A trie of the windows: the nodes that follow a node, by token."""
-        for window in windows.tolist():
-            node = 0
-            for token in window:
-                node = self.nodes[node].setdefault(token, len(self.nodes))
-                if node == len(self.nodes):
-                    self.nodes.append({})
-
-    def __call__(self, ids: Tensor) -> Tensor:
-        logits = torch.zeros(*ids.shape, self.vocabulary)
-        for row, tokens in enumerate(ids.tolist()):
-            node: int | None = 0
-            for position, token in enumerate(tokens):
-                node = self.nodes[node].get(token) if node is not None else None
-                if node is None:
-                    break
-                if following := self.nodes[node]:
-                    logits[row, position, next(iter(following))] = SURE
-        return logits
 
 
 def _require_sound(evaluation: Evaluation) -> str:
