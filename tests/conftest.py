@@ -1,6 +1,7 @@
 """Settings of all tests, and fabricated run folders for tests of results and reports."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 # models of tests are too small for two to pay, and threads that wait for each other on a busy machine, or beside other
 # tests, are slower by an order of magnitude.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what it runs in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from fabricate import COPY, DEPO, write_run
 
