@@ -12,13 +12,11 @@ from canonlab.errors import InputError, Unreadable
 from canonlab.files import (
     FORMAT,
     exists,
-    locked,
     read_bytes,
     read_json,
     replacing,
     require_safe_name,
     safe_name,
-    taking_turns,
     user_path,
     write_json,
     write_text,
@@ -104,19 +102,6 @@ def test_files_have_the_mode_that_the_umask_gives(tmp_path: Path) -> None:
         temporary.chmod(0o600)
     (tmp_path / "plain").touch()
     assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
-
-
-def test_a_turn_ends_with_its_block_and_is_not_waited_for_forever(tmp_path: Path) -> None:
-    with (
-        taking_turns(tmp_path / ".lock", patience=60),
-        pytest.raises(InputError, match="another process"),
-        locked(tmp_path),
-    ):
-        pass
-    with locked(tmp_path), taking_turns(tmp_path / ".lock", patience=0.01):
-        pass
-    with pytest.raises(OSError), taking_turns(tmp_path / "missing" / ".lock", patience=60):
-        pass
 
 
 HOSTILE = [

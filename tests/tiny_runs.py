@@ -4,13 +4,17 @@ import dataclasses
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from canonlab.files import read_json, write_json
 from canonlab.models.config import ModelConfig
+from canonlab.sweeps.prepare import prepare
+from canonlab.sweeps.worker import work
+from canonlab.sweeps.worklist import Worklist, read_worklist
 from canonlab.training.config import BackendConfig, RunConfig, TaskConfig, TrainingConfig
+from canonlab.training.run import RunFolder, open_run
 
 
 class Recorder:
@@ -52,6 +56,18 @@ def tiny_config(**training: Any) -> RunConfig:
         TrainingConfig(**{**settings, **training}),
         BackendConfig(device="cpu", precision="fp32", compile="off", threads=1),
     )
+
+
+def listed(configs: Sequence[RunConfig], parent: Path, command: str = "sweep", **settings: Any) -> Worklist:
+    """The runs of a sweep, as a worker reads them that some engine starts."""
+    return read_worklist(prepare(configs, parent, "tiny", command, **settings).worklist.path)
+
+
+def make_runs(configs: Sequence[RunConfig], parent: Path, listener: Recorder | None = None) -> list[RunFolder]:
+    """Have one worker make runs, in this process; their folders."""
+    runs = listed(configs, parent)
+    assert work(runs, listener or Recorder()) == []
+    return [open_run(runs.folder(entry)) for entry in runs.entries]
 
 
 MIXER = '''

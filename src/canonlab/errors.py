@@ -33,6 +33,22 @@ class Unreadable(InputError):
     """The system does not let us read something that is there; it may be whole, and must not be taken for damaged."""
 
 
+class Diverged(RuntimeError):
+    """The loss or its gradient is no longer a number."""
+
+
+class Failed(RuntimeError):
+    """The run can't go on, for a reason that can be told in a line. What it has saved is kept."""
+
+
+class Interrupted(Exception):
+    """The run was asked to stop, and has saved itself: `state` says where, `command` how to go on."""
+
+    def __init__(self, state: str, command: str) -> None:
+        super().__init__(f"{state}; go on with: {command}")
+        self.state, self.command = state, command
+
+
 def visible(text: str) -> str:
     """`text` in which a terminal, a page or LaTeX finds nothing to act on: what is hidden reads as "\\x1b" does."""
     return HIDDEN.sub(lambda match: match[0].encode("unicode_escape").decode(), text)

@@ -9,13 +9,13 @@ import re
 import stat
 import sys
 import threading
-import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from canonlab.errors import InputError, Unreadable, shown
+from canonlab.locks import lock
 
 FORMAT = 2
 """Version of every file of a run folder. Files of older formats are read, newer ones refused. From 2 on JSON files hold
@@ -116,10 +116,11 @@ def parse_json(text: bytes | str, where: object) -> Any:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, new: bool = False) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends well, and vanishes when it doesn't.
 
-    IsADirectoryError before the block when `path` is a folder.
+    IsADirectoryError before the block when `path` is a folder; FileExistsError after it when `path` is to be `new` and
+    something is there, whoever was faster to put it there.
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -130,9 +131,21 @@ def replacing(path: Path) -> Iterator[Path]:
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             temporary.chmod(mode)  # as the user's umask has it, whatever the library that wrote the file thinks of that
-            os.replace(temporary, path)
+            if not new or not _linked(temporary, path):
+                os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _linked(temporary: Path, path: Path) -> bool:
+    """Give a file the name `path` too; False on a file system where files have one name. FileExistsError when taken."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager
@@ -147,51 +160,8 @@ def _held(temporary: Path) -> Iterator[int]:
             file.close()
         else:
             with suppress(OSError):  # a file system without locks
-                _lock(file)
+                lock(file)
         yield mode
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; an InputError when another process does. The system lets go of it when we die."""
-    try:
-        file = (folder / ".lock").open("a")
-    except OSError as error:
-        raise InputError(f"cannot write to {folder}: {error.strerror or error}") from None
-    with file:
-        try:
-            _lock(file)
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES):
-                raise InputError(f"cannot lock {folder}: {error.strerror or error}") from None
-            raise InputError(f"another process is working on {folder}; wait for it, or stop it first") from None
-        yield
-
-
-@contextmanager
-def taking_turns(path: Path, patience: float) -> Iterator[None]:
-    """Hold the lock of the file at `path`, made if need be, once no other process does; after `patience` seconds of
-    waiting go on without it. OSError when there can be no such file. A process that dies lets go of it."""
-    with path.open("a") as file:
-        end = time.monotonic() + patience
-        while time.monotonic() < end:
-            try:
-                _lock(file)
-                break
-            except OSError:
-                time.sleep(0.02)
-        yield
-
-
-def _lock(file: IO[Any]) -> None:
-    if sys.platform == "win32":
-        import msvcrt
-
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def remove_leftovers(folder: Path, names: Collection[str]) -> None:
@@ -208,7 +178,7 @@ def remove_leftovers(folder: Path, names: Collection[str]) -> None:
 def _is_held(path: Path) -> bool:
     try:
         with path.open("rb+") as file:
-            _lock(file)
+            lock(file)
     except OSError:
         return True
     return False
@@ -247,10 +217,10 @@ def sha256(content: Any) -> str:
     return hashlib.sha256(canonical(content).encode()).hexdigest()
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write `content` atomically, after the format version and a checksum of the rest."""
+def write_json(path: Path, content: dict[str, Any], new: bool = False) -> None:
+    """Write `content` atomically, after the format version and a checksum of the rest; see `replacing`."""
     head = {"format": FORMAT, CHECKSUM: sha256(content)}
-    with replacing(path) as temporary:
+    with replacing(path, new) as temporary:
         temporary.write_text(json.dumps({**head, **content}, indent=2) + "\n", encoding="utf-8")
 
 

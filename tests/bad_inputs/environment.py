@@ -14,7 +14,6 @@ IGNORED = (
     {"COLUMNS": "9" * 30},
     {"TERM": "\x1b[31m"},
     {"OMP_NUM_THREADS": "x"},
-    {"NUMBA_NUM_THREADS": "x"},
     {"NUMBA_THREADING_LAYER": "x"},
     {"HOME": "/dev/null"},
 )

@@ -8,7 +8,7 @@ import pytest
 from rich.text import Text
 
 from canonlab.checks import Check
-from canonlab.cli import console
+from canonlab.cli import console, terminal
 from canonlab.cli.console import Progressing, Terminal
 from canonlab.tasks.catalog import build_task
 
@@ -102,8 +102,8 @@ def test_names_act_on_no_terminal(environment: pytest.MonkeyPatch, tty: bool) ->
     console.print_tables([Text(EVIL)])
     metric = {"value": 0.5, "low": 0.1, "high": 0.9, "right": 3, "count": 6}
     console.print_evaluation({"metrics": {EVIL: metric}, "headline": [EVIL], "notes": {EVIL: 1.0}}, EVIL)
-    console.say(EVIL)
-    console.warn(EVIL)
+    terminal.say(EVIL)
+    terminal.warn(EVIL)
     with Progressing() as progress:
         progress.message(EVIL)
         row = progress.bar.add_task(EVIL, total=3, facts=EVIL)

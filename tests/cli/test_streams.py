@@ -14,7 +14,8 @@ from canonlab import cli
 from canonlab.cli import streams
 from canonlab.cli.console import Progressing
 from canonlab.cli.streams import Stream
-from canonlab.training.loop import Interrupted, train
+from canonlab.errors import Interrupted
+from canonlab.training.loop import train
 from canonlab.training.run import create_run
 from tiny_runs import tiny_config
 
@@ -180,7 +181,7 @@ def test_ctrl_c_while_importing(name: str) -> None:
 
 
 def test_ctrl_c_while_stopping(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def run() -> None:
+    def run(commands: object) -> None:
         raise Interrupted("stopped at step 3 of 9", "canonlab resume x")
 
     monkeypatch.setattr("canonlab.cli.commands.run", run)

@@ -14,9 +14,8 @@ from canonlab.results.load import load_runs
 from canonlab.sweeps import forecast as module
 from canonlab.sweeps.forecast import Comparisons, forecast, states
 from canonlab.sweeps.recipe import load_recipe, parse_recipe
-from canonlab.sweeps.serial import run_all
 from canonlab.training.plan import Plan, plan_runs
-from tiny_runs import Recorder, tiny_config, varied
+from tiny_runs import make_runs, tiny_config, varied
 
 TINY = dataclasses.asdict(tiny_config(steps=2, eval_every=2))
 
@@ -67,7 +66,7 @@ def test_pairs_need_seeds_in_common_and_as_many_rates() -> None:
 
 def test_a_decision_takes_the_seeds_that_the_report_asks_for(tmp_path: Path) -> None:
     plans = planned({"model.canon": ["A", "B", "C"], "training.seed": [0, 1]})
-    run_all([plan.asked for plan in plans], tmp_path, Recorder(), "sweep")
+    make_runs([plan.asked for plan in plans], tmp_path)
     (section,) = sections(load_runs([tmp_path]))
     assert {finding.needed for finding in findings(section)} == {each.needed for each in comparisons(plans)} == {4}
     assert states(plans, tmp_path) == ["done"] * 6
@@ -76,9 +75,10 @@ def test_a_decision_takes_the_seeds_that_the_report_asks_for(tmp_path: Path) -> 
 def test_what_has_become_of_a_run_is_read_from_its_folder(tmp_path: Path) -> None:
     plans = planned({"training.seed": [0, 1, 2, 3, 4]})
     assert states(plans, tmp_path / "nowhere") == ["to do"] * 5
-    runs, _ = run_all([plan.asked for plan in plans[:4]], tmp_path, Recorder(), "sweep")
+    runs = make_runs([plan.asked for plan in plans[:4]], tmp_path)
     for run in runs[1:]:
         (run.folder / "result.json").unlink()
+        (run.folder / "checkpoints" / "last.safetensors").unlink()
     for run, file in zip(runs[2:], ("diverged.json", "failed.json"), strict=True):
         (run.folder / file).write_text("{}")
     before = sorted(tmp_path.rglob("*"))
@@ -89,7 +89,7 @@ def test_what_has_become_of_a_run_is_read_from_its_folder(tmp_path: Path) -> Non
 def test_a_run_that_another_machine_began_in_another_precision_is_that_run(tmp_path: Path) -> None:
     plans = [dataclasses.replace(plan, asked=varied(plan.asked, "backend", precision="auto")) for plan in planned({})]
     (other,) = (varied(plan.asked, "backend", precision="bf16") for plan in plans)
-    run_all([other], tmp_path, Recorder(), "sweep")
+    make_runs([other], tmp_path)
     assert plans[0].backend.precision == "fp32" and states(plans, tmp_path) == ["done"]
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from canonlab.errors import InputError
+from canonlab.errors import Failed, InputError
 from canonlab.training import backend
 from canonlab.training.backend import resolve_backend
 from canonlab.training.config import BackendConfig, RunConfig
-from canonlab.training.loop import Failed, train
+from canonlab.training.loop import train
 from canonlab.training.plan import plan_run
 from canonlab.training.run import create_run
 from tiny_runs import Recorder, alone, tiny_config, varied

@@ -10,21 +10,20 @@ import pytest
 import torch
 
 from canonlab import training
-from canonlab.errors import InputError
+from canonlab.errors import InputError, Interrupted
 from canonlab.models.config import ModelConfig
 from canonlab.models.mixers.gla import GLA
-from canonlab.sweeps.serial import run_all
 from canonlab.tasks.catalog import build_task
 from canonlab.tasks.copy import Copy
 from canonlab.training import config, identity, record, run
 from canonlab.training.backend import Backend
 from canonlab.training.checkpoint import SafetensorsStore
-from canonlab.training.loop import Interrupted, evaluate_checkpoint, train
+from canonlab.training.loop import evaluate_checkpoint, train
 from canonlab.training.metrics_log import read_metrics
 from canonlab.training.plan import plan_run
 from canonlab.training.record import read_record
 from canonlab.training.run import create_run, known_runs, open_run, open_trained
-from tiny_runs import Recorder, edit, tiny_config, varied
+from tiny_runs import Recorder, edit, make_runs, tiny_config, varied
 
 INTRODUCED = {
     config.TrainingConfig: {
@@ -139,11 +138,11 @@ def test_a_device_that_is_gone_is_said(folder: Path) -> None:
 
 
 def test_a_sweep_finds_its_runs_whatever_their_folders_are_called(tmp_path: Path) -> None:
-    run_all([tiny_config()], tmp_path, Recorder(), "sweep")
+    make_runs([tiny_config()], tmp_path)
     (folder,) = known_runs(tmp_path).values()
     folder.rename(tmp_path / "renamed")
     listener = Recorder()
-    (found,), _ = run_all([varied(tiny_config(), "backend", threads=2)], tmp_path, listener, "sweep")
+    (found,) = make_runs([varied(tiny_config(), "backend", threads=2)], tmp_path, listener)
     assert found.folder == tmp_path / "renamed" and listener.records == []
 
 
@@ -156,7 +155,7 @@ def test_a_precision_left_open_is_that_of_the_run_that_is_there(
     monkeypatch.setattr(
         training.plan, "resolve_backend", lambda *_: (Backend("cpu", here, False, 1, "numba", "torch"), [])
     )
-    (found,), _ = run_all([varied(tiny_config(), "backend", precision="auto")], tmp_path, Recorder(), "sweep")
+    (found,) = make_runs([varied(tiny_config(), "backend", precision="auto")], tmp_path)
     assert found.plan.backend.precision == there and len(known_runs(tmp_path)) == 1
     created = create_run(varied(tiny_config(), "backend", precision=here), parent=tmp_path)
     assert created.plan.backend.precision == here and len(known_runs(tmp_path)) == 2

@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 
 from canonlab.data.batches import DATA_HASH_START, extend_data_hash
-from canonlab.errors import InputError
+from canonlab.errors import Diverged, InputError, Interrupted
 from canonlab.files import read_json
 from canonlab.training.checkpoint import SafetensorsStore, restore_model
 from canonlab.training.config import TaskConfig
-from canonlab.training.loop import Diverged, Interrupted, evaluate_checkpoint, train
+from canonlab.training.loop import evaluate_checkpoint, train
 from canonlab.training.metrics_log import read_metrics
 from canonlab.training.optimizer import learning_rate
 from canonlab.training.run import create_run, open_run, open_trained

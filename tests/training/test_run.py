@@ -11,11 +11,11 @@ import pytest
 import torch
 
 import canonlab.tasks
-from canonlab.errors import InputError
-from canonlab.files import locked
+from canonlab.errors import InputError, Interrupted
+from canonlab.locks import locked
 from canonlab.models.config import ModelConfig
 from canonlab.training.config import RunConfig, TaskConfig
-from canonlab.training.loop import Interrupted, evaluate_checkpoint, train
+from canonlab.training.loop import evaluate_checkpoint, train
 from canonlab.training.plan import plan_run
 from canonlab.training.run import create_run, open_run, open_trained
 from tiny_runs import MIXER, TASK, Recorder, edit, tiny_config, varied

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from canonlab.errors import InputError
-from canonlab.training.loop import Interrupted, train
+from canonlab.errors import InputError, Interrupted
+from canonlab.training.loop import train
 from canonlab.training.run import create_run
 from canonlab.training.trackers import TRACKERS, Tracking
 from tiny_runs import Recorder, tiny_config

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from canonlab import __version__
 from canonlab.cli import streams
-from canonlab.errors import InputError
+from canonlab.errors import Diverged, Failed, InputError, Interrupted
 
 
 def main() -> NoReturn:
@@ -34,12 +34,13 @@ def _status() -> int:
         return 0
     try:
         with _ctrl_c_ends_at_once():
-            from canonlab.cli.commands import run
-            from canonlab.training.loop import Diverged, Failed, Interrupted
+            from canonlab.cli.commands import load, run
+
+            commands = load(sys.argv[1:])
     except ValueError as error:  # what numba raises of NUMBA_NUM_THREADS=0
         return streams.stop(2, f"a library can't be loaded: {error} Look at NUMBA_NUM_THREADS and other variables.")
     try:
-        run()
+        run(commands)
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else int(done.code is not None)
     except InputError as error:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from canonlab.cli import console
+from canonlab.cli import console, terminal
 from canonlab.cli.arguments import Json, Mixer, parse_settings
 from canonlab.errors import InputError
 from canonlab.models import table
@@ -35,7 +35,7 @@ def models(
         model = ModelConfig(name, canon=canon, mixer=parse_settings(mixer))
         rows = table.model_rows(model, table.SIZES if size is None else [size], vocabulary, context)
     if as_json:
-        console.print_json(rows)
+        terminal.print_json(rows)
     else:
         console.print_models(rows, vocabulary, context)
 
@@ -52,7 +52,7 @@ def check(
     findings = check_mixer(config, device=str(find_device(device)))
     if as_json:
         checks = [found._asdict() for found in findings.checks]
-        console.print_json({"passed": not findings.failed, "checks": checks, "costs": findings.costs})
+        terminal.print_json({"passed": not findings.failed, "checks": checks, "costs": findings.costs})
     else:
         console.print_checks(findings.checks)
         if findings.costs:

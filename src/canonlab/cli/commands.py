@@ -1,11 +1,12 @@
 """The commands by name, and how their words become arguments."""
 
 import functools
+import importlib
 import io
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
@@ -13,28 +14,31 @@ from typing import Any
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from canonlab.cli import architectures, console, data, results, training
+from canonlab.cli import terminal
 from canonlab.errors import InputError
 from canonlab.files import user_path
 
-COMMANDS: dict[str, Callable[..., Any]] = {
-    "tasks": data.tasks,
-    "models": architectures.models,
-    "sample": data.sample,
-    "show": data.show,
-    "score": data.score,
-    "check": architectures.check,
-    "check-task": data.check,
-    "export-data": data.export,
-    "train": training.train_command,
-    "resume": training.resume,
-    "eval": training.evaluate,
-    "sweep": training.sweep,
-    "report": results.report,
-    "claims": results.claims,
-    "demo": training.demo,
-    "bench": results.bench,
+COMMANDS = {
+    "tasks": "data.tasks",
+    "models": "architectures.models",
+    "sample": "data.sample",
+    "show": "data.show",
+    "score": "data.score",
+    "check": "architectures.check",
+    "check-task": "data.check",
+    "export-data": "data.export",
+    "train": "training.train_command",
+    "resume": "training.resume",
+    "eval": "training.evaluate",
+    "sweep": "sweeps.sweep",
+    "status": "status.status",
+    "work": "sweeps.work_command",
+    "report": "results.report",
+    "claims": "results.claims",
+    "demo": "sweeps.demo",
+    "bench": "results.bench",
 }
+"""What each command is: a module of this package, and a function there."""
 
 ABOUT = "Which sequence architecture is better, and at what? (canonlab --version says which canonlab this is)"
 
@@ -55,16 +59,32 @@ def _path(declared: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Path] | None:
     )
 
 
-def run() -> None:
+def load(words: Sequence[str]) -> dict[str, Callable[..., Any]]:
+    """All commands by name. Where the first of the `words` is one, the others are not loaded, which takes seconds."""
+    named = words[0] if words and words[0] in COMMANDS else None
+    return {name: _loaded(name) if named in (None, name) else _not_loaded for name in COMMANDS}
+
+
+def _loaded(name: str) -> Callable[..., Any]:
+    module, _, function = COMMANDS[name].partition(".")
+    command: Callable[..., Any] = getattr(importlib.import_module(f"canonlab.cli.{module}"), function)
+    return command
+
+
+def _not_loaded() -> None:
+    raise AssertionError("another command was named")
+
+
+def run(commands: Mapping[str, Callable[..., Any]]) -> None:
     """Parse the process's arguments, and call the command that they name."""
     # tyro decides by standard output alone, also for what it writes to standard error, and doesn't know NO_COLOR
-    coloured = not os.environ.get("NO_COLOR") and all(map(console.watched, (sys.stdout, sys.stderr)))
+    coloured = not os.environ.get("NO_COLOR") and all(map(terminal.watched, (sys.stdout, sys.stderr)))
     getattr(tyro, "_experimental_options", {})["ansi_codes"] = coloured
-    commands = {name: _deferred(command) for name, command in COMMANDS.items()}
+    deferred = {name: _deferred(command) for name, command in commands.items()}
     said = io.StringIO()
     try:
         with PATHS, redirect_stderr(said):
-            command = tyro.extras.subcommand_cli_from_dict(commands, prog="canonlab", description=ABOUT)
+            command = tyro.extras.subcommand_cli_from_dict(deferred, prog="canonlab", description=ABOUT)
     except SystemExit as stop:
         if stop.code == 2:
             raise InputError(_unframed(said.getvalue())) from None

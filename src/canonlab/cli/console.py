@@ -1,24 +1,18 @@
-"""What commands print: progress of a run, coloured windows and tables for people, JSON for programs.
+"""What commands print: progress of a run, coloured windows and tables for people, JSON for programs."""
 
-Colours and moving bars are for a stream that is a terminal, and for nothing else, whatever FORCE_COLOR says; NO_COLOR
-and TERM=dumb do without. Control characters in names are shown, and act on no terminal.
-"""
-
-import json
-import os
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any
 
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from canonlab.checks import Check
+from canonlab.cli.terminal import Terminal, say, wide
 from canonlab.errors import visible
 from canonlab.models import table as models
 from canonlab.results.words import si, span
@@ -28,45 +22,6 @@ from canonlab.training.run import RunFolder
 
 PLAIN_LINE_SECONDS = 10.0
 """How often a run says how it goes when nobody watches a terminal."""
-
-
-def watched(stream: TextIO) -> bool:
-    """Whether a stream is a terminal that knows colours and moving the cursor."""
-    return stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
-
-
-class Terminal(Console):
-    """A console of one stream, which writes text as it is: no markup in it, no escape sequences of somebody else's."""
-
-    def __init__(self, stream: TextIO, **settings: Any) -> None:
-        live = watched(stream)
-        plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False, "force_jupyter": False}
-        super().__init__(file=stream, force_terminal=live, force_interactive=live, **plain, **settings)
-
-    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """See rich.console.Console."""
-        for segment in super().render(renderable, options):
-            text = "\n".join(map(visible, segment.text.split("\n")))
-            yield segment if segment.control else Segment(text, segment.style)
-
-    def on_broken_pipe(self) -> NoReturn:
-        """Leave the error, which rich handles here, to `main`."""
-        raise
-
-
-def say(text: str) -> None:
-    """One line of standard output."""
-    print(visible(text))
-
-
-def warn(text: str) -> None:
-    """One line of standard error."""
-    print(visible(f"canonlab: warning: {text}"), file=sys.stderr)
-
-
-def print_json(value: Any) -> None:
-    """One compact JSON document on one line of standard output."""
-    sys.stdout.write(json.dumps(value, separators=(",", ":")) + "\n")
 
 
 def describe(metrics: Mapping[str, Mapping[str, Any]], names: tuple[str, ...] | list[str]) -> str:
@@ -180,16 +135,6 @@ def print_window(task: Task, index: int, ids: list[int], marks: list[int]) -> No
     out.print(coloured_window(task, ids, marks, brackets=not out.is_terminal))
 
 
-PIPED_WIDTH = 160
-"""Characters in a line where no terminal says how many it has."""
-
-
-def _wide() -> Console:
-    """Standard output for tables."""
-    known = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Terminal(sys.stdout, width=None if known else PIPED_WIDTH)
-
-
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     """Mappings of the same keys as a table."""
     table = Table(box=None, pad_edge=False)
@@ -198,7 +143,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
         table.add_column(key.replace("_", " "), justify="right" if number else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row.values()))
-    _wide().print(table)
+    wide().print(table)
 
 
 def print_models(rows: Sequence[Mapping[str, Any]], vocabulary: int, context: int) -> None:
@@ -286,6 +231,6 @@ def print_evaluation(evaluation: Mapping[str, Any], title: str) -> None:
 
 def print_tables(tables: Sequence[RenderableType]) -> None:
     """Tables, or blocks of text and tables, one below another."""
-    out = _wide()
+    out = wide()
     for table in tables:
         out.print(table)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from canonlab import datasets
-from canonlab.cli import console
+from canonlab.cli import console, terminal
 from canonlab.cli.arguments import Json, Set, TaskName, parse_settings, require_outputs
 from canonlab.errors import InputError, require_integer
 from canonlab.files import parse_json, safe_name
@@ -35,19 +35,19 @@ def tasks(
         if settings:
             raise InputError(f"--set {' '.join(settings)}: name the task that it is for")
         rows = [{"name": key, "summary": preset.summary} for key, preset in TASKS.items()]
-        console.print_json(rows) if as_json else console.print_rows(rows)
+        terminal.print_json(rows) if as_json else console.print_rows(rows)
         return
     task = _task(name, settings)
     published = {**MODEL.get(name, {}), **TRAINING.get(name, {})}
     if as_json:
         vocabulary = [dataclasses.asdict(token) for token in task.vocabulary]
         described = {"parameters": task.parameters, "context": task.context, "facts": task.facts()}
-        console.print_json({"name": name, **described, "published": published, "vocabulary": vocabulary})
+        terminal.print_json({"name": name, **described, "published": published, "vocabulary": vocabulary})
     else:
         console.print_task(name, task)
         if published:
             settings_ = ", ".join(f"{field} = {value}" for field, value in published.items())
-            console.say(f"published training: {settings_}")
+            terminal.say(f"published training: {settings_}")
 
 
 def sample(
@@ -67,7 +67,7 @@ def sample(
         tokens, mask = built.windows(seed, index, 1, part)
         ids, marks = tokens[0].tolist(), mask[0].tolist()
         if as_json:
-            console.print_json({"index": index, "tokens": ids, "mask": marks})
+            terminal.print_json({"index": index, "tokens": ids, "mask": marks})
         else:
             console.print_window(built, index, ids, marks)
 
@@ -87,7 +87,7 @@ def show(
     path = out or Path(f"{safe_name(built.name)}.svg")
     require_outputs({"out": path})
     write_picture(picture(built, seed, index, require_split(split), query), path)
-    console.print_json({"picture": str(path)}) if as_json else console.say(f"picture: {path.resolve()}")
+    terminal.print_json({"picture": str(path)}) if as_json else terminal.say(f"picture: {path.resolve()}")
 
 
 def score(task: TaskName, settings: Set = (), as_json: Json = False) -> None:
@@ -105,11 +105,11 @@ def score(task: TaskName, settings: Set = (), as_json: Json = False) -> None:
             raise InputError(f"line {number}: {error}") from None
         right += verdict.right
         if as_json:
-            console.print_json({"right": verdict.right, "why": verdict.why})
+            terminal.print_json({"right": verdict.right, "why": verdict.why})
         else:
-            console.say(f"{'right' if verdict.right else 'wrong'}: {verdict.why}")
+            terminal.say(f"{'right' if verdict.right else 'wrong'}: {verdict.why}")
     summary = {"right": right, "count": len(pairs), "share": right / len(pairs)}
-    console.print_json(summary) if as_json else console.say(f"{right} of {len(pairs)} right")
+    terminal.print_json(summary) if as_json else terminal.say(f"{right} of {len(pairs)} right")
 
 
 def _answer(number: int, line: str) -> tuple[int, list[Any], list[Any]]:
@@ -135,7 +135,7 @@ def check(
     checks = check_task(_task(task, settings), seed, windows)
     failed = any(found.passed is False for found in checks)
     if as_json:
-        console.print_json({"passed": not failed, "checks": [found._asdict() for found in checks]})
+        terminal.print_json({"passed": not failed, "checks": [found._asdict() for found in checks]})
     else:
         console.print_checks(checks)
     if failed:
@@ -158,13 +158,13 @@ def export(
     built, part = _task(task, settings), require_split(split)
     described = datasets.export(built, out, format, count=count, seed=seed, split=part, start=start)
     if as_json:
-        console.print_json({"out": str(out), "format": format, **described})
+        terminal.print_json({"out": str(out), "format": format, **described})
     else:
-        console.say(f"{count} windows of {built.context} tokens: {out}")
+        terminal.say(f"{count} windows of {built.context} tokens: {out}")
 
 
 def _task(name: str, settings: Sequence[str]) -> Task:
     task = load_task(TaskConfig(name, parse_settings(settings)))
     for warning in task.warnings():
-        console.warn(warning)
+        terminal.warn(warning)
     return task

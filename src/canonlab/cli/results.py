@@ -8,8 +8,8 @@ from tyro.conf import Positional, arg
 
 from canonlab import benchmarks, reports
 from canonlab import claims as published
-from canonlab.claims.table import terminal
-from canonlab.cli import console
+from canonlab.claims import table as claims_table
+from canonlab.cli import console, terminal
 from canonlab.cli.arguments import Json, require_outputs
 from canonlab.errors import InputError, unknown
 from canonlab.results.groups import sections
@@ -54,9 +54,9 @@ def claims(
     """The published findings: which recipes test them and, given runs, whether each holds, fails or is not decided."""
     found = published.judge(published.CLAIMS, sections(_load(runs)[0]) if runs else [])
     if as_json:
-        console.print_json(published.summary(found))
+        terminal.print_json(published.summary(found))
     else:
-        console.print_tables(terminal(found, ran=bool(runs)))
+        console.print_tables(claims_table.terminal(found, ran=bool(runs)))
 
 
 def bench(
@@ -68,11 +68,11 @@ def bench(
         raise unknown("benchmark", what, benchmarks.BENCHMARKS)
     tables = benchmarks.BENCHMARKS[what]()
     if as_json:
-        console.print_json({"environment": environment("cpu"), "tables": tables})
+        terminal.print_json({"environment": environment("cpu"), "tables": tables})
         return
     for title, rows in tables.items():
         print()
-        console.say(title)
+        terminal.say(title)
         console.print_rows(rows)
 
 
@@ -87,11 +87,11 @@ def write_report(paths: Sequence[Path], page: Path, as_json: bool) -> list[Run]:
     except InputError as error:
         failure = error
     if as_json:
-        console.print_json({"page": None if failure else str(page), "left_out": left_out, **summary(runs)})
+        terminal.print_json({"page": None if failure else str(page), "left_out": left_out, **summary(runs)})
     if failure:
         raise failure
     if not as_json:
-        console.say(f"page: {page.resolve()}")
+        terminal.say(f"page: {page.resolve()}")
     return runs
 
 
@@ -100,5 +100,5 @@ def _load(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
     left_out: list[str] = []
     runs = load_runs(paths, left_out)
     for line in left_out:
-        console.warn(line)
+        terminal.warn(line)
     return runs, left_out

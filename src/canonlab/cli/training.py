@@ -1,4 +1,4 @@
-"""Commands that train: one run, what is left of one, many; and that evaluate a checkpoint anew."""
+"""Commands about one run: train it, go on with it, evaluate a checkpoint of it anew."""
 
 import dataclasses
 import shlex
@@ -8,22 +8,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
-from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from canonlab.cli import console
+from canonlab.cli import console, terminal
 from canonlab.cli.arguments import Json, Log, Mixer, RunPath, Set, option, parse_settings
-from canonlab.cli.results import write_report
 from canonlab.errors import InputError, require_integer, require_seed
 from canonlab.models.config import ModelConfig
-from canonlab.sweeps.forecast import forecast, states
-from canonlab.sweeps.recipe import Recipe, load_recipe
-from canonlab.sweeps.serial import run_all
 from canonlab.tasks.base import MAX_COUNT
-from canonlab.training.config import BackendConfig, RunConfig, TrainingConfig, as_parts, overlay, run_config
-from canonlab.training.loop import Failed, Listener, evaluate_checkpoint, train
-from canonlab.training.plan import plan_runs
+from canonlab.training.config import BackendConfig, TrainingConfig, as_parts, overlay, run_config
+from canonlab.training.loop import Listener, evaluate_checkpoint, train
 from canonlab.training.published import MODEL, TRAINING
-from canonlab.training.run import RunFolder, create_run, open_run, open_trained, require_apart
+from canonlab.training.run import RunFolder, create_run, open_run, open_trained
 from canonlab.training.trackers import Tracking, require_tracker
 from canonlab.yaml_text import read_mapping
 
@@ -113,67 +108,13 @@ def evaluate(
         require_seed(seed)
     found, step = evaluate_checkpoint(open_trained(run), checkpoint, windows or None, seed)
     if as_json:
-        console.print_json({"checkpoint": checkpoint, "step": step, **found.plain()})
+        terminal.print_json({"checkpoint": checkpoint, "step": step, **found.plain()})
     else:
         console.print_evaluation(found.plain(), f"{run}, {checkpoint} checkpoint, step {step}")
 
 
-def sweep(
-    recipe: Annotated[
-        Positional[str], arg(metavar="RECIPE", help="A YAML file, or a shipped one such as laptop/depo.")
-    ],
-    settings: Annotated[
-        tuple[str, ...],
-        arg(
-            name="set",
-            metavar="FIELD=VALUE ...",
-            help="Laid over the recipe: training.steps=100 training.seed=[0,1,2], where a list is an axis of the grid.",
-        ),
-    ] = (),
-    device: Annotated[
-        str | None, option("WORD", "Of all runs: auto, cpu, cuda, cuda:N or mps; by default the recipe's.")
-    ] = None,
-    out: Annotated[Path | None, option("PATH", "Folder of the runs; by default runs/<recipe's name>.")] = None,
-    dry_run: Annotated[
-        FlagCreatePairsOff[bool],
-        arg(help="Only say what the runs take, how many are done, and what their seeds can decide."),
-    ] = False,
-    log: Log = None,
-    as_json: Json = False,
-) -> None:
-    """Make all runs of a recipe, skipping what is done and resuming what was interrupted; then report."""
-    on = {} if device is None else {"backend.device": device}
-    loaded = load_recipe(recipe, parse_settings(settings) | on)
-    parent = out or Path("runs") / loaded.name
-    if dry_run:
-        _forecast(loaded, parent, as_json)
-    else:
-        _sweep(loaded.runs, parent, log, as_json)
-
-
-def _forecast(recipe: Recipe, parent: Path, as_json: bool) -> None:
-    plans = plan_runs(recipe.runs)
-    found = forecast(plans, states(plans, parent))
-    if as_json:
-        console.print_json({"recipe": recipe.name, "folder": str(parent), **found.plain()})
-    else:
-        console.print_forecast(found, recipe.name, parent)
-
-
-def demo(
-    out: Annotated[Path, arg(help="Folder of the runs.")] = Path("runs/demo"),
-    steps: Annotated[int | None, arg(help="Fewer steps than the recipe's, for a quick look.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Can one layer copy? RoPE attention with and without Canon layers, three seeds, and the page."""
-    runs = load_recipe("laptop/copy").runs
-    if steps is not None:
-        runs = [dataclasses.replace(run, training=dataclasses.replace(run.training, steps=steps)) for run in runs]
-    _sweep(runs, out, None, as_json)
-
-
 @contextmanager
-def _listening(log: str | None) -> Iterator[Listener]:
+def listening(log: str | None) -> Iterator[Listener]:
     """Who watches training: the terminal, and a tracker where one is asked for."""
     with console.Progressing() as progress:
         if log is None:
@@ -184,23 +125,13 @@ def _listening(log: str | None) -> Iterator[Listener]:
 
 
 def _work(run: RunFolder, log: str | None, as_json: bool) -> None:
-    with _listening(log) as listener:
+    with listening(log) as listener:
         result = train(run, listener, shlex.join(["canonlab", *sys.argv[1:]]))
     if as_json:
-        console.print_json(result)
+        terminal.print_json(result)
     else:
         console.print_evaluation(result["evaluation"], str(run.folder))
         if result["coincidence"] is not None:
-            console.say(
+            terminal.say(
                 f"   share of evaluation instances that may also occur in training: <= {result['coincidence']:.2g}"
             )
-
-
-def _sweep(runs: list[RunConfig], parent: Path, log: str | None, as_json: bool) -> None:
-    require_apart(parent, "out")
-    with _listening(log) as listener:
-        made, failures = run_all(runs, parent, listener, shlex.join(["canonlab", *sys.argv[1:]]))
-    if made:
-        write_report((parent,), parent / "report.html", as_json)
-    if failures:
-        raise Failed(f"{len(failures)} of {len(runs)} runs failed: {'; '.join(failures[:3])}; start it again to go on")

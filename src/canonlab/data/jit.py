@@ -24,7 +24,7 @@ from numba.core.caching import FunctionCache
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.dispatcher import Dispatcher
 
-from canonlab.files import taking_turns
+from canonlab.locks import taking_turns
 
 LIBRARIES = ("builtins", "math", "numba", "numpy")
 """What kernels may call that isn't theirs. numba keeps the caches of its versions apart."""

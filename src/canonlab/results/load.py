@@ -17,8 +17,8 @@ from canonlab.errors import InputError, Unreadable
 from canonlab.files import entry, exists, read_json, unreadable
 from canonlab.tasks.base import Evaluation
 from canonlab.training.metrics_log import read_metrics
+from canonlab.training.parts import DIVERGED
 from canonlab.training.record import Record, is_run, read_evaluation, read_record, read_result
-from canonlab.training.run import DIVERGED
 
 
 @dataclass(frozen=True)

@@ -9,19 +9,15 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from canonlab.files import exists
 from canonlab.models.cost import Cost, cost
 from canonlab.results.cells import Cell, cells
 from canonlab.results.compare import LEVEL, seeds_for
 from canonlab.results.groups import sections
 from canonlab.results.load import Curves, Run
+from canonlab.training.parts import DONE, TO_DO, state
 from canonlab.training.plan import Plan
 from canonlab.training.record import Record
-from canonlab.training.run import DIVERGED, FAILED, as_known, known_runs
-
-DONE, TO_DO = "done", "to do"
-STATES = {"result.json": DONE, DIVERGED: "diverged", FAILED: "failed", "config.json": "interrupted"}
-"""What a run's folder has -> what has become of the run; the first that fits."""
+from canonlab.training.run import as_known, known_runs
 
 PASSES = 3
 """Forward passes that a training step amounts to: a backward pass has twice as many products."""
@@ -81,16 +77,12 @@ def states(plans: Iterable[Plan], parent: Path) -> list[str]:
     """What has become of each run below `parent`. Reads only."""
     known = known_runs(parent)
     folders = (known.get(as_known(plan, known).identity) for plan in plans)
-    return [TO_DO if folder is None else _state(folder) for folder in folders]
-
-
-def _state(folder: Path) -> str:
-    return next(state for file, state in STATES.items() if exists(folder / file))
+    return [TO_DO if folder is None else state(folder) for folder in folders]
 
 
 def forecast(plans: Sequence[Plan], states: Sequence[str]) -> Forecast:
     """What runs take and can decide, given what has become of each so far (`DONE` or anything else)."""
-    costs = _costs(plans)
+    costs = costs_of(plans)
     left = [each for each, state in zip(zip(plans, costs, strict=True), states, strict=True) if state != DONE]
     parameters = [each.parameters for each in costs]
     return Forecast(
@@ -102,7 +94,7 @@ def forecast(plans: Sequence[Plan], states: Sequence[str]) -> Forecast:
     )
 
 
-def _costs(plans: Sequence[Plan]) -> list[Cost]:
+def costs_of(plans: Sequence[Plan]) -> list[Cost]:
     """What the model of each plan costs; most plans have a model that others have as well."""
     keys = [repr((plan.decoder, plan.task.context)) for plan in plans]
     one_of_each = dict(zip(keys, plans, strict=True))
@@ -110,11 +102,18 @@ def _costs(plans: Sequence[Plan]) -> list[Cost]:
     return [found[key] for key in keys]
 
 
+def training_flops(plan: Plan, found: Cost) -> int:
+    """The FLOPs that a run trains with, given the cost of its model."""
+    return PASSES * found.flops_per_token * tokens_of(plan)
+
+
+def tokens_of(plan: Plan) -> int:
+    """The tokens that a run trains on."""
+    return plan.config.training.steps * plan.config.training.batch * plan.task.context
+
+
 def _work(runs: Iterable[tuple[Plan, Cost]]) -> Work:
-    of_each = []
-    for plan, found in runs:
-        tokens = plan.config.training.steps * plan.config.training.batch * plan.task.context
-        of_each.append((1, tokens, PASSES * found.flops_per_token * tokens))
+    of_each = [(1, tokens_of(plan), training_flops(plan, found)) for plan, found in runs]
     return Work(*(sum(each) for each in zip(*of_each, strict=True))) if of_each else Work(0, 0, 0)
 
 

@@ -200,6 +200,11 @@ class Task(ABC):
         return None
 
     @property
+    def default_windows(self) -> int | None:
+        """How many windows an evaluation is made of when none are named; None where the task doesn't tell."""
+        return None
+
+    @property
     def parameters(self) -> dict[str, Any]:
         """The values that define the task, `context` apart."""
         fields = dataclasses.fields(self)  # type: ignore[arg-type]

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +52,15 @@ class SafetensorsStore:
         with replacing(self.path(name)) as temporary:
             temporary.write_bytes(content)
 
+    def thin(self, names: Collection[str], identity: str) -> None:
+        """Keep the weights alone of these checkpoints, and no others: what evaluations need, not what training does."""
+        for path in self.folder.glob("*.safetensors"):
+            if path.stem not in names:
+                path.unlink()
+            elif (checkpoint := self.load(path.stem, identity)) and not all(map(_is_weight, checkpoint.tensors)):
+                weights = {key: tensor for key, tensor in checkpoint.tensors.items() if _is_weight(key)}
+                self.save(path.stem, Checkpoint(weights, checkpoint.facts))
+
     def load(self, name: str, identity: str) -> Checkpoint | None:
         """The checkpoint kept as `name`, None if there is none. InputError when it is damaged, or another run's."""
         path = self.path(name)
@@ -83,6 +92,10 @@ class SafetensorsStore:
             entry(best, "value", float, path)
         maybe(facts, "log", dict, path)
         return Checkpoint(tensors, facts)
+
+
+def _is_weight(key: str) -> bool:
+    return key.startswith(MODEL)
 
 
 def _hash(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> str:
@@ -141,7 +154,7 @@ def _spreads(shape: torch.Size, over: torch.Size) -> bool:
 @_fitting()
 def restore_model(tensors: Mapping[str, Tensor], model: nn.Module) -> None:
     """Load the weights of a checkpoint into a model. InputError unless it has exactly those."""
-    weights = {key.removeprefix(MODEL): t for key, t in tensors.items() if key.startswith(MODEL)}
+    weights = {key.removeprefix(MODEL): t for key, t in tensors.items() if _is_weight(key)}
     for name, tensor in model.state_dict().items():
         if name in weights and weights[name].dtype != tensor.dtype:  # which would be converted without a word
             raise TypeError(f"{name} is of {weights[name].dtype}")

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from canonlab.checks import first_line, seconds_since
 from canonlab.data.batches import DATA_HASH_START, batches, extend_data_hash
-from canonlab.errors import InputError, shown, unknown
-from canonlab.files import entry, exists, locked, read_json, remove_leftovers, write_json
+from canonlab.errors import Diverged, Failed, InputError, Interrupted, shown, unknown
+from canonlab.files import entry, exists, read_json, remove_leftovers, write_json
+from canonlab.locks import locked
 from canonlab.models.cost import cost
 from canonlab.models.decoder import Decoder
 from canonlab.models.generate import instances
@@ -37,9 +38,13 @@ from canonlab.training.checkpoint import (
 from canonlab.training.evaluation import evaluate
 from canonlab.training.metrics_log import MetricsLog
 from canonlab.training.optimizer import build_optimizer, learning_rate
-from canonlab.training.run import DIVERGED, FAILED, FILES, RunFolder, Trained
+from canonlab.training.parts import DIVERGED, FAILED, FILES
+from canonlab.training.run import RunFolder, Trained
 
 CHECKPOINTS = ("last", "best")
+
+KEPT: dict[str, tuple[str, ...] | None] = {"final": ("last",), "best": CHECKPOINTS, "all": None}
+"""What may be kept of a run that is done -> the checkpoints that are kept, their weights alone; None for all as is."""
 
 
 class Listener(Protocol):
@@ -58,35 +63,24 @@ class Listener(Protocol):
         ...
 
 
-class Diverged(RuntimeError):
-    """The loss or its gradient is no longer a number."""
+def train(run: RunFolder, listener: Listener, command: str = "", keep: str = "all") -> dict[str, Any]:
+    """Run to the end, from the last checkpoint if there is one, and return the result. `keep` is a word of `KEPT`.
 
-
-class Failed(RuntimeError):
-    """The run can't go on, for a reason that can be told in a line. What it has saved is kept."""
-
-
-class Interrupted(Exception):
-    """The run was asked to stop, and has saved itself: `state` says where, `command` how to go on."""
-
-    def __init__(self, state: str, command: str) -> None:
-        super().__init__(f"{state}; go on with: {command}")
-        self.state, self.command = state, command
-
-
-def train(run: RunFolder, listener: Listener, command: str = "") -> dict[str, Any]:
-    """Run to the end, from the last checkpoint if there is one, and return the result.
-
-    Raises Interrupted after SIGTERM or SIGINT, with a checkpoint of the step reached; KeyboardInterrupt at once after a
-    second SIGINT, with the checkpoint that there was; and Diverged on a loss that is not finite, with the last good
-    checkpoint kept and a record in diverged.json, which the next attempt removes.
+    Raises Held when another process is at it; Interrupted after SIGTERM or SIGINT, with a checkpoint of the step
+    reached; KeyboardInterrupt at once after a second SIGINT, with the checkpoint that there was; and Diverged on a
+    loss that is not finite, with the last good checkpoint kept and a record in diverged.json, until the next attempt.
     """
     for note in run.notes:
         listener.message(f"{run.folder}: {note}")
     if run.done:
         return run.result()
     with locked(run.folder), run.plan.backend.working(), _failures():
-        return _train(run, listener, command)
+        if run.done:  # by now
+            return run.result()
+        result = _train(run, listener, command)
+        if (names := KEPT[keep]) is not None:
+            SafetensorsStore(run.folder / "checkpoints").thin(names, run.identity)
+        return result
 
 
 @contextmanager
@@ -111,7 +105,7 @@ def _train(run: RunFolder, listener: Listener, command: str) -> dict[str, Any]:
         listener.message(note)
     trainer = _Trainer(run, listener)
     try:
-        with _stop_on_signal() as stop:
+        with stop_on_signal() as stop:
             trainer.run(stop)
     finally:
         trainer.log.close()
@@ -307,7 +301,10 @@ class _Trainer:
         if checkpoint.facts["step"] > self.config.steps:
             step = shown(checkpoint.facts["step"])
             raise InputError(f"{self.store.path('last')} is of step {step}, the run has {self.config.steps}")
-        restore_training(checkpoint.tensors, self.model, self.optimizer)
+        if checkpoint.facts["step"] < self.config.steps:
+            restore_training(checkpoint.tensors, self.model, self.optimizer)
+        else:
+            restore_model(checkpoint.tensors, self.model)  # there may be no more than these
         self.step, self.seconds = checkpoint.facts["step"], checkpoint.facts["seconds"]
         self.data_hash, self.best = bytes.fromhex(checkpoint.facts["data_sha256"]), checkpoint.facts.get("best")
         self.unevaluated = checkpoint.facts.get("unevaluated") is True
@@ -353,8 +350,8 @@ def evaluate_checkpoint(run: Trained, name: str, windows: int | None, seed: int 
 
 
 @contextmanager
-def _stop_on_signal() -> Iterator[threading.Event]:
-    """An event that SIGTERM and SIGINT set, so that the loop stops between two steps; a second SIGINT stops at once."""
+def stop_on_signal() -> Iterator[threading.Event]:
+    """An event that SIGTERM and SIGINT set, so that work stops where nothing is lost; a second SIGINT stops at once."""
     stop = threading.Event()
 
     def take(number: int, _: object) -> None:

@@ -6,6 +6,8 @@ metrics.jsonl        training and evaluation records
 checkpoints/         last.safetensors, best.safetensors
 diverged.json        where and why the last attempt at the run diverged, if it did
 failed.json          why a sweep's last attempt at the run failed, if it did
+output.log           what a worker of a sweep has said of the run
+.lock                who works on the run
 sources/             copies of the user's own files, if any; a run goes on with these, whatever became of the originals
 result.json          written last, only when the run is done
 
@@ -26,7 +28,7 @@ from typing import Any
 
 from canonlab import typed
 from canonlab.errors import InputError, Unreadable
-from canonlab.files import entry, exists, read_bytes, read_json, write_json
+from canonlab.files import entry, exists, read_bytes, read_json, replacing, write_json
 from canonlab.models.config import ModelConfig, pattern_names
 from canonlab.models.decoder import DecoderConfig
 from canonlab.plugins import is_plugin
@@ -34,14 +36,9 @@ from canonlab.tasks.base import Task
 from canonlab.training.backend import Backend, usable
 from canonlab.training.config import BackendConfig, RunConfig, TaskConfig, TrainingConfig
 from canonlab.training.identity import MEASURING, identifying, introduced, told
+from canonlab.training.parts import DIVERGED, OUTPUT, PARTS
 from canonlab.training.plan import Plan, plan_run
 from canonlab.training.record import Record, is_run, read_record, read_result
-
-DIVERGED = "diverged.json"
-FAILED = "failed.json"
-FILES = ("config.json", "environment.json", "metrics.jsonl", DIVERGED, FAILED, "result.json")
-PARTS = (*FILES, "checkpoints", "sources", "tensorboard", ".lock")
-"""What only a run itself may write in its folder."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +129,8 @@ def make_run(plan: Plan, folder: Path) -> RunFolder:
     if exists(folder / "config.json"):
         return _taken_up(plan, folder)
     if exists(folder) and (not folder.is_dir() or _holds_other_things(folder)):
+        if exists(folder / "config.json"):  # another process has been faster
+            return _taken_up(plan, folder)
         raise InputError(f"{folder} exists and is not a run folder; name another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -141,14 +140,19 @@ def make_run(plan: Plan, folder: Path) -> RunFolder:
         raise InputError(f"cannot write to the run folder {folder}")
     for name, content in plan.copies.items():
         (folder / "sources").mkdir(exist_ok=True)
-        (folder / "sources" / name).write_bytes(content)
-    write_json(folder / "config.json", _config_file(plan))
+        with replacing(folder / "sources" / name) as temporary:
+            temporary.write_bytes(content)
+    try:
+        write_json(folder / "config.json", _config_file(plan), new=True)
+    except FileExistsError:
+        return _taken_up(plan, folder)
     return RunFolder(folder, plan, plan.identity)
 
 
 def _holds_other_things(folder: Path) -> bool:
     """Whether a folder without config.json holds more than what a kill just before writing that leaves behind."""
-    return any(path.name != "sources" and not path.name.startswith(".config.json.") for path in folder.iterdir())
+    ours = ("sources", OUTPUT)
+    return any(path.name not in ours and not path.name.startswith(".config.json.") for path in folder.iterdir())
 
 
 def _taken_up(plan: Plan, folder: Path) -> RunFolder:

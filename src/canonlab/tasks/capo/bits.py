@@ -61,7 +61,7 @@ def evaluate(task: "Capo", model: Model, *, seed: int, windows: int | None = Non
     require_integer("batch", batch, 1)
     if windows is not None:
         require_integer("windows", windows, 1)
-    people = PEOPLE if windows is None else round(windows * task.context / mean(task.lengths))
+    people = PEOPLE if windows is None else round(windows * _people_in_a_window(task))
     people = min(task.N, max(1, people))
     name, values, right = _answers(task, model, seed, people, batch)
     metrics = _metrics(task.N, name, values)
@@ -75,6 +75,15 @@ def evaluate(task: "Capo", model: Model, *, seed: int, windows: int | None = Non
     metrics = {"bits_per_parameter": _scaled(metrics["bits"], 1 / parameters), **metrics}
     notes |= {"parameters": parameters, "r_max": most_bits(task.N) / parameters}
     return Evaluation(metrics, ("bits_per_parameter", "bits"), notes)
+
+
+def _people_in_a_window(task: "Capo") -> float:
+    return task.context / mean(task.lengths)
+
+
+def windows_of(task: "Capo", people: int) -> int:
+    """How many windows it takes to show that many people, about."""
+    return math.ceil(people / _people_in_a_window(task))
 
 
 def most_bits(people: int) -> float:

@@ -133,6 +133,11 @@ class Capo(Task):
         key, number = self.stream(out, seed, start, split)
         kernels.fill(out.tokens, out.mask, key, start, number, self.law)
 
+    @property
+    def default_windows(self) -> int:
+        """As many as show the people who are asked about by default."""
+        return bits.windows_of(self, min(self.N, bits.PEOPLE))
+
     def evaluate(
         self,
         model: Model,

@@ -1,48 +1,55 @@
-"""Runs one after another: what is skipped, what goes on, and what a run that fails or diverges does to the others."""
+"""A worker of a sweep: what it skips, goes on with and leaves to others, and what a run that fails does to the others."""
 
 import dataclasses
 import re
 import signal
+import threading
 from collections.abc import Iterator
-from contextlib import nullcontext
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from canonlab.files import locked, read_json
+from canonlab.errors import Failed, Interrupted
+from canonlab.files import read_json
+from canonlab.locks import locked
 from canonlab.models.config import ModelConfig
-from canonlab.sweeps.serial import run_all
+from canonlab.sweeps.status import Observer
+from canonlab.sweeps.worker import retry, work
 from canonlab.training.config import RunConfig
-from canonlab.training.loop import Failed, Interrupted, _failures, train
+from canonlab.training.loop import _failures, train
 from canonlab.training.run import create_run, open_run
-from tiny_runs import MIXER, Recorder, alone, tiny_config, varied
+from tiny_runs import MIXER, Recorder, alone, listed, make_runs, tiny_config, varied
 
 DIVERGES = {"lr": 1e30, "clip": 0.0, "warmup": 0, "steps": 40, "log_every": 1}
 
 
 def test_a_diverged_run_stops_no_other_and_is_not_repeated(tmp_path: Path) -> None:
     configs = [tiny_config(**DIVERGES), tiny_config()]
-    first = Recorder()
-    (diverged, done), failures = run_all(configs, tmp_path, first, "sweep")
-    assert failures == []
+    diverged, done = make_runs(configs, tmp_path)
     assert done.done and not diverged.done
     record = read_json(diverged.folder / "diverged.json")
     assert set(record) == {"format", "step", "reason"}
     log = (diverged.folder / "metrics.jsonl").read_bytes()
 
     second = Recorder()
-    assert [run.folder for run in run_all(configs, tmp_path, second, "sweep")[0]] == [diverged.folder, done.folder]
-    assert second.records == [] and (diverged.folder / "metrics.jsonl").read_bytes() == log
-    (message,) = second.messages
-    assert f"canonlab resume {diverged.folder}" in message and f"step {record['step']}" in message
+    assert [run.folder for run in make_runs(configs, tmp_path, second)] == [diverged.folder, done.folder]
+    assert second.records == second.messages == [] and (diverged.folder / "metrics.jsonl").read_bytes() == log
+    (run,) = Observer(tmp_path).survey().of("diverged")
+    assert f"step {record['step']}: " in run.reason
+
+    third = Recorder()
+    retry(listed(configs, tmp_path))
+    make_runs(configs, tmp_path, third)
+    assert {entry["step"] for entry in third.records} == set(range(1, record["step"]))
 
 
 def test_what_is_left_is_run(tmp_path: Path) -> None:
-    run_all([tiny_config()], tmp_path, Recorder(), "sweep")
+    make_runs([tiny_config()], tmp_path)
     listener = Recorder()
-    runs, _ = run_all([tiny_config(), tiny_config(seed=1)], tmp_path, listener, "sweep")
+    runs = make_runs([tiny_config(), tiny_config(seed=1)], tmp_path, listener)
     assert all(run.done for run in runs) and listener.messages[0] == "run 2 of 2"
 
 
@@ -62,8 +69,7 @@ def various(tmp_path: Path) -> Iterator[list[RunConfig]]:
 
 
 def results_of(configs: list[RunConfig], folder: Path) -> dict[str, Any]:
-    runs, failures = run_all(configs, folder, Recorder(), "sweep")
-    assert not failures
+    runs = make_runs(configs, folder)
     return {run.plan.name: {**run.result(), "cost": None, "log": None} for run in runs}
 
 
@@ -73,7 +79,7 @@ def test_runs_have_the_same_bits_in_any_order(tmp_path: Path, various: list[RunC
 
 @pytest.mark.slow
 def test_a_run_has_the_bits_in_a_sweep_that_it_has_alone(tmp_path: Path, various: list[RunConfig]) -> None:
-    (run, *_), _ = run_all(various, tmp_path / "runs", Recorder(), "sweep")
+    run, *_ = make_runs(various, tmp_path / "runs")
     assert run.result()["weights_sha256"] == alone(various[0], tmp_path / "alone")["weights_sha256"]
 
 
@@ -97,27 +103,47 @@ def failing(folder: Path, line: str, condition: str = "x.shape[0] > 1") -> Model
 def test_a_users_code_that_fails_stops_no_other_run(tmp_path: Path, line: str, reason: str) -> None:
     broken = dataclasses.replace(tiny_config(), model=failing(tmp_path, line, "x.shape[0] == 4"))
     listener = Recorder()
-    runs, failures = run_all([broken, tiny_config()], tmp_path / "runs", listener, "sweep")
+    runs = make_runs([broken, tiny_config()], tmp_path / "runs", listener)
     assert [run.done for run in runs] == [False, True]
-    (failure,) = failures
-    assert re.search(reason, failure) and "\n" not in failure
     record = read_json(runs[0].folder / "failed.json")
-    assert failure == f"{runs[0].folder}: {record['reason']}" and "Traceback" in record["traceback"][0]
+    assert re.search(reason, record["reason"]) and "\n" not in record["reason"]
+    assert "Traceback" in record["traceback"][0] and f"{runs[0].folder} failed: {record['reason']}" in listener.messages
+    before = (runs[0].folder / "environment.json").read_bytes()
+    make_runs([broken, tiny_config()], tmp_path / "runs")  # not again, unless that is asked for
+    assert (runs[0].folder / "environment.json").read_bytes() == before
 
 
-@pytest.mark.parametrize("damage", ["checkpoint", "held", "result", "config"])
+@pytest.mark.parametrize("damage", ["checkpoint", "result", "config"])
 def test_a_folder_that_cannot_be_used_stops_no_other_run(tmp_path: Path, damage: str) -> None:
-    (run,), _ = run_all([tiny_config()], tmp_path, Recorder(), "sweep")
+    (run,) = make_runs([tiny_config()], tmp_path)
     if damage != "result":
         (run.folder / "result.json").unlink()
     damaged = {"checkpoint": "checkpoints/last.safetensors", "result": "result.json", "config": "config.json"}
     if damage in damaged:
         path = run.folder / damaged[damage]
         path.write_bytes(path.read_bytes()[:-9])
-    with locked(run.folder) if damage == "held" else nullcontext():
-        runs, failures = run_all([tiny_config(), tiny_config(seed=1)], tmp_path, Recorder(), "sweep")
-    assert runs[-1].done and len(failures) == 1 and str(run.folder) in failures[0]
-    assert ("another process is working on" if damage == "held" else "damaged") in failures[0]
+    runs = listed([tiny_config(), tiny_config(seed=1)], tmp_path)
+    work(runs, Recorder())
+    wrong, done = Observer(tmp_path).survey().runs
+    assert done.state == "done" and wrong.state == ("damaged" if damage == "result" else "failed")
+    assert "damaged" in wrong.reason
+
+
+def test_a_run_that_another_process_makes_is_left_to_it_and_waited_for(tmp_path: Path) -> None:
+    runs = listed([tiny_config(), tiny_config(seed=1)], tmp_path)
+    folder = runs.folder(runs.entries[0])
+    train(create_run(tiny_config(steps=12), folder), Recorder())  # which the other process will have done then
+    result = (folder / "result.json").rename(tmp_path / "result.json")
+    listener = Recorder()
+    waiting = threading.Event()
+    listener.message = lambda text: waiting.set() if "waiting for process" in text else None  # type: ignore[method-assign]
+    with locked(folder), ThreadPoolExecutor(1) as pool:
+        working = pool.submit(work, runs, listener)
+        assert waiting.wait(60) and not working.done()
+        assert [run.state for run in Observer(tmp_path).survey().runs] == ["running", "done"]
+        result.rename(folder / "result.json")
+        assert working.result(60) == []
+    assert {record["step"] for record in listener.records} <= set(range(13)) and len(listener.records) == 8
 
 
 def test_memory_that_is_not_enough_is_told(tmp_path: Path) -> None:
@@ -155,7 +181,7 @@ def test_a_stopped_sweep_says_how_to_go_on_with_the_sweep(tmp_path: Path) -> Non
     listener = Recorder(stop)
     configs = [tiny_config(), tiny_config(seed=1), tiny_config(seed=2)]
     with pytest.raises(Interrupted) as stopped:
-        run_all(configs, tmp_path, listener, "canonlab sweep laptop/copy --out 'my runs'")
+        work(listed(configs, tmp_path, "canonlab sweep laptop/copy --out 'my runs'"), listener)
     said = r"run 2 of 3 stopped at step [45] of 12; go on with: canonlab sweep laptop/copy --out 'my runs'"
     assert re.fullmatch(said, str(stopped.value))
-    assert all(run.done for run in run_all(configs, tmp_path, Recorder(), "sweep")[0])
+    assert all(run.done for run in make_runs(configs, tmp_path))

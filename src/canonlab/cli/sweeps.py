@@ -1,0 +1,212 @@
+"""Commands about many runs: make them, work on them, look at them."""
+
+import dataclasses
+import os
+import shlex
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from tyro.conf import FlagCreatePairsOff, Positional, arg
+
+from canonlab.cli import console, terminal
+from canonlab.cli.arguments import Json, Log, option, parse_settings
+from canonlab.cli.results import write_report
+from canonlab.cli.sweep_log import SweepLog
+from canonlab.cli.training import listening
+from canonlab.errors import Failed, Interrupted, require_integer
+from canonlab.sweeps.engines import local
+from canonlab.sweeps.forecast import forecast, states
+from canonlab.sweeps.layout import Layout
+from canonlab.sweeps.prepare import prepare
+from canonlab.sweeps.recipe import Recipe, load_recipe
+from canonlab.sweeps.status import Observer
+from canonlab.sweeps.worker import retry as make_again
+from canonlab.sweeps.worker import speaking_in, unmade, work
+from canonlab.sweeps.worklist import Worklist, read_worklist
+from canonlab.training.config import RunConfig
+from canonlab.training.plan import plan_runs
+from canonlab.training.trackers import require_tracker
+
+STOPPED = 75
+"""The exit status of a worker that was asked to stop and left work: what systems call a temporary failure."""
+
+RecipeName = Annotated[
+    Positional[str], arg(metavar="RECIPE", help="A YAML file, or a shipped one such as laptop/depo.")
+]
+Changes = Annotated[
+    tuple[str, ...],
+    arg(
+        name="set",
+        metavar="FIELD=VALUE ...",
+        help="Laid over the recipe: training.steps=100 training.seed=[0,1,2], where a list is an axis of the grid.",
+    ),
+]
+Device = Annotated[str | None, option("WORD", "Of all runs: auto, cpu, cuda, cuda:N or mps; by default the recipe's.")]
+Out = Annotated[Path | None, option("PATH", "Folder of the runs; by default runs/<recipe's name>.")]
+
+
+def _loaded(recipe: str, settings: Sequence[str], device: str | None, out: Path | None) -> tuple[Recipe, Path]:
+    on = {} if device is None else {"backend.device": device}
+    loaded = load_recipe(recipe, parse_settings(settings) | on)
+    return loaded, out or Path("runs") / loaded.name
+
+
+def sweep(
+    recipe: RecipeName,
+    settings: Changes = (),
+    device: Device = None,
+    out: Out = None,
+    workers: Annotated[
+        int, option("INT", "Runs at once on this machine, on each GPU if there are some; by default as many as pay.")
+    ] = 0,
+    keep: Annotated[
+        Literal["final", "best", "all"],
+        arg(help="Of a run's checkpoints when it is done: the final weights, the best ones too, or all that there is."),
+    ] = "final",
+    retry: Annotated[FlagCreatePairsOff[bool], arg(help="Also runs that failed or diverged before.")] = False,
+    dry_run: Annotated[
+        FlagCreatePairsOff[bool],
+        arg(help="Only say what the runs take, how many are done, and what their seeds can decide."),
+    ] = False,
+    log: Log = None,
+    as_json: Json = False,
+) -> None:
+    """Make all runs of a recipe, skipping what is done and resuming what was interrupted; then report.
+
+    Several sweeps of one folder, on machines that share it, share the work. Stopped or killed, start it again.
+    """
+    loaded, parent = _loaded(recipe, settings, device, out)
+    if log is not None:
+        require_tracker(log)
+    require_integer("workers", workers, 0, 1024)
+    if dry_run:
+        _forecast(loaded, parent, as_json)
+    else:
+        _sweep(loaded.runs, parent, loaded.name, workers, keep, retry, log, as_json)
+
+
+def _forecast(recipe: Recipe, parent: Path, as_json: bool) -> None:
+    plans = plan_runs(recipe.runs)
+    found = forecast(plans, states(plans, parent))
+    if as_json:
+        terminal.print_json({"recipe": recipe.name, "folder": str(parent), **found.plain()})
+    else:
+        console.print_forecast(found, recipe.name, parent)
+
+
+def demo(
+    out: Annotated[Path, arg(help="Folder of the runs.")] = Path("runs/demo"),
+    steps: Annotated[int | None, arg(help="Fewer steps than the recipe's, for a quick look.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Can one layer copy? RoPE attention with and without Canon layers, three seeds, and the page."""
+    runs = load_recipe("laptop/copy").runs
+    if steps is not None:
+        runs = [dataclasses.replace(run, training=dataclasses.replace(run.training, steps=steps)) for run in runs]
+    _sweep(runs, out, "demo", 0, "final", False, None, as_json)
+
+
+def _sweep(
+    runs: list[RunConfig],
+    parent: Path,
+    name: str,
+    workers: int,
+    keep: str,
+    retry: bool,
+    log: str | None,
+    as_json: bool,
+) -> None:
+    listed, layout = prepare(runs, parent, name, shlex.join(["canonlab", *sys.argv[1:]]), keep)
+    if retry:
+        make_again(listed)
+    places = _places(layout, sum(1 for _ in unmade(listed)), workers)
+    if len(places) == 1:
+        with listening(log) as listener:
+            work(listed, listener)
+    else:
+        with closing(local.run(listed, places, log)) as running:
+            _follow(running, parent)
+    _finish(listed, as_json)
+
+
+def _places(layout: Layout, runs: int, workers: int) -> list[dict[str, str]]:
+    """What the environment of each worker of this machine is to say, besides what it says here."""
+    gpus = _gpus()
+    count = workers * max(1, len(gpus)) or layout.workers(runs, len(gpus))
+    places = [{"OMP_NUM_THREADS": str(layout.threads)} for _ in range(max(1, min(count, runs)))]
+    for number, place in enumerate(places):
+        if gpus:
+            place["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+    return places
+
+
+def _gpus() -> list[str]:
+    """This machine's GPUs, as CUDA_VISIBLE_DEVICES names them."""
+    if not torch.cuda.is_available():
+        return []
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",") if named else [str(number) for number in range(torch.cuda.device_count())]
+
+
+def _follow(running: Generator[None], parent: Path) -> None:
+    """Show how a sweep goes while an engine is at it."""
+    observer = Observer(parent)
+    with SweepLog() as shown:
+        for _ in running:
+            shown.update(observer.survey)
+        shown.update(observer.survey, last=True)
+
+
+def _finish(listed: Worklist, as_json: bool) -> None:
+    """The report; then what is wrong, as an error."""
+    survey = Observer(listed.parent).survey()
+    mine = {each.folder for each in listed.entries}
+    if any((listed.parent / folder / "config.json").exists() for folder in mine):
+        write_report((listed.parent,), listed.parent / "report.html", as_json)
+    failed = [run for run in survey.of("failed", "damaged", "to do") if run.task.folder in mine]
+    for run in survey.of("diverged"):
+        terminal.warn(f"{listed.parent / run.task.folder} diverged ({run.reason}); --retry makes it again")
+    for run in failed:
+        terminal.warn(f"{listed.parent / run.task.folder} {run.state}: {run.reason}")
+        for line in run.said[-5:]:
+            terminal.warn(f"    {line}")
+    if failed:
+        first = "; ".join(f"{run.task.folder}: {run.reason}" for run in failed[:3])
+        raise Failed(f"{len(failed)} of {len(listed.entries)} runs failed: {first}; --retry makes them again")
+
+
+def work_command(
+    worklist: Annotated[Positional[Path], arg(metavar="LIST", help="The sweep/<name>.json in a sweep's folder.")],
+    attached: Annotated[
+        FlagCreatePairsOff[bool], arg(help="Stop when standard input is closed: whoever started this is gone.")
+    ] = False,
+    log: Log = None,
+) -> None:
+    """Be one worker of a sweep, for a scheduler of your own: start as many as you like, on machines that share DIR.
+
+    Ends with status 0 when nothing is left to do, and 75 when it was asked to stop (SIGTERM) and saved itself.
+    """
+    listed = read_worklist(worklist)
+    terminal.say(f"{socket.gethostname()}, process {os.getpid()}")
+    if attached:
+        threading.Thread(target=_stop_when_alone, daemon=True).start()
+    try:
+        with listening(log) as listener:
+            for line in work(listed, listener, speaking_in):
+                terminal.say(line)
+    except Interrupted as stopped:
+        terminal.say(str(stopped))
+        raise SystemExit(STOPPED) from None
+
+
+def _stop_when_alone() -> None:
+    while os.read(0, 1):  # not by way of sys.stdin, whose lock a thread may not hold when Python ends
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
