@@ -1,4 +1,4 @@
-"""A worker of a sweep: what it skips, goes on with and leaves to others, and what a run that fails does to the others."""
+"""A worker of a sweep: what it skips, goes on with, leaves to others, and what a run that fails does to the others."""
 
 import dataclasses
 import re
