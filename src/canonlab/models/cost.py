@@ -33,8 +33,19 @@ def cost(config: DecoderConfig, context: int, device: str = "cpu") -> Cost:
     FLOPs are those of the matrix products of one forward pass over `context` tokens, as the framework counts them
     (multiply and add are two; attention is counted without its causal half), divided by the tokens. A mixer with a
     compiled kernel, which may need tensors that have memory, is counted on `device`; the products inside its kernel
-    are not seen. One block of each kind is built and run, however many there are.
+    are not seen. One block of each kind is built and run, however many there are; once in a process for each model.
     """
+    key = repr((config, context, device))  # which names classes by their modules, and a user's by its content
+    if key not in COUNTED:
+        COUNTED[key] = _counted(config, context, device)
+    return COUNTED[key]
+
+
+COUNTED: dict[str, Cost] = {}
+"""What has been counted by this process: a sweep has many runs of one model."""
+
+
+def _counted(config: DecoderConfig, context: int, device: str) -> Cost:
     try:
         return _count(config, context, "meta")
     except InputError:

@@ -216,9 +216,13 @@ def _compiles(device: torch.device) -> bool:
 
 def environment(device: str) -> dict[str, str]:
     """Versions and machine, for the record: what a bit-exact resume depends on besides the configuration."""
-    packages = {name: metadata.version(name) for name in ("canonlab", "torch", "numpy", "numba", "safetensors")}
     hardware = torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor()
-    return {**packages, "python": platform.python_version(), "system": platform.system(), "hardware": hardware}
+    return {**_packages(), "python": platform.python_version(), "system": platform.system(), "hardware": hardware}
+
+
+@functools.cache
+def _packages() -> dict[str, str]:
+    return {name: metadata.version(name) for name in ("canonlab", "torch", "numpy", "numba", "safetensors")}
 
 
 def _processor() -> str:
