@@ -12,6 +12,7 @@ from canonlab.benchmarks.mixers import bench_mixers
 from canonlab.benchmarks.parse import bench_parse
 from canonlab.benchmarks.report import bench_report
 from canonlab.benchmarks.statistics import bench_statistics
+from canonlab.benchmarks.sweep import bench_sweep
 from canonlab.benchmarks.train import bench_train
 
 BENCHMARKS: dict[str, Callable[[], dict[str, list[dict[str, Any]]]]] = {
@@ -22,5 +23,6 @@ BENCHMARKS: dict[str, Callable[[], dict[str, list[dict[str, Any]]]]] = {
     "train": bench_train,
     "report": bench_report,
     "statistics": bench_statistics,
+    "sweep": bench_sweep,
 }
 """Each gives tables: title -> rows, all of one table with the same keys."""

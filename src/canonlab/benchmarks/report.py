@@ -1,6 +1,8 @@
 """How long a report on many runs takes, and how large its page is: a real run, and copies of it under other names."""
 
 import itertools
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -37,7 +39,8 @@ class _Silent:
 
 
 def bench_report(counts: Sequence[int] = (500, 1000, 10_000), steps: int = 500) -> dict[str, list[dict[str, Any]]]:
-    """A table: for so many runs of `steps` log lines each, seconds to read and to write, and megabytes of the page."""
+    """A table: for so many runs of `steps` log lines each, seconds to read them, to write the page, and to say how far
+    they are (`canonlab status`, start-up included); and megabytes of the page."""
     training = TrainingConfig(
         steps=steps,
         batch=1,
@@ -67,8 +70,12 @@ def bench_report(counts: Sequence[int] = (500, 1000, 10_000), steps: int = 500) 
             read = time.perf_counter()
             page = write_page(runs, Path(scratch) / "report.html")
             done = time.perf_counter()
+            status = [sys.executable, "-m", "canonlab", "status", f"{scratch}/runs"]
+            subprocess.run(status, check=True, stdout=subprocess.DEVNULL)
+            looked = time.perf_counter() - done
             size = page.stat().st_size / 1e6
-            rows.append({"runs": len(runs), "read (s)": read - began, "page (s)": done - read, "page (MB)": size})
+            times = {"read (s)": read - began, "page (s)": done - read, "status (s)": looked}
+            rows.append({"runs": len(runs), **times, "page (MB)": size})
     return {"report": rows}
 
 
