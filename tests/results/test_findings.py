@@ -153,9 +153,10 @@ def test_runs_of_other_data_are_not_compared(fabricate: Fabricate) -> None:
 def test_seeds_of_other_data_are_left_out_and_told(fabricate: Fabricate) -> None:
     root = make(fabricate, "ABCD", {0.003: [0.9, 0.92, 0.88]})
     make(fabricate, "", {0.003: [0.5, 0.49, 0.51]})
-    set_main(fabricate(canon="ABCD", seed=3), 0.1)
-    set_main(fabricate(canon="", seed=3, data="other windows"), 0.9)
+    set_main(fabricate(canon="ABCD", seed=3), 0.87)
+    set_main(fabricate(canon="", seed=3, data="other windows"), 0.53)
     (found,) = findings(section(root))
+    assert found.comparison.difference == pytest.approx(0.4) and found.comparison.seeds == 3
     assert found.verdict == BETTER and "1 seed saw different data and is left out" in found.sentence
 
 
@@ -189,10 +190,16 @@ def test_all_pairs_of_a_size_share_the_level(fabricate: Fabricate) -> None:
     for model in ("llama-rope", "llama-nope", "gla", "gdn"):
         root = make(fabricate, "", {0.003: [0.5, 0.6, 0.7]}, model=model)
     found = findings(section(root))
-    assert len(found) == 3 and all(each.together == 6 for each in found)
+    assert len(found) == 3 and all(each.comparison.pairs == 6 for each in found)
     assert "95% interval for all 6 pairs together" in found[0].sentence
-    assert "a decision takes 4 seeds for so many pairs" in found[0].sentence
+    assert (
+        "a decision takes 4 seeds, as it is within 1.25 times the widest gap between two seeds of one architecture here"
+        in found[0].sentence
+    )
     assert overview(found) == "0 of 3 comparisons decided, 3 not, 3 of them for want of 4 seeds."
+    make(fabricate, "ABCD", {0.003: [0.99, 0.98, 1.0]}, model="gdn")
+    plain = findings(section(root))  # three seeds decide what is plain, among however many
+    assert len(plain) == 4 and {(each.verdict, each.comparison.pairs) for each in plain} == {(BETTER, 10)}
 
 
 def test_a_rate_without_divergence_comes_before_survivors(fabricate: Fabricate) -> None:

@@ -68,7 +68,11 @@ def test_a_decision_takes_the_seeds_that_the_report_asks_for(tmp_path: Path) -> 
     plans = planned({"model.canon": ["A", "B", "C"], "training.seed": [0, 1]})
     make_runs([plan.asked for plan in plans], tmp_path)
     (section,) = sections(load_runs([tmp_path]))
-    assert {finding.needed for finding in findings(section)} == {each.needed for each in comparisons(plans)} == {4}
+    assert (
+        {finding.comparison.needed for finding in findings(section)}
+        == {each.needed for each in comparisons(plans)}
+        == {4}
+    )
     assert states(plans, tmp_path) == ["done"] * 6
 
 

@@ -5,7 +5,8 @@ initial weights make of it, plus the error of a finite evaluation. All are norma
 are made in memory; what is decided about them is asked of the code that reports and claims ask.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,40 @@ EVALUATION = 0.5
 
 UNLEARNT = 40.0
 """Points: what a run lacks that has not learnt a task which others have."""
+
+Noise = Callable[[np.random.Generator, tuple[int, int, int]], np.ndarray]
+"""What training once more makes of a run, in points: draws for (experiments, rows, seeds)."""
+
+
+def normal(spread: float, learning: float = 1.0) -> Noise:
+    """Normal, and, but with the chance of `learning`, UNLEARNT lower."""
+    return lambda draw, shape: draw.normal(0, spread, shape) - UNLEARNT * (draw.random(shape) >= learning)
+
+
+def _heavy(draw: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    return draw.standard_t(3, shape) * SPREADS[1] / math.sqrt(3)
+
+
+def _partly(draw: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    return draw.normal(0, SPREADS[1], shape) - UNLEARNT * draw.integers(0, 3, shape) / 2
+
+
+def _unequal(draw: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    return draw.normal(0, 1, shape) * np.exp(draw.uniform(np.log(0.3), np.log(20), (*shape[:2], 1)))
+
+
+NOISES: dict[str, Noise] = {
+    "normal": normal(SPREADS[1]),
+    "heavy tails (Student's, 3 degrees)": _heavy,
+    "learn or not, one in two": normal(SPREADS[1], 0.5),
+    "learn or not, nine in ten": normal(SPREADS[1], 0.9),
+    "learn, half, or not": _partly,
+    "spreads from 0.3 to 20": _unequal,
+}
+"""Of architectures that are equally good; those of normal noise have a spread of 3 points."""
+
+COUNTS = (2, 4, 8, 12)
+"""Of architectures in a section."""
 
 TASK: dict[str, Any] = {"name": "simulated", "parameters": {}, "context": 1}
 NOWHERE = Path()
@@ -77,47 +112,40 @@ def bench_statistics(experiments: int = 4000, seed: int = 0) -> dict[str, list[d
         for first, others, verdict in ((0.0, 0.0, FAILS), (0.0, 40.0, HOLDS), (10.0, 10.0, HOLDS), (-10.0, 10.0, FAILS))
     ]
     many = [
-        {"architectures": count, "learning": learning, "seeds": seeds, "comparisons": single, "sections": whole}
-        for count in (2, 4, 8, 12)
-        for learning in (1.0, 0.5)
-        for seeds in (3, 4, 5, 6)
-        for single, whole in [several(count, seeds, experiments, seed, learning)]
+        {"noise": noise, "seeds": seeds}
+        | {f"{count} architectures": several(count, seeds, experiments, seed, noise)[1] for count in COUNTS}
+        for noise in NOISES
+        for seeds in (3, 4, 5)
     ]
     power = [
-        {
-            "architectures": count,
-            "seeds": seeds,
-            "lead": lead,
-            "decided": several(count, seeds, experiments, seed, 1.0, lead)[0],
-        }
-        for count in (2, 4, 8, 12)
-        for seeds in (3, 4, 5, 6)
+        {"lead": lead, "seeds": seeds}
+        | {f"{count} architectures": several(count, seeds, experiments, seed, lead=lead)[0] for count in COUNTS}
         for lead in (10.0, 30.0)
+        for seeds in (3, 4, 5, 6)
     ]
     return {
         "95% intervals of shares from 2 to 98% that hold the truth": cover,
         "comparisons whose interval leaves out zero, without a difference": comparisons(0.0, [(1, 1), (3, 3), (3, 1)]),
         "the same where runs learn or don't, each with a chance of one half": comparisons(0.0, [(1, 1), (3, 3)], 0.5),
         "the same with a difference of 10 points, where all runs learn": comparisons(10.0, [(1, 1), (3, 3)]),
-        "decided among equal architectures, each against the best: of comparisons, of sections with any": many,
+        "sections of equal architectures in which anything is decided": many,
         "decided comparisons with an architecture that is so many points better than the others; spread 3": power,
         "verdicts on claims by the true differences, in points; spread 3": judged,
     }
 
 
 def several(
-    architectures: int, seeds: int, experiments: int, seed: int = 0, learning: float = 1.0, lead: float = 0.0
+    architectures: int, seeds: int, experiments: int, seed: int = 0, noise: str = "normal", lead: float = 0.0
 ) -> tuple[float, float]:
-    """How often architectures, of spread SPREADS[1] and equal but for the first one's lead, are told apart.
+    """How often architectures that are equal but for the first one's lead are told apart, with a noise of `NOISES`.
 
-    Shares of the comparisons that are decided, and of experiments in which any is. `learning` is the chance of a run to
-    learn at all; else it stays UNLEARNT lower.
+    Shares of the comparisons that are decided, and of experiments in which any is.
     """
     draw = np.random.default_rng([seed, architectures, seeds])
     truth = [lead, *[0.0] * (architectures - 1)]
     decided = [
         sum(finding.verdict == BETTER for finding in findings(section))
-        for section in _experiments(draw, truth, SPREADS[1], seeds, [1] * architectures, experiments, learning)
+        for section in _experiments(draw, truth, SPREADS[1], NOISES[noise], seeds, [1] * architectures, experiments)
     ]
     return sum(decided) / (experiments * (architectures - 1)), sum(map(bool, decided)) / experiments
 
@@ -162,7 +190,7 @@ def clear(
         (found,) = findings(section)
         return found.comparison.clear and found.first.architecture.startswith(better)
 
-    sections = _experiments(draw, truth, spread, seeds, rates, experiments, learning)
+    sections = _experiments(draw, truth, spread, normal(spread, learning), seeds, rates, experiments)
     return sum(map(leaves_out_zero, sections)) / experiments
 
 
@@ -179,7 +207,7 @@ def verdicts(
     pairs = zip(sides[::2], sides[1::2], strict=True)
     contrasts = tuple(Contrast(first, second, "better than", (TASK["name"],)) for first, second in pairs)
     claim = Claim("", "", "", "", (), contrasts)
-    found = _experiments(draw, truth, SPREADS[1], seeds, [1] * len(truth), experiments)
+    found = _experiments(draw, truth, SPREADS[1], NOISES["normal"], seeds, [1] * len(truth), experiments)
     return sum(judge([claim], [section])[0].verdict == verdict for section in found) / experiments
 
 
@@ -191,17 +219,16 @@ def _experiments(
     draw: np.random.Generator,
     truth: Sequence[float],
     spread: float,
+    noise: Noise,
     seeds: int,
     rates: Sequence[int],
     experiments: int,
-    learning: float = 1.0,
 ) -> Iterator[Section]:
     """Sections of architectures that are so many points better than 50%, at so many learning rates each."""
     rows = [(number, 10.0**-rate) for number, count in enumerate(rates) for rate in range(count)]
     shape = (experiments, len(rows), seeds)
-    values = 50 + np.array([truth[number] for number, _ in rows])[:, None] + draw.normal(0, spread, shape)
+    values = 50 + np.array([truth[number] for number, _ in rows])[:, None] + noise(draw, shape)
     values += draw.normal(0, spread / 2, (experiments, 1, seeds)) + draw.normal(0, EVALUATION, shape)
-    values -= UNLEARNT * (draw.random(shape) >= learning)
     settings = [{"model.model": _name(n), "model.canon": "", "model.size": "", "training.lr": rate} for n, rate in rows]
     records = list(map(_record, range(seeds)))
     for experiment in (values / 100).tolist():

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from canonlab.models.table import MATCHED
 from canonlab.results.cells import Cell, as_many_rates, cells, more_words, pairs, rivals
-from canonlab.results.compare import LEVEL, Comparison, compare, seeds_for
+from canonlab.results.compare import DECIDING
+from canonlab.results.decide import APART, Decision, Rule
 from canonlab.results.groups import Section
 from canonlab.results.words import metric_label, percent, plural, si, span
 
@@ -21,12 +22,10 @@ class Finding(NamedTuple):
 
     first: Cell
     second: Cell
-    comparison: Comparison
+    comparison: Decision
+    """Made by the rule for all pairs of the cells of one size and way of training, since the best cell, with which the
+    others are compared, is chosen by the numbers."""
     more: tuple[list[str], list[str]] = ([], [])
-    together: int = 1
-    """How many pairs the cells of one size and way of training make. The interval is that much wider, and takes that
-    many more seeds, so that all of them together miss the truth as seldom as a single one would (Bonferroni). All pairs
-    count, since the best cell, with which the others are compared, is chosen by the numbers."""
 
     @property
     def names(self) -> tuple[str, str]:
@@ -36,11 +35,6 @@ class Finding(NamedTuple):
             ", ".join([self.first.architecture, *(word for word in first if word not in second)]),
             ", ".join([self.second.architecture, *(word for word in second if word not in first)]),
         )
-
-    @property
-    def needed(self) -> int:
-        """How many seeds a decision takes here."""
-        return seeds_for(LEVEL / self.together)
 
     @property
     def verdict(self) -> str:
@@ -68,7 +62,8 @@ class Finding(NamedTuple):
         low, high = comparison.low, comparison.high
         if share:  # a difference of shares cannot be more than all
             low, high = max(low, -1.0), min(high, 1.0)
-        all_of_them = f" for all {self.together:,} pairs together" if self.together > 1 else ""
+        pairs = self.comparison.pairs
+        all_of_them = f" for all {pairs:,} pairs together" if pairs > 1 else ""
         reach = f"95% interval{all_of_them} {_amount(low, share)} to {_amount(high, share)}"
         amount = f"{gap} in {metric} ({reach}, {plural(comparison.seeds, 'seed')})"
         verdict = "the first is better" if self.verdict == BETTER else "not decided"
@@ -77,8 +72,9 @@ class Finding(NamedTuple):
     def qualifications(self) -> Iterator[str]:
         """What a reader must know besides the interval."""
         sides = (("the first", self.first, self.second), ("the second", self.second, self.first))
-        if 1 < self.comparison.seeds < self.needed:
-            yield f"a decision takes {self.needed} seeds" + (" for so many pairs" if self.together > 1 else "")
+        if 1 < self.comparison.seeds < (needed := self.comparison.needed):
+            split = f", as it is within {APART} times the widest gap between two seeds of one architecture here"
+            yield f"a decision takes {needed} seeds" + (split if needed > DECIDING else "")
         if not as_many_rates(self.first, self.second):
             tried = [f"{side} was tried at {plural(len(cell.tried), 'learning rate')}" for side, cell, _ in sides]
             yield f"{', '.join(tried)}: the best of more is better by chance"
@@ -102,15 +98,14 @@ def findings(section: Section) -> list[Finding]:
     more = {id(cell): words for cell, words in zip(of_section, more_words(of_section), strict=True)}
     found = []
     for group in rivals(of_section):
-        together = math.comb(len(group), 2)
+        rule = Rule(tuple(cell.values(cell.metric) for cell in group))
         for first, second in pairs(group):
-            comparison = compare(first.values(first.metric), second.values(second.metric))
-            if comparison is None:
+            decision = rule.pair(first.values(first.metric), second.values(second.metric))
+            if decision is None:
                 continue
-            adjusted = comparison.at(LEVEL / together)
-            if adjusted.difference < 0:  # means over other seeds than the common ones can be the other way round
-                first, second, adjusted = second, first, adjusted.reversed
-            found.append(Finding(first, second, adjusted, (more[id(first)], more[id(second)]), together))
+            if decision.difference < 0:  # means without seeds of other data can be the other way round
+                first, second, decision = second, first, decision.reversed
+            found.append(Finding(first, second, decision, (more[id(first)], more[id(second)])))
     return sorted(found, key=lambda finding: finding.verdict != BETTER)
 
 
@@ -122,7 +117,7 @@ def overview(found: Sequence[Finding]) -> str:
             "Nothing to compare yet: no two architectures of one size, trained in the same way, have a finished run "
             "with a common seed and equal data at their best learning rates."
         )
-    few = [finding.needed for finding in found if finding.comparison.seeds < finding.needed]
+    few = [finding.comparison.needed for finding in found if finding.comparison.seeds < finding.comparison.needed]
     rest = len(found) - decided
     why = f", {len(few)} of them for want of {span(few)} seeds" if few else ""
     return f"{decided} of {plural(len(found), 'comparison')} decided, {rest} not{why}."

@@ -51,7 +51,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "size": finding.first.size,
         "metric": finding.first.metric,
         "verdict": finding.verdict,
-        "together": finding.together,
+        "together": finding.comparison.pairs,
         **dataclasses.asdict(finding.comparison),
         "sentence": finding.sentence,
     }
