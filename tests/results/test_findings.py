@@ -286,3 +286,23 @@ def test_pairs_are_with_the_best_and_with_the_smallest_canon_set(fabricate: Fabr
         ("llama-rope + Canon-ABCD", "llama-nope"),
         ("llama-rope + Canon-AC", "llama-rope"),
     ]
+
+
+def test_of_a_loss_less_is_better(fabricate: Fabricate) -> None:
+    """The best rate, the better side, and the order of architectures."""
+    root = make(fabricate, "ABCD", {0.001: [0.9, 0.91, 0.92], 0.003: [0.2, 0.21, 0.22]})
+    make(fabricate, "", {0.001: [0.9, 0.92, 0.88], 0.003: [0.95, 0.93, 0.97]})
+    for path in root.rglob("result.json"):  # as of runs whose main metric is the loss
+        result = json.loads(path.read_text())
+        value = result["evaluation"]["metrics"]["accuracy_k4"]["value"]
+        loss = {"value": value, "low": value - 0.01, "high": value + 0.01, "right": None, "count": 1000}
+        result["evaluation"]["metrics"]["loss"] = loss
+        result["evaluation"]["headline"].insert(0, "loss")
+        path.write_text(json.dumps(result))
+    of_section = section(root)
+    assert {cell.rate for cell in cells(of_section) if "ABCD" in cell.architecture} == {0.003}
+    assert {cell.rate for cell in cells(of_section) if "ABCD" not in cell.architecture} == {0.001}
+    assert "loss" not in of_section.own_headline and of_section.headline[0] == "loss"
+    (found,) = findings(of_section)
+    assert found.first.architecture.endswith("ABCD") and found.verdict == BETTER
+    assert "the first is better. -0.69 in loss" in found.sentence

@@ -186,8 +186,13 @@ def test_evaluation_isolates_what_training_isolated(folder: Path, recorder: Reco
     def seeing(ids: torch.Tensor) -> torch.Tensor:
         return model(ids).logits
 
-    assert task.evaluate(isolated, seed=0, windows=8, batch=1).plain() == result["evaluation"]
-    assert task.evaluate(seeing, seed=0, windows=8).plain() != result["evaluation"]
+    def shares(evaluation: dict[str, Any]) -> dict[str, Any]:
+        return {name: metric for name, metric in evaluation["metrics"].items() if name != "loss"}
+
+    alone = task.evaluate(isolated, seed=0, windows=8, batch=1)
+    assert shares(alone.plain()) == shares(result["evaluation"])
+    assert alone.metrics["loss"].value == pytest.approx(result["evaluation"]["metrics"]["loss"]["value"], rel=1e-4)
+    assert shares(task.evaluate(seeing, seed=0, windows=8).plain()) != shares(result["evaluation"])
 
 
 def test_a_second_ctrl_c_stops_at_once_and_the_last_checkpoint_is_whole(folder: Path, tmp_path: Path) -> None:
@@ -226,3 +231,18 @@ def test_another_environment_is_recorded_and_said(folder: Path, monkeypatch: pyt
     train(open_run(folder), second)
     assert any("torch 2.10.0 -> " in message for message in second.messages)
     assert len(json.loads((folder / "environment.json").read_text())["sessions"]) == 2
+
+
+def test_the_best_checkpoint_is_that_of_the_metric_asked_for(folder: Path, recorder: Recorder) -> None:
+    config = tiny_config(steps=40, lr=0.03, metric="loss")
+    result = train(create_run(config, folder), recorder)
+    losses = {r["step"]: r["metrics"]["loss"]["value"] for r in recorder.records if r["kind"] == "eval"}
+    step = min(losses, key=lambda at: losses[at])
+    assert result["best"] == {"step": step, "metric": "loss", "value": losses[step]}
+    assert result["evaluation"]["headline"] == ["loss", "token_accuracy"]
+
+
+def test_a_metric_that_the_task_lacks_is_refused_before_there_is_a_folder(folder: Path) -> None:
+    with pytest.raises(InputError, match="unknown metric 'accuracy_k4'.*allowed: .*token_accuracy"):
+        create_run(tiny_config(metric="accuracy_k4"), folder)
+    assert not folder.exists()

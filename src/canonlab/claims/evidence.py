@@ -198,9 +198,11 @@ def values(cell: Cell, measure: Measure) -> dict[int, Value]:
     if measure.kind == "metric":
         return cell.values(measure.metric)
     if measure.kind == "half":
-        headline = cell.section.headline
+        headline = cell.section.own_headline
         return cell.values(headline[1]) if len(headline) > 1 else {}
     found = cell.values(cell.metric)
+    if cell.sign < 0:  # of a loss, less is better
+        return {seed: dataclasses.replace(value, value=-value.value) for seed, value in found.items()}
     return {seed: _logarithm(value) for seed, value in found.items()} if cell.metric == CAPACITY else found
 
 

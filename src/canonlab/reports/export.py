@@ -41,7 +41,7 @@ def write_csv(runs: Sequence[Run], path: Path) -> None:
     for section in sections(runs):
         for row in section.rows:
             paper = published(section.task, row.settings)
-            beside = dict(zip(section.headline, paper.values, strict=False)) if paper else {}
+            beside = dict(zip(section.own_headline, paper.values, strict=False)) if paper else {}
             for run in row.runs:
                 for name in section.metrics:
                     if line := _line(section, row.settings, run, name, beside.get(name)):

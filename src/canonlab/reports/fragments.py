@@ -237,8 +237,8 @@ def _published(section: Section, row: Row, metric: str) -> float | None:
     paper, family = published(section.task, row.settings), metric_family(metric)
     if paper is None:
         return None
-    if metric in section.headline[: len(paper.values)]:
-        return paper.values[section.headline.index(metric)]
+    if metric in section.own_headline[: len(paper.values)]:
+        return paper.values[section.own_headline.index(metric)]
     by_depth = family and family[1] == "depth" and family[2] <= len(paper.by_depth)
     return paper.by_depth[family[2] - 1] if family and by_depth else None
 

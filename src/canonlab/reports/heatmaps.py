@@ -120,7 +120,7 @@ def _cell_html(cell: Cell | None, paper: Published | None, size: str) -> Markup:
         hint = f"learning rate {cell.rate:g} of {rates}; {plural(spread.seeds, 'seed')}" if cell.rate else None
     if paper:
         parts.append(tag("i", value_text(paper.values[0], True), "?" if paper.uncertain else ""))
-        if cell and cell.best_run is not None:
+        if cell and cell.best_run is not None and cell.metric in cell.section.own_headline[:1]:
             parts.append(tag("small", _otherwise(cell, paper) or f"{100 * (cell.best_run - paper.values[0]):+.1f}"))
     if paper:
         printed = f"paper: figure {enumeration(map(str, paper.figures))}"

@@ -11,7 +11,7 @@ from canonlab.results.compare import DECIDING, LEVEL, Value
 from canonlab.results.groups import RESOLVED, SIZE, Row, Section, Spread, natural
 from canonlab.results.load import Run
 from canonlab.results.words import setting_label, setting_text
-from canonlab.tasks.metrics import Z95, Metric, t_quantile
+from canonlab.tasks.metrics import Z95, Metric, lower_is_better, t_quantile
 
 RATE = "training.lr"
 
@@ -23,7 +23,7 @@ SCHEDULE = ("training.exposures", "training.steps", "training.batch")
 class Cell:
     """The rows of one model (all its settings) in one section that stand on the same terms: they differ in the rate.
 
-    `best` is the row with the highest mean of the section's main metric over its finished seeds, of those with seeds
+    `best` is the row with the best mean of the section's main metric over its finished seeds, of those with seeds
     enough for a decision, and without a run that diverged, if there are any. The paper quotes the best run; `best_run`
     is its value.
     """
@@ -55,6 +55,11 @@ class Cell:
         """The metric to compare by: the section's main one."""
         return self.section.headline[0] if self.section.headline else ""
 
+    @property
+    def sign(self) -> int:
+        """1 where more of the metric is better, -1 where less is."""
+        return -1 if lower_is_better(self.metric) else 1
+
     @cached_property
     def by_rate(self) -> list[Row]:
         """A row for each learning rate. Where the same rate has several, of other microbatches for example, the one
@@ -71,7 +76,7 @@ class Cell:
         """The row that stands for the cell; None when no finished run has the metric. A learning rate at which a run
         diverged comes after all at which none did, since the runs that are left may be the lucky ones."""
         ranked = [
-            (min(spread.seeds, DECIDING), not diverged(row), spread.mean, row)
+            (min(spread.seeds, DECIDING), not diverged(row), self.sign * spread.mean, row)
             for row in self.by_rate
             if (spread := row.spread(self.metric))
         ]
@@ -96,7 +101,7 @@ class Cell:
     def best_run(self) -> float | None:
         """The main metric of the best run at any rate and seed."""
         values = [value for row in self.rows for value in row.values(self.metric)]
-        return max(values, default=None)
+        return max(values, key=lambda value: self.sign * value, default=None)
 
     @cached_property
     def tried(self) -> list[Row]:
@@ -169,7 +174,7 @@ def as_many_rates(first: Cell, second: Cell) -> bool:
 def rivals(found: Sequence[Cell]) -> list[list[Cell]]:
     """The cells with a result in groups that may be compared, smaller sizes first; in each the likely best first."""
     groups: dict[tuple[tuple[str, str], ...], list[Cell]] = {}
-    for cell in sorted(found, key=lambda cell: -cell.spread.mean if cell.spread else 0.0):
+    for cell in sorted(found, key=lambda cell: -cell.sign * cell.spread.mean if cell.spread else 0.0):
         if cell.spread:
             groups.setdefault(cell.terms, []).append(cell)
     return sorted(groups.values(), key=lambda group: (natural(group[0].size), natural(repr(group[0].terms))))

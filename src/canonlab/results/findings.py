@@ -103,7 +103,7 @@ def findings(section: Section) -> list[Finding]:
             decision = rule.pair(first.values(first.metric), second.values(second.metric))
             if decision is None:
                 continue
-            if decision.difference < 0:  # means without seeds of other data can be the other way round
+            if first.sign * decision.difference < 0:  # means without seeds of other data can be the other way round
                 first, second, decision = second, first, decision.reversed
             found.append(Finding(first, second, decision, (more[id(first)], more[id(second)])))
     return sorted(found, key=lambda finding: finding.verdict != BETTER)

@@ -14,7 +14,7 @@ from canonlab.results.load import Run
 from canonlab.results.words import metric_family, setting_label, setting_text, span
 from canonlab.tasks.base import Evaluation
 from canonlab.tasks.catalog import TASKS, build_task
-from canonlab.tasks.metrics import Metric
+from canonlab.tasks.metrics import Metric, lower_is_better
 
 ARCHITECTURE = ("model.model", "model.canon")
 SIZE = "model.size"
@@ -151,6 +151,11 @@ class Section:
         return tuple(dict.fromkeys(name for evaluation in self.evaluations for name in evaluation.headline))
 
     @cached_property
+    def own_headline(self) -> tuple[str, ...]:
+        """Those of them that the task itself quotes, which are what the paper has: no loss."""
+        return tuple(name for name in self.headline if not lower_is_better(name))
+
+    @cached_property
     def metrics(self) -> tuple[str, ...]:
         """All metrics: the quoted ones, then the rest in natural order."""
         names = {name for evaluation in self.evaluations for name in evaluation.metrics}
@@ -159,15 +164,15 @@ class Section:
     @cached_property
     def charted(self) -> tuple[str, ...]:
         """The metrics that get a learning curve: the quoted ones; each difficulty of a quoted one (all hops of Depo, or
-        Brevo's accuracy by depth); and what is no share, such as Lano's divergence, unless it is part of a quoted one,
-        as the bits of names are."""
+        Brevo's accuracy by depth); and what is no share, such as the loss and Lano's divergence, unless it is part of
+        another one, as the bits of names are."""
         families = {family[:2] for name in self.headline if (family := metric_family(name))}
         members = [
             name
             for name in self.metrics
             if (family := metric_family(name)) and (family[:2] in families or family[0] in self.headline)
         ]
-        parts = tuple(f"{name}_" for name in self.headline)
+        parts = tuple(f"{name}_" for name in ("loss", *self.headline))
         means = [name for name in self.metrics if name not in self.shares and not name.startswith(parts)]
         single = [name for name in dict.fromkeys([*self.headline, *means]) if name not in members]
         return (*single, *sorted(members, key=natural))

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from canonlab.errors import InputError
 from canonlab.files import entry, exists, read_bytes, read_json
 from canonlab.sweeps.places import SWEEP
+from canonlab.tasks.metrics import lower_is_better
 from canonlab.training.parts import DIVERGED, DONE, FAILED, INTERRUPTED, RUNNING, TO_DO, state
 
 LOG_END = 1 << 14
@@ -90,7 +91,7 @@ class Survey:
 
 def _best(cell: str, runs: list[RunStatus]) -> Best:
     valued = [run for run in runs if run.value is not None]
-    best = max(valued, key=lambda run: run.value or 0.0, default=None)
+    best = max(valued, key=lambda run: (-1 if lower_is_better(run.metric) else 1) * (run.value or 0.0), default=None)
     return Best(cell, sum(run.state == DONE for run in runs), len(runs), best)
 
 

@@ -25,7 +25,7 @@ from canonlab.tasks.base import (
     plain_ids,
     require_token_ids,
 )
-from canonlab.tasks.evaluation import evaluation_batches, predictor
+from canonlab.tasks.evaluation import Losses, evaluation_windows, teaching
 from canonlab.tasks.metrics import count_for_half_width, share, union_bound
 
 BOS, QUERY, FIRST_NUMBER = 0, 1, 2
@@ -120,21 +120,25 @@ class Copy(Task):
         """Score `model` on the whole instances of its windows, under teacher forcing.
 
         Metrics: `token_accuracy` over all copied tokens, and over instances `first_1`, `first_2`, `first_4` and `all`,
-        which count an instance when its first 1, 2, 4 or N copied tokens are all right. Notes: windows, instances.
+        which count an instance when its first 1, 2, 4 or N copied tokens are all right; `loss`, nats per marked token.
+        Notes: windows, instances.
         """
         windows = self.default_windows if windows is None else windows
         prefixes = {f"first_{m}": m for m in (1, 2, 4) if m < self.N} | {"all": self.N}
         right: dict[str, list[np.ndarray]] = {metric: [] for metric in ("token_accuracy", *prefixes)}
-        with predictor(model, len(self.vocabulary)) as predict:
-            for tokens in evaluation_batches(self, seed, windows, batch):
-                hits = (predict(tokens) == tokens)[:, : self.instances * self.length]
+        losses = Losses()
+        with teaching(model, len(self.vocabulary)) as teach:
+            for tokens, mask in evaluation_windows(self, seed, windows, batch):
+                taught = teach(tokens)
+                losses.add("loss", taught.loss, mask)
+                hits = (taught.best == tokens)[:, : self.instances * self.length]
                 hits = hits.reshape(len(tokens), self.instances, self.length)[..., -self.N :]
                 right["token_accuracy"].append(hits.sum(axis=(1, 2)))
                 for metric, m in prefixes.items():
                     right[metric].append(hits[..., :m].all(axis=-1).sum(axis=1))
         whole = np.full(windows, self.instances)
         counts = {"token_accuracy": whole * self.N} | dict.fromkeys(prefixes, whole)
-        metrics = {metric: share(np.concatenate(right[metric]), counts[metric]) for metric in right}
+        metrics = {metric: share(np.concatenate(right[metric]), counts[metric]) for metric in right} | losses.metrics
         return Evaluation(metrics, ("token_accuracy",), {"windows": windows, "instances": windows * self.instances})
 
     def score(self, prompt: Sequence[int], answer: Sequence[int]) -> Verdict:

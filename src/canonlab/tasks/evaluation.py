@@ -4,14 +4,31 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from canonlab.errors import InputError, require_integer
 from canonlab.sampling import longest, sample
-from canonlab.tasks.base import Generate, Model, Task
+from canonlab.tasks.base import Generate, Model, Task, Windows
+from canonlab.tasks.metrics import Metric, mean
+
+
+class Taught(NamedTuple):
+    """What a model makes of tokens (batch, time), each given those before it: entry t is about token t.
+
+    `best` are the most likely tokens, `loss` is the loss of the true ones in nats (float64); at t = 0, which nothing
+    precedes, -1 and 0.
+    """
+
+    best: np.ndarray
+    loss: np.ndarray
+
+
+Teach = Callable[[np.ndarray], Taught]
 
 Predict = Callable[[np.ndarray], np.ndarray]
 """Tokens (batch, time) -> predictions (batch, time): entry t is made from the tokens before t, and is -1 at t = 0."""
@@ -27,10 +44,60 @@ def predictor(model: Model, vocabulary_size: int) -> Iterator[Predict]:
     with forward(model, vocabulary_size) as logits_of:
 
         def predict(tokens: np.ndarray) -> np.ndarray:
-            best = logits_of(tokens)[:, :-1].argmax(dim=-1).cpu().numpy()
-            return np.pad(best, ((0, 0), (1, 0)), constant_values=-1)
+            return _before(logits_of(tokens)[:, :-1].argmax(dim=-1), -1)
 
         yield predict
+
+
+@contextmanager
+def teaching(model: Model, vocabulary_size: int) -> Iterator[Teach]:
+    """Yield the function from tokens to what the model makes of them, losses too. Model and errors as above."""
+    with forward(model, vocabulary_size) as logits_of:
+
+        @torch.inference_mode()
+        def taught(tokens: np.ndarray) -> Taught:
+            logits = logits_of(tokens)[:, :-1]
+            best = logits.argmax(dim=-1)
+            true = torch.from_numpy(tokens[:, 1:].astype(np.int64)).to(logits.device)
+            loss = F.cross_entropy(logits.float().flatten(0, 1), true.flatten(), reduction="none")
+            return Taught(_before(best, -1), _before(loss.view_as(true).double(), 0))
+
+        yield taught
+
+
+def _before(entries: Tensor, first: int) -> np.ndarray:
+    """Entries (batch, time - 1) about all tokens but the first ones, with `first` for these."""
+    return np.pad(entries.cpu().numpy(), ((0, 0), (1, 0)), constant_values=first)
+
+
+class Losses:
+    """Sums losses by name and window: `metrics` are means per token with intervals over windows."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, list[np.ndarray]] = {}
+        self._counts: dict[str, list[np.ndarray]] = {}
+
+    def add(self, name: str, loss: np.ndarray, marks: np.ndarray) -> None:
+        """Add the losses (batch, time) of windows where `marks` (batch, time) are not 0."""
+        marked = marks != 0
+        self._sums.setdefault(name, []).append(np.where(marked, loss, 0.0).sum(axis=1))
+        self._counts.setdefault(name, []).append(marked.sum(axis=1))
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """The mean loss of each name, in nats per token."""
+        return {
+            name: mean(np.concatenate(sums), np.concatenate(self._counts[name])) for name, sums in self._sums.items()
+        }
+
+
+def marked_loss(task: Task, model: Model, seed: int, windows: int, batch: int) -> dict[str, Metric]:
+    """`loss` alone: of the marked tokens of the first windows of the evaluation stream."""
+    found = Losses()
+    with teaching(model, len(task.vocabulary)) as taught:
+        for tokens, mask in evaluation_windows(task, seed, windows, batch):
+            found.add("loss", taught(tokens).loss, mask)
+    return found.metrics
 
 
 @contextmanager
@@ -111,9 +178,14 @@ def checked_logits(output: object, shape: tuple[int, ...]) -> Tensor:
     return logits
 
 
-def evaluation_batches(task: Task, seed: int, windows: int, batch: int) -> Iterator[np.ndarray]:
-    """The tokens of the first `windows` windows of the evaluation stream, `batch` at a time."""
+def evaluation_windows(task: Task, seed: int, windows: int, batch: int) -> Iterator[Windows]:
+    """The first `windows` windows of the evaluation stream, `batch` at a time."""
     require_integer("windows", windows, 1)
     require_integer("batch", batch, 1)
     for start in range(0, windows, batch):
-        yield task.windows(seed, start, min(batch, windows - start), "eval").tokens
+        yield task.windows(seed, start, min(batch, windows - start), "eval")
+
+
+def evaluation_batches(task: Task, seed: int, windows: int, batch: int) -> Iterator[np.ndarray]:
+    """The tokens of these windows."""
+    return (part.tokens for part in evaluation_windows(task, seed, windows, batch))

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import re
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +14,20 @@ from canonlab.errors import shown
 
 Z95 = 1.959963984540054
 """The 97.5% quantile of the normal distribution: half of a two-sided 95% interval, in standard deviations."""
+
+
+LOWER = re.compile(r"loss(_[a-z]+\d*)?|kl")
+"""Metrics of which less is better, by their names."""
+
+
+def lower_is_better(name: str) -> bool:
+    """Whether less of a metric is better: of `loss`, of `loss_k4` and its like, and of `kl`."""
+    return LOWER.fullmatch(name) is not None
+
+
+def better(name: str, value: float, than: float) -> bool:
+    """Whether a value of a metric is better than another one."""
+    return value < than if lower_is_better(name) else value > than
 
 
 @dataclasses.dataclass(frozen=True)

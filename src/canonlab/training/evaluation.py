@@ -1,15 +1,21 @@
 """A task's evaluation of a decoder, under what a run is computed with."""
 
+import dataclasses
 from contextlib import nullcontext
 from functools import partial
 
 import torch
 
 from canonlab.checks import of_the_user
+from canonlab.errors import unknown
 from canonlab.models.decoder import Decoder
 from canonlab.models.generate import Isolated, generate
 from canonlab.tasks.base import Evaluation, Task
+from canonlab.tasks.evaluation import marked_loss
 from canonlab.training.backend import Backend
+
+LOSS_WINDOWS, LOSS_BATCH = 256, 32
+"""Of the loss of a user's own task that doesn't report it, and doesn't say how many windows its evaluations have."""
 
 
 def evaluate(
@@ -23,6 +29,20 @@ def evaluate(
     seen = model if separator is None else Isolated(model, separator)
     with eager, backend.autocast():
         found = task.evaluate(seen, seed=seed, windows=windows, generate=partial(generate, model, separator=separator))
+        if "loss" not in found.metrics:  # of a user's own task
+            count = windows or task.default_windows or LOSS_WINDOWS
+            loss = marked_loss(task, seen, seed, count, LOSS_BATCH)
+            found = dataclasses.replace(found, metrics={**found.metrics, **loss})
     with of_the_user(f"the evaluation of the task {task.name}"):
         found.plain()  # what a user's own task finds may be anything, and is to be found out here
     return found
+
+
+def led_by(evaluation: Evaluation, metric: str) -> Evaluation:
+    """The evaluation with another main metric, "" for its own. InputError when it has none of that name."""
+    if not metric:
+        return evaluation
+    if metric not in evaluation.metrics:
+        raise unknown("metric", metric, evaluation.metrics)
+    rest = (name for name in evaluation.headline if name != metric)
+    return dataclasses.replace(evaluation, headline=(metric, *rest))

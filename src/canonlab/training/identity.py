@@ -23,7 +23,7 @@ from canonlab.models.mlp import MLPConfig
 from canonlab.models.presets import PRESETS
 from canonlab.training.config import TrainingConfig
 
-MEASURING = ("eval_every", "eval_windows", "final_windows", "checkpoint_every", "log_every")
+MEASURING = ("metric", "eval_every", "eval_windows", "final_windows", "checkpoint_every", "log_every")
 """The fields of TrainingConfig that change no weight."""
 
 MIXERS = {preset.mixer.__name__: preset.mixer for preset in PRESETS.values()}

@@ -26,6 +26,7 @@ from canonlab.models.generate import instances
 from canonlab.models.moe import dropped_share
 from canonlab.plugins import users_line
 from canonlab.tasks.base import Evaluation
+from canonlab.tasks.metrics import better
 from canonlab.training.backend import environment, limit_passed
 from canonlab.training.checkpoint import (
     Checkpoint,
@@ -35,7 +36,7 @@ from canonlab.training.checkpoint import (
     training_tensors,
     weights_hash,
 )
-from canonlab.training.evaluation import evaluate
+from canonlab.training.evaluation import evaluate, led_by
 from canonlab.training.metrics_log import MetricsLog
 from canonlab.training.optimizer import build_optimizer, learning_rate
 from canonlab.training.parts import DIVERGED, FAILED, FILES
@@ -219,7 +220,8 @@ class _Trainer:
 
     def evaluate(self, windows: int | None) -> Evaluation:
         """Score the current weights on the evaluation stream of the run's seed."""
-        return evaluate(self.model, self.task, self.config.seed, windows, self.backend, self.separator)
+        found = evaluate(self.model, self.task, self.config.seed, windows, self.backend, self.separator)
+        return led_by(found, self.config.metric)
 
     def _update(self, tokens: np.ndarray, mask: np.ndarray, rate: float) -> tuple[Tensor, Tensor]:
         """One optimizer step; the mean loss over the batch's marked targets, and the gradient norm before clipping."""
@@ -265,7 +267,7 @@ class _Trainer:
         self._record("eval", **evaluation.plain())
         main = evaluation.headline[0]
         value = float(evaluation.metrics[main].value)
-        if not math.isnan(value) and (self.best is None or value > self.best["value"]):
+        if not math.isnan(value) and (self.best is None or better(main, value, self.best["value"])):
             self.best = {"step": self.step, "metric": main, "value": value}
             self.store.save("best", self._checkpoint())
 

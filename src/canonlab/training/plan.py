@@ -20,12 +20,12 @@ from canonlab.models.decoder import DecoderConfig
 from canonlab.models.mixers.attention import Attention
 from canonlab.models.sizes import require_memory
 from canonlab.plugins import Plugin, is_plugin, load_plugin
-from canonlab.tasks.base import MAX_CONTEXT, MAX_WINDOWS, Task, typed_settings
+from canonlab.tasks.base import MAX_CONTEXT, MAX_WINDOWS, Evaluation, Task, typed_settings
 from canonlab.tasks.catalog import build_task
 from canonlab.tasks.check import check_task
 from canonlab.training.backend import Backend, resolve_backend
 from canonlab.training.config import RunConfig, TaskConfig, TrainingConfig
-from canonlab.training.evaluation import evaluate
+from canonlab.training.evaluation import evaluate, led_by
 from canonlab.training.identity import identity, split_training
 from canonlab.training.published import TRAINING
 
@@ -122,6 +122,8 @@ def plan_run(config: RunConfig, backend: Backend | None = None, shared: dict[str
         raise InputError(f"isolate = true: the task {task.name} has no token that opens an instance")
     resolved = dataclasses.replace(config, training=_with_steps(config.training, task))
     _require_room(resolved.training, task)
+    if config.training.metric not in ("", "loss"):  # which every task has
+        led_by(_once(shared, [config.task, "metrics"], partial(_evaluation, task)), config.training.metric)
     decoder = config.model.decoder(len(task.vocabulary))
     weights = FLOAT_BYTES * _once(shared, decoder, partial(_parameters, config.model.model, decoder))
     require_memory("size", config.model.size, weights, "its parameters alone")
@@ -157,13 +159,18 @@ def _try_task(name: str, task: Task) -> None:
     """InputError when a user's own task fails on its first window, or in an evaluation, which may be hours away."""
     advice = f"; see canonlab check-task {name}"
     with of_the_user(f"task = {shown(name)}: fails on its first window", advice):
-        size = len(task.vocabulary)
-        task.windows(0, 0, 1)
+        len(task.vocabulary), task.windows(0, 0, 1)
     for check in check_task(task, names=("attributes", "tokens", "mask")):
         if not check.passed:
             raise InputError(f"task = {shown(name)}: {check.seen}: {check.advice}{advice}")
     with of_the_user(f"task = {shown(name)}: fails in its evaluation", advice):
-        task.evaluate(lambda ids: torch.zeros(*ids.shape, size), seed=0, windows=1, batch=1).plain()
+        _evaluation(task).plain()
+
+
+def _evaluation(task: Task) -> Evaluation:
+    """What an evaluation of a model that knows nothing finds, for the names of its metrics."""
+    size = len(task.vocabulary)
+    return task.evaluate(lambda ids: torch.zeros(*ids.shape, size), seed=0, windows=1, batch=1)
 
 
 def _parameters(model: str, decoder: DecoderConfig) -> int:

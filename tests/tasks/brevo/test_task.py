@@ -1,5 +1,6 @@
 """Brevo: evaluation of models with known accuracy, default counts, warnings, errors."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,7 +24,8 @@ Prompts = Sequence[Sequence[int]]
 
 
 def no_logits(ids: Tensor) -> Tensor:
-    raise AssertionError("the model itself is not asked where there is a `generate`")
+    """All tokens alike: what is written is asked of `generate` where there is one."""
+    return torch.zeros(*ids.shape, 300)
 
 
 class Writer:
@@ -68,9 +70,14 @@ def test_counts_and_a_perfect_model(task: Brevo) -> None:
     firsts = [read_window(task, window)[0] for window in task.windows(3, 0, 70, "eval").tokens]
     lengths = [first.stop - first.start for first in firsts]
     assert writer.calls == [(32, max(lengths[:32])), (32, max(lengths[32:64])), (6, max(lengths[64:]))]
-    assert list(evaluation.metrics) == ROWS and evaluation.headline == ("accuracy",)
-    assert [metric.count for metric in evaluation.metrics.values()] == [70, *(depths[d] for d in range(1, 7))]
-    assert all(metric.right == metric.count for metric in evaluation.metrics.values())
+    losses = ["loss", *(row.replace("accuracy", "loss") for row in ROWS[1:])]
+    assert list(evaluation.metrics) == [*ROWS, *losses] and evaluation.headline == ("accuracy",)
+    shares = [evaluation.metrics[row] for row in ROWS]
+    assert [metric.count for metric in shares] == [70, *(depths[d] for d in range(1, 7))]
+    assert all(metric.right == metric.count for metric in shares)
+    assert evaluation.metrics["loss"].count == task.windows(3, 0, 70, "eval").mask.sum()
+    assert sum(evaluation.metrics[name].count for name in losses[1:]) == sum(lengths)
+    assert evaluation.metrics["loss"].value == pytest.approx(math.log(300))
     assert evaluation.notes == {"windows": 70, "cut_instances": 0}
 
 
@@ -117,7 +124,8 @@ def test_without_generate_the_logits_are_enough(task: Brevo) -> None:
         for row, out in zip(ids.tolist(), logits, strict=True):
             window = known.get(tuple(row[:12]))
             if window is not None:
-                out[torch.arange(len(row)), torch.from_numpy(window[1 : len(row) + 1].astype(np.int64))] = 1.0
+                after = torch.from_numpy(window[1 : len(row) + 1].astype(np.int64))
+                out[torch.arange(len(after)), after] = 1.0
         return logits
 
     metrics = task.evaluate(model, seed=3, windows=30, batch=8).metrics

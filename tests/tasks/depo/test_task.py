@@ -33,7 +33,7 @@ def oracle(task: Depo, spoil: Callable[[np.ndarray], np.ndarray] = lambda tokens
 
 def values(task: Depo, model: Callable[[Tensor], Tensor]) -> dict[str, float]:
     metrics = task.evaluate(model, seed=3, windows=WINDOWS, batch=25).metrics
-    return {name: metric.value for name, metric in metrics.items()}
+    return {name: metric.value for name, metric in metrics.items() if metric.right is not None}
 
 
 @pytest.mark.parametrize("task", TASKS, ids=str)
@@ -54,7 +54,9 @@ def test_counts_are_those_of_the_plain_reader(task: Depo) -> None:
         cut += int(((tail > 1) & (tail < task.names.first)).sum())
     assert {k: evaluation.metrics[f"accuracy_k{k}"].count for k in task.evaluated_hops} == whole
     assert evaluation.metrics["token_accuracy"].count == tokens
-    assert all(metric.value == 1.0 for metric in evaluation.metrics.values())
+    assert all(metric.value == 1.0 for metric in evaluation.metrics.values() if metric.right is not None)
+    assert sum(evaluation.metrics[f"loss_k{k}"].count for k in task.evaluated_hops) == tokens
+    assert evaluation.metrics["loss"].count == task.windows(3, 0, WINDOWS, "eval").mask.sum()
     assert evaluation.notes == {
         "windows": WINDOWS,
         "instances": instances,
@@ -127,7 +129,8 @@ def test_evaluated_hops_and_headline(K: int, hops: list[int], headline: tuple[in
     assert task.evaluated_hops == hops
     evaluation = task.evaluate(oracle(task), seed=0, windows=20)
     assert evaluation.headline == tuple(f"accuracy_k{k}" for k in headline)
-    assert list(evaluation.metrics) == [*(f"accuracy_k{k}" for k in hops), "token_accuracy"]
+    losses = ["loss", *(f"loss_k{k}" for k in hops)]
+    assert list(evaluation.metrics) == [*(f"accuracy_k{k}" for k in hops), "token_accuracy", *losses]
 
 
 @pytest.mark.parametrize("task", [LAPTOP, TWO], ids=str)

@@ -1,5 +1,6 @@
 """Mano: evaluation of models with known accuracy, default counts, errors."""
 
+import math
 from collections import Counter
 from collections.abc import Callable
 
@@ -31,17 +32,23 @@ def oracle(task: Mano, spoil: Callable[[np.ndarray], np.ndarray] = lambda tokens
 def test_counts_and_a_perfect_model() -> None:
     evaluation = TASK.evaluate(oracle(TASK), seed=3, windows=WINDOWS, batch=10)
     windows = dict.fromkeys(range(1, 5), 5) | {5: WINDOWS}  # ceil(23 / 5)
-    assert {name: m.count for name, m in evaluation.metrics.items()} == {
-        f"accuracy_l{l}": windows[l] * INSTANCES[l] for l in INSTANCES
-    }
-    assert all(metric.value == 1.0 for metric in evaluation.metrics.values())
+    for kind in ("accuracy", "loss"):
+        assert {l: evaluation.metrics[f"{kind}_l{l}"].count for l in INSTANCES} == {
+            l: windows[l] * INSTANCES[l] for l in INSTANCES
+        }
+    assert set(evaluation.metrics) == {f"{kind}_l{l}" for kind in ("accuracy", "loss") for l in INSTANCES} | {"loss"}
+    assert all(metric.value == 1.0 for metric in evaluation.metrics.values() if metric.right is not None)
+    assert evaluation.metrics["loss"].count == TASK.windows(3, 0, WINDOWS, "eval").mask.sum()
     assert evaluation.headline == ("accuracy_l5",)
     assert evaluation.notes == {"windows": 23, "windows_per_shorter_length": 5, "instances": 23 * 6}
 
 
 def test_a_model_that_knows_nothing() -> None:
     metrics = TASK.evaluate(lambda ids: torch.zeros(*ids.shape, len(TASK.vocabulary)), seed=3, windows=WINDOWS).metrics
-    assert {metric.value for metric in metrics.values()} == {0.0}
+    assert {metric.value for metric in metrics.values() if metric.right is not None} == {0.0}
+    assert {round(metric.value, 5) for metric in metrics.values() if metric.right is None} == {
+        round(math.log(len(TASK.vocabulary)), 5)
+    }
 
 
 def test_a_model_that_always_says_zero() -> None:

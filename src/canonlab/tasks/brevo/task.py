@@ -14,7 +14,7 @@ from canonlab.tasks.base import Evaluation, Example, Generate, Model, Role, Spli
 from canonlab.tasks.brevo import kernels
 from canonlab.tasks.brevo.kernels import ANSWER, BOS, DEGREE, EOS
 from canonlab.tasks.brevo.score import judge, read_prompt
-from canonlab.tasks.evaluation import evaluation_batches, generator
+from canonlab.tasks.evaluation import Losses, evaluation_windows, generator, teaching
 from canonlab.tasks.metrics import count_for_half_width, share, union_bound
 from canonlab.tasks.names import SMALLEST, Names, require_lengths, require_names, size_thresholds
 from canonlab.tasks.prompts import instances
@@ -141,26 +141,34 @@ class Brevo(Task):
 
         The first instance of each window, up to <ans>, is a prompt. Metrics: `accuracy`, the headline; for prompts of
         each depth, the fewest edges from q to a vertex without parents, `accuracy_depth1` to `accuracy_depth5`; for the
-        rest `accuracy_deeper`. All right answers to a prompt are of one length, so generation stops at the longest such
-        of the batch: what has not come to <eos> by then is wrong. Notes: windows, and cut_instances, those left out
-        because they are longer than a window.
+        rest `accuracy_deeper`; `loss` in nats per marked token, and that of these answers by depth (`loss_depth1` ...),
+        as the generator has them, which draws one of several right ones. All right answers to a prompt are of one
+        length, so generation stops at the longest such of the batch: what has not come to <eos> by then is wrong.
+        Notes: windows, and cut_instances, those left out because they are longer than a window.
         """
         windows = self.default_windows if windows is None else windows
-        count, right = Counter[int](), Counter[int]()
-        with generator(model, len(self.vocabulary), generate) as write:
-            for tokens in evaluation_batches(self, seed, windows, batch):
-                asked = [instance for window in tokens.tolist() if (instance := first_instance(window))]
-                prompts = [prompt for prompt, _ in asked]
-                longest = max((len(answer) for _, answer in asked), default=0)
+        count, right, losses = Counter[int](), Counter[int](), Losses()
+        size = len(self.vocabulary)
+        with generator(model, size, generate) as write, teaching(model, size) as teach:
+            for tokens, mask in evaluation_windows(self, seed, windows, batch):
+                loss, depths = teach(tokens).loss, np.zeros(tokens.shape, np.int64)
+                losses.add("loss", loss, mask)
+                asked = {row: whole for row, window in enumerate(tokens.tolist()) if (whole := first_instance(window))}
+                prompts = [prompt for prompt, _ in asked.values()]
+                longest = max((len(answer) for _, answer in asked.values()), default=0)
                 answers = write(prompts, longest, EOS) if prompts else []
-                for ids, answer in zip(prompts, answers, strict=True):
+                for (row, (ids, true)), answer in zip(asked.items(), answers, strict=True):
                     prompt = read_prompt(self.vocabulary, self.names, self.N, ids)
                     depth = min(prompt.depth(), DEPTHS.stop)
+                    depths[row, len(ids) : len(ids) + len(true)] = depth
                     count[depth] += 1
                     right[depth] += judge(self.vocabulary, self.names, prompt, answer).right
+                for depth in (*DEPTHS, DEPTHS.stop):
+                    losses.add(f"loss_depth{depth}" if depth in DEPTHS else "loss_deeper", loss, depths == depth)
         metrics = {"accuracy": share(right.total(), count.total())}
         metrics |= {f"accuracy_depth{depth}": share(right[depth], count[depth]) for depth in DEPTHS}
         metrics["accuracy_deeper"] = share(right[DEPTHS.stop], count[DEPTHS.stop])
+        metrics |= losses.metrics
         return Evaluation(metrics, ("accuracy",), {"windows": windows, "cut_instances": windows - count.total()})
 
     def score(self, prompt: Sequence[int], answer: Sequence[int]) -> Verdict:

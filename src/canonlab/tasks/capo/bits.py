@@ -24,7 +24,7 @@ from canonlab.tasks.capo.lengths import mean
 from canonlab.tasks.capo.pieces import EOS
 from canonlab.tasks.capo.questions import ASKED, QUESTIONS, Questions, ask
 from canonlab.tasks.capo.words import DATES, N0, PRONOUNS, S0, SIZES
-from canonlab.tasks.evaluation import checked_logits, in_eval_mode
+from canonlab.tasks.evaluation import checked_logits, in_eval_mode, marked_loss
 from canonlab.tasks.metrics import Z95, Metric, share
 
 if TYPE_CHECKING:
@@ -50,8 +50,9 @@ def evaluate(task: "Capo", model: Model, *, seed: int, windows: int | None = Non
 
     Metrics, in bits about all N people: `bits`, and its parts `bits_names` and `bits_values`; `bits_per_parameter`, the
     headline, where the model is a module; by attribute, in bits about one person, `bits_<attribute>`; the share of
-    people whose value is right, each token the most likely one, `accuracy_<attribute>`. Notes: N, people asked about,
-    p1, p2, and, where parameters are known, parameters and r_max.
+    people whose value is right, each token the most likely one, `accuracy_<attribute>`; `loss`, in nats per marked
+    token of windows that show as many people. Notes: N, people asked about, p1, p2, and, where parameters are known,
+    parameters and r_max.
 
     Args:
         windows: as many people are asked about as this many windows show; 8192 by default, at most all.
@@ -67,6 +68,7 @@ def evaluate(task: "Capo", model: Model, *, seed: int, windows: int | None = Non
     metrics = _metrics(task.N, name, values)
     for attribute, hits in zip(ASKED, right.T, strict=True):
         metrics[f"accuracy_{attribute}"] = share(int(hits.sum()), people)
+    metrics |= marked_loss(task, model, seed, windows or task.default_windows, batch)
     notes: dict[str, float] = {"N": task.N, "people": people}
     notes |= {"p1": float(name.mean()), "p2": float(values.sum(axis=1).mean())}
     parameters = parameter_count(model, len(task.vocabulary))

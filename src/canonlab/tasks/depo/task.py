@@ -13,7 +13,7 @@ from canonlab.errors import InputError, require_integer
 from canonlab.tasks.base import Evaluation, Example, Generate, Model, Role, Split, Task, Verdict, Vocabulary, Windows
 from canonlab.tasks.depo import kernels
 from canonlab.tasks.depo.score import judge
-from canonlab.tasks.evaluation import evaluation_batches, predictor
+from canonlab.tasks.evaluation import Losses, evaluation_windows, teaching
 from canonlab.tasks.metrics import count_for_half_width, share, union_bound
 from canonlab.tasks.names import SMALLEST, Names, require_lengths, require_names, size_thresholds
 from canonlab.tasks.prompts import instances
@@ -137,16 +137,22 @@ class Depo(Task):
         """Score `model`: metrics `accuracy_k<k>` over answers, and `token_accuracy` over their tokens.
 
         An answer is right when every token of it is the argmax given the true tokens before it; <ans> doesn't count,
-        nor do answers that the window's end cuts. Notes: windows, instances (cut ones included), queries, cut_answers,
+        nor do answers that the window's end cuts. `loss` is in nats per marked token, `loss_k<k>` per token of the
+        answers. Notes: windows, instances (cut ones included), queries, cut_answers,
         and self_answers, those counted although the answer is the queried node itself (k = 0 mod n).
         """
         windows = self.default_windows if windows is None else windows
         counts, rights, token_counts, tokens_right = ([] for _ in range(4))
         instances = queries = 0
-        with predictor(model, len(self.vocabulary)) as predict:
-            for tokens in evaluation_batches(self, seed, windows, batch):
-                answers = find_answers(tokens, self.names)
-                length, hits = answers.stop - answers.start, count_right(answers, predict(tokens) == tokens)
+        losses = Losses()
+        with teaching(model, len(self.vocabulary)) as teach:
+            for tokens, mask in evaluation_windows(self, seed, windows, batch):
+                answers, taught = find_answers(tokens, self.names), teach(tokens)
+                losses.add("loss", taught.loss, mask)
+                hops = hops_of_tokens(answers, tokens)
+                for k in self.evaluated_hops:
+                    losses.add(f"loss_k{k}", taught.loss, hops == k)
+                length, hits = answers.stop - answers.start, count_right(answers, taught.best == tokens)
                 windows_of = answers.start // self.context
                 counts.append(self._by_window(windows_of, answers.hops, len(tokens)))
                 rights.append(self._by_window(windows_of[hits == length], answers.hops[hits == length], len(tokens)))
@@ -156,6 +162,7 @@ class Depo(Task):
         count, right = np.concatenate(counts), np.concatenate(rights)
         metrics = {f"accuracy_k{k}": share(right[:, k], count[:, k]) for k in self.evaluated_hops}
         metrics["token_accuracy"] = share(np.concatenate(tokens_right), np.concatenate(token_counts))
+        metrics |= losses.metrics
         notes: dict[str, float] = {
             "windows": windows,
             "instances": instances,
@@ -227,6 +234,14 @@ class Answers(NamedTuple):
     start: np.ndarray
     stop: np.ndarray
     queries: int
+
+
+def hops_of_tokens(answers: Answers, tokens: np.ndarray) -> np.ndarray:
+    """For each of the tokens (count, context), the hops of the answer that it is part of; 0 where it is of none."""
+    edges = np.zeros(tokens.size + 1, np.int64)
+    edges[answers.start] += answers.hops
+    np.add.at(edges, answers.stop, -answers.hops)
+    return np.cumsum(edges[:-1]).reshape(tokens.shape)
 
 
 def find_answers(tokens: np.ndarray, names: Names) -> Answers:

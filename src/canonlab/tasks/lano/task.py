@@ -24,7 +24,7 @@ from canonlab.tasks.base import (
     plain_ids,
     require_token_ids,
 )
-from canonlab.tasks.evaluation import evaluation_batches, forward, generator
+from canonlab.tasks.evaluation import evaluation_batches, forward, generator, marked_loss
 from canonlab.tasks.lano import kernels
 from canonlab.tasks.lano.evaluate import divergences, first_sentences, judge_written
 from canonlab.tasks.lano.grammar import Grammar, read_grammar
@@ -125,7 +125,7 @@ class Lano(Task):
         parse; those that the context's end leaves unfinished are wrong. `continuation_accuracy`, the same given the
         first 50 tokens of a sentence of the grammar (half of it when that is less). `kl`, KL(true || model) in nats per
         token of whole sentences, their ends included; the model is normalised over terminals and <bos>, and sentences
-        are what the interval is over.
+        are what the interval is over. `loss`, in nats per marked token of the windows.
 
         One sentence is written for each window, and the true ones are the windows' first, if whole. What is written
         depends on `batch` too. Notes: windows, unfinished, unfinished_continuations, cut_sentences (the windows whose
@@ -152,6 +152,7 @@ class Lano(Task):
             "accuracy": share(int(free[0]), int(free[1])),
             "continuation_accuracy": share(int(continued[0]), int(continued[1])),
             "kl": mean(np.concatenate(sums), np.concatenate(counts)),
+            **marked_loss(self, model, seed, windows, batch),
         }
         notes: dict[str, float] = {
             "windows": windows,

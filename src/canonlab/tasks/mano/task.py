@@ -10,7 +10,7 @@ import numpy as np
 
 from canonlab.errors import InputError, require_integer
 from canonlab.tasks.base import Evaluation, Example, Generate, Model, Role, Split, Task, Verdict, Vocabulary, Windows
-from canonlab.tasks.evaluation import Predict, evaluation_batches, predictor
+from canonlab.tasks.evaluation import Losses, Teach, evaluation_windows, teaching
 from canonlab.tasks.mano import kernels
 from canonlab.tasks.mano.score import judge
 from canonlab.tasks.metrics import Metric, count_for_half_width, share, union_bound
@@ -100,7 +100,8 @@ class Mano(Task):
     ) -> Evaluation:
         """Score `model` under teacher forcing: metrics `accuracy_l<l>` for l = 1..L, the share of right answers.
 
-        The last is the headline, over all whole instances of the `windows` first windows of the evaluation stream. For
+        And `loss_l<l>`, their loss in nats; `loss` is that of all marked tokens of the windows for l = L. The last
+        accuracy is the headline, over all whole instances of the `windows` first windows of the evaluation stream. For
         each l < L come ceil(windows / L) windows of the same kind, in which every instance has l operators: the
         evaluation stream of Mano(L=l). So they cost as much again in total, and their intervals are wider. Short
         expressions are few: a model can have met most of them in training. Notes: windows, those of each shorter l, and
@@ -108,13 +109,11 @@ class Mano(Task):
         """
         windows = self.default_windows if windows is None else windows
         shorter = -(-windows // self.L)
-        with predictor(model, len(self.vocabulary)) as predict:
-            metrics = {
-                f"accuracy_l{l}": dataclasses.replace(self, L=l)._accuracy(
-                    predict, seed, windows if l == self.L else shorter, batch
-                )
-                for l in range(1, self.L + 1)
-            }
+        metrics: dict[str, Metric] = {}
+        with teaching(model, len(self.vocabulary)) as teach:
+            for l in range(1, self.L + 1):
+                alike = dataclasses.replace(self, L=l)
+                metrics |= alike._answers(teach, seed, windows if l == self.L else shorter, batch)
         headline = f"accuracy_l{self.L}"
         notes: dict[str, float] = {
             "windows": windows,
@@ -123,13 +122,18 @@ class Mano(Task):
         }
         return Evaluation(metrics, (headline,), notes)
 
-    def _accuracy(self, predict: Predict, seed: int, windows: int, batch: int) -> Metric:
-        """The share of right answers in the whole instances of the first windows of this task's evaluation stream."""
-        right = []
-        for tokens in evaluation_batches(self, seed, windows, batch):
-            hits = (predict(tokens) == tokens)[:, : self.instances * self.length]
-            right.append(hits[:, self.length - 1 :: self.length].sum(axis=1))
-        return share(np.concatenate(right), np.full(windows, self.instances))
+    def _answers(self, teach: Teach, seed: int, windows: int, batch: int) -> dict[str, Metric]:
+        """The share of right answers in the whole instances of the first windows of this task's evaluation stream,
+        their loss, and that of all marked tokens."""
+        answers = np.zeros((1, self.context), bool)
+        answers[:, self.length - 1 : self.instances * self.length : self.length] = True
+        right, losses = [], Losses()
+        for tokens, mask in evaluation_windows(self, seed, windows, batch):
+            taught = teach(tokens)
+            losses.add("loss", taught.loss, mask)
+            losses.add(f"loss_l{self.L}", taught.loss, np.repeat(answers, len(tokens), axis=0))
+            right.append((answers & (taught.best == tokens)).sum(axis=1))
+        return {f"accuracy_l{self.L}": share(np.concatenate(right), np.full(windows, self.instances)), **losses.metrics}
 
     def score(self, prompt: Sequence[int], answer: Sequence[int]) -> Verdict:
         """Judge an answer, the tokens after <ans>: right if it is the number that the expression gives and no more.
