@@ -11,6 +11,7 @@ from canonlab.models.config import ModelConfig
 from canonlab.models.cost import parameters
 from canonlab.models.decoder import DecoderConfig
 from canonlab.models.presets import PRESETS
+from tiny_runs import MIXER
 
 MEAN = '''
 from dataclasses import dataclass
@@ -250,3 +251,27 @@ def test_plugins_that_do_not_load(tmp_path: Path, reference: str, message: str) 
     name = reference.format(file=tmp_path / "mean.py", broken=tmp_path / "broken.py")
     with pytest.raises(InputError, match=message):
         ModelConfig(model=name).decoder(10)
+
+
+@pytest.mark.parametrize(("field", "on"), [("conv1d: bool = True", True), ("conv1d: bool = False", False)])
+def test_original_is_what_a_users_mixer_says(tmp_path: Path, field: str, on: bool) -> None:
+    assert convolutions(ModelConfig(own_convolution(tmp_path, field), "2L16D2H", "original").decoder(10)) == [on]
+
+
+def test_original_of_a_users_mixer_that_does_not_say_is_refused(tmp_path: Path) -> None:
+    model = own_convolution(tmp_path, "conv1d: bool")
+    said = "canon = 'original': the Config of Mean has a field conv1d without a default"
+    for canon in ("original", "Original"):
+        with pytest.raises(InputError, match=said):
+            ModelConfig(model, "2L16D2H", canon).decoder(10)
+    with pytest.raises(InputError, match=said):
+        ModelConfig(f"llama-rope,{model}", "2L16D2H").decoder(10)
+    for canon, on in (("b", True), ("none", False)):
+        assert convolutions(ModelConfig(model, "2L16D2H", canon).decoder(10)) == [on]
+
+
+def own_convolution(folder: Path, field: str) -> str:
+    """A mixer of the user's with a short convolution of its own."""
+    path = folder / "mine.py"
+    path.write_text(MIXER.replace("        width: int\n", f"        width: int\n        {field}\n"))
+    return f"{path}:Mean"

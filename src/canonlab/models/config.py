@@ -94,6 +94,12 @@ class ModelConfig:
         """
         own = [_own_convolution(preset) for preset in presets]
         original = self.canon.lower() == "original"
+        if original and dataclasses.MISSING in own:
+            unsaid = _names([preset for preset, has in zip(presets, own, strict=True) if has is dataclasses.MISSING])
+            raise InputError(
+                f"canon = 'original': the Config of {unsaid} has a field conv1d without a default, so that nobody knows "
+                "what the original is: give it one, or name the set, b for on, none for off"
+            )
         words = ("b" if any(own) else "") if original else self.canon
         canon = CanonConfig(words, self.canon_kernel, self.canon_residual, self.canon_activation, self.canon_frozen)
         if "b" in canon.points and all(has is None for has in own):
@@ -187,10 +193,14 @@ def _names(presets: Sequence[Preset]) -> str:
     return ", ".join(dict.fromkeys(preset.mixer.__name__ for preset in presets))
 
 
-def _own_convolution(preset: Preset) -> bool | None:
-    """Whether the authors of the mixer have its own convolution on; None where it has none."""
+def _own_convolution(preset: Preset) -> Any:
+    """Whether the authors of the mixer have its own convolution on; None where it has none, MISSING where they don't
+    say."""
     own = {field.name: field.default for field in _fields(preset) if field.name == "conv1d"}
-    return {**own, **preset.arguments}["conv1d"] is True if own else None
+    if not own:
+        return None
+    default = {**own, **preset.arguments}["conv1d"]
+    return default if default is dataclasses.MISSING else default is True
 
 
 def _as_declared(default: Any, declared: Any) -> Any:
