@@ -16,7 +16,7 @@ def plain_window(task: Mano, seed: int, index: int, split: Split) -> tuple[list[
     def expression(l: int) -> tuple[list[int], int]:
         """Tokens and value of a random expression of l operators."""
         if l == 0:
-            [number] = rng.digits([23])
+            [number] = rng.digits([task.P])
             return [5 + number], number
         operator, left = rng.digits([3, l])
         a_tokens, a = expression(left)
@@ -27,7 +27,7 @@ def plain_window(task: Mano, seed: int, index: int, split: Split) -> tuple[list[
     while len(tokens) < task.context:
         l = 1 + rng.below(task.L) if split == "train" else task.L + rng.below(1)
         expression_tokens, value = expression(l)
-        tokens += [0, 27 + l, *expression_tokens, 1, 5 + value % 23]
+        tokens += [0, 4 + task.P + l, *expression_tokens, 1, 5 + value % task.P]
     return tokens[: task.context], [0] + [1] * (task.context - 1)
 
 

@@ -31,9 +31,9 @@ def test_tree(index: int, read: Callable[[str], Any]) -> None:
     found = read(picture(task, 0, index, "eval", query=3))
     ids = [task.vocabulary.id(name) for name in found.tokens()]
     expression = read_expression(task.vocabulary, ids[:-1])
-    root = tree(expression)
+    root = tree(expression, 23)
     assert prefix(root) == expression
-    assert all(part.value == solve(prefix(part)) for part in parts(root))
+    assert all(part.value == solve(prefix(part), 23) for part in parts(root))
     assert [part.column for part in parts(root) if not part.operands] == list(range(11))
     level = [root]
     while level:
@@ -49,5 +49,5 @@ def test_tree(index: int, read: Callable[[str], Any]) -> None:
 def test_a_deep_expression() -> None:
     task = build_task("mano", {"L": 3000, "context": 8192})
     names = ["<bos>", "<len_3000>", *["+"] * 3000, *["1"] * 3001, "<ans>"]
-    root = tree(read_expression(task.vocabulary, [task.vocabulary.id(name) for name in names]))
+    root = tree(read_expression(task.vocabulary, [task.vocabulary.id(name) for name in names]), 23)
     assert root.value == 3001 % 23 and root.column < 3000

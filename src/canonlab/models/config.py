@@ -97,8 +97,8 @@ class ModelConfig:
         if original and dataclasses.MISSING in own:
             unsaid = _names([preset for preset, has in zip(presets, own, strict=True) if has is dataclasses.MISSING])
             raise InputError(
-                f"canon = 'original': the Config of {unsaid} has a field conv1d without a default, so that nobody knows "
-                "what the original is: give it one, or name the set, b for on, none for off"
+                f"canon = 'original': the Config of {unsaid} has a field conv1d without a default, so that nobody "
+                "knows what the original is: give it one, or name the set, b for on, none for off"
             )
         words = ("b" if any(own) else "") if original else self.canon
         canon = CanonConfig(words, self.canon_kernel, self.canon_residual, self.canon_activation, self.canon_frozen)

@@ -6,7 +6,6 @@ from typing import NamedTuple
 from canonlab.pictures.svg import BLUE, FAINT, GREEN, INK, PAPER, SOFT, WHITE, Canvas, text_width
 from canonlab.tasks.base import Example, Token
 from canonlab.tasks.mano import Mano
-from canonlab.tasks.mano.kernels import MODULUS
 from canonlab.tasks.mano.score import OPERATIONS, read_expression
 
 COLUMN, ROW, DOT, SIZE = 54, 72, 17, 15
@@ -25,11 +24,11 @@ class Part(NamedTuple):
 def draw(task: Mano, question: Example) -> Canvas:
     """Operators as circles with the value of their part beside them, numbers as boxes, the answer on top."""
     expression = read_expression(task.vocabulary, question.prompt)
-    levels = [[tree(expression)]]
+    levels = [[tree(expression, task.P)]]
     while below := [operand for part in levels[-1] for operand in part.operands]:
         levels.append(below)
     canvas = Canvas(
-        COLUMN * (len(expression) // 2 + 1), ROW * (len(levels) - 1) + 2 * DOT + 24, f"all values are modulo {MODULUS}"
+        COLUMN * (len(expression) // 2 + 1), ROW * (len(levels) - 1) + 2 * DOT + 24, f"all values are modulo {task.P}"
     )
     for depth, level in enumerate(levels):
         for part in level:
@@ -42,14 +41,14 @@ def draw(task: Mano, question: Example) -> Canvas:
     return canvas
 
 
-def tree(expression: Sequence[Token]) -> Part:
+def tree(expression: Sequence[Token], modulus: int) -> Part:
     """The tree of an expression in prefix order."""
     column = len(expression) // 2
     done: list[Part] = []
     for token in reversed(expression):
         if token.value is None:
             left, right = done.pop(), done.pop()
-            value = OPERATIONS[token.name](left.value, right.value) % MODULUS
+            value = OPERATIONS[token.name](left.value, right.value) % modulus
             done.append(Part(token, value, (left.column + right.column) / 2, (left, right)))
         else:
             done.append(Part(token, token.value, column))

@@ -16,6 +16,7 @@ from redraws import OftenRedrawing, often
 
 PUBLISHED = [build_task("mano", {"L": L}) for L in (10, 13, 16)]
 TASKS = [*PUBLISHED, Mano(L=1, context=7), Mano(L=4, context=64), Mano(L=200, context=1000), Mano(L=3, context=401)]
+TASKS += [Mano(L=3, context=32, P=3), Mano(L=5, context=90, P=2), Mano(L=2, context=64, P=997)]
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -39,7 +40,7 @@ def test_every_answer_is_right(task: Mano, split: Split) -> None:
         for instance in instances:
             if instance.answer:
                 rest = list(instance.expression)
-                assert int(instance.answer) == eval(infix(rest)) % 23
+                assert int(instance.answer) == eval(infix(rest)) % task.P
                 assert rest == [] and instance.length == f"<len_{len(instance.expression) // 2}>"
                 lengths.add(len(instance.expression) // 2)
     assert lengths == ({task.L} if split == "eval" else set(range(1, task.L + 1)))
@@ -47,7 +48,7 @@ def test_every_answer_is_right(task: Mano, split: Split) -> None:
 
 def test_words_are_drawn_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("plain_mano.Random", OftenRedrawing)
-    task, law = PUBLISHED[0], kernels.law(1, 10)
+    task, law = PUBLISHED[0], kernels.law(1, 10, 23)
     assert law.redraw.tolist() == [2**64 % 23, *(2**64 % (3 * m) for m in range(1, 11))]
     out = task.windows(0, 0, 3)
     kernels.fill(*out, np.uint64(task.stream_key(1)), 5, 0, law._replace(redraw=often(law.redraw)))

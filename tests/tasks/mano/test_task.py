@@ -154,3 +154,14 @@ def test_coincidence_bounds_what_happens() -> None:
     assert 0.8 * task.coincidence(20) < np.mean(met) < 1.1 * task.coincidence(20)
     assert task.coincidence(0) == 0 and Mano(L=2).coincidence(10**9) == 1.0
     assert 0 < build_task("mano").coincidence(10**7) < 1e-10
+
+
+def test_a_modulus_is_part_of_the_identity_but_for_the_published_one() -> None:
+    """Windows of the published modulus are those of before there was another one."""
+    assert Mano(P=23) == Mano() and "P" not in Mano().identity["parameters"]
+    three = Mano(L=3, context=32, P=3)
+    assert three.identity["parameters"] == {"L": 3, "P": 3} and len(three.vocabulary) == 5 + 3 + 3
+    assert three.score([0, three.vocabulary.id("<len_1>"), 4, 5 + 2, 5 + 2, 1], [5 + 1]).right  # 2 * 2 = 1 mod 3
+    for P in (1, 1001, 2.5):
+        with pytest.raises(InputError, match="P = "):
+            Mano(P=P)  # type: ignore[arg-type]

@@ -7,19 +7,17 @@ import numpy as np
 from canonlab.data.jit import kernel
 from canonlab.data.random import Int, below, digit, stream, word
 
-MODULUS = 23
 OPERATORS = 3
 FRAME = 4
 """Tokens of an instance around its expression: <bos>, <len_l>, <ans> and the answer."""
 
 BOS, ANSWER, PLUS, MINUS, TIMES = range(5)
 NUMBER = TIMES + 1
-LENGTH = NUMBER + MODULUS - 1
-"""Token ids; the number r is NUMBER + r and <len_l> is LENGTH + l."""
+"""Token ids; the number r is NUMBER + r and, after all numbers, <len_l> is NUMBER + modulus - 1 + l."""
 
 
 class ManoLaw(NamedTuple):
-    """What the generator draws from: expressions of shortest..longest operators.
+    """What the generator draws from: expressions of shortest..longest operators, over numbers below `modulus`.
 
     redraw[m] is 2^64 mod the number of outcomes of the one random word behind a token that begins a part of m
     operators: an operator and how many of the other m - 1 its left operand gets, or, for m = 0, a number.
@@ -27,18 +25,19 @@ class ManoLaw(NamedTuple):
 
     shortest: int
     longest: int
+    modulus: int
     redraw: np.ndarray
 
 
-def law(shortest: int, longest: int) -> ManoLaw:
+def law(shortest: int, longest: int, modulus: int) -> ManoLaw:
     """The law of expressions whose number of operators is uniform in shortest..longest."""
-    outcomes = [MODULUS, *(OPERATORS * m for m in range(1, longest + 1))]
-    return ManoLaw(shortest, longest, np.array([(1 << 64) % count for count in outcomes], np.uint64))
+    outcomes = [modulus, *(OPERATORS * m for m in range(1, longest + 1))]
+    return ManoLaw(shortest, longest, modulus, np.array([(1 << 64) % count for count in outcomes], np.uint64))
 
 
 @kernel
 def write_expression(
-    rng: np.ndarray, row: np.ndarray, position: Int, operators: Int, stack: np.ndarray, redraw: np.ndarray
+    rng: np.ndarray, row: np.ndarray, position: Int, operators: Int, stack: np.ndarray, law: ManoLaw
 ) -> Int:
     """Write a random expression to `row[position:]` in prefix order; returns where the next token goes.
 
@@ -49,10 +48,10 @@ def write_expression(
     top: Int = 1
     while top > 0:
         size = stack[top - 1]
-        base, first = (OPERATORS, PLUS) if size > 0 else (MODULUS, NUMBER)
+        base, first = (OPERATORS, PLUS) if size > 0 else (law.modulus, NUMBER)
         value, fraction = digit(word(rng), base)
         left, fraction = digit(fraction, max(size, 1))
-        if fraction < redraw[size]:
+        if fraction < law.redraw[size]:
             continue
         row[position] = first + value
         position += 1
@@ -63,7 +62,7 @@ def write_expression(
 
 
 @kernel
-def evaluate(expression: np.ndarray, stack: np.ndarray) -> np.int64:
+def evaluate(expression: np.ndarray, stack: np.ndarray, modulus: Int) -> np.int64:
     """The value of an expression, from its last token to its first.
 
     A number goes on the stack; an operator replaces the two values on top, its left operand the topmost. For the
@@ -73,10 +72,10 @@ def evaluate(expression: np.ndarray, stack: np.ndarray) -> np.int64:
     for position in range(len(expression) - 1, -1, -1):
         token = np.int64(expression[position])
         a, b = stack[top - 1], stack[top - 2]
-        value = a + b if token == PLUS else (a * b if token == TIMES else a - b + MODULUS)
+        value = a + b if token == PLUS else (a * b if token == TIMES else a - b + modulus)
         number = token >= NUMBER
         top += 1 if number else -1
-        stack[top - 1] = token - NUMBER if number else value % MODULUS
+        stack[top - 1] = token - NUMBER if number else value % modulus
     return stack[2]
 
 
@@ -95,11 +94,11 @@ def fill(tokens: np.ndarray, mask: np.ndarray, key: np.uint64, start: Int, split
         while position < context:
             operators = law.shortest + below(rng, law.longest - law.shortest + 1)
             row[position] = BOS
-            row[position + 1] = LENGTH + operators
+            row[position + 1] = NUMBER + law.modulus - 1 + operators
             begin = position + 2
-            position = write_expression(rng, row, begin, operators, stack, law.redraw)
+            position = write_expression(rng, row, begin, operators, stack, law)
             row[position] = ANSWER
-            row[position + 1] = NUMBER + evaluate(row[begin:position], stack)
+            row[position + 1] = NUMBER + evaluate(row[begin:position], stack, law.modulus)
             position += 2
         tokens[window] = row[:context]
         mask[window] = 1

@@ -5,7 +5,7 @@ from operator import add, mul, sub
 
 from canonlab.errors import InputError
 from canonlab.tasks.base import Token, Verdict, Vocabulary, plain_ids
-from canonlab.tasks.mano.kernels import ANSWER, BOS, MODULUS, NUMBER
+from canonlab.tasks.mano.kernels import ANSWER, BOS, NUMBER
 from canonlab.tasks.prompts import PromptReader
 
 OPERATIONS = {"+": add, "-": sub, "*": mul}
@@ -30,21 +30,21 @@ def read_expression(vocabulary: Vocabulary, prompt: Sequence[int]) -> list[Token
     return expression
 
 
-def solve(expression: Sequence[Token]) -> int:
-    """The value, modulo 23, of an expression in prefix order."""
+def solve(expression: Sequence[Token], modulus: int) -> int:
+    """The value of an expression in prefix order."""
     values: list[int] = []
     for token in reversed(expression):
         if token.value is None:
             left, right = values.pop(), values.pop()
-            values.append(OPERATIONS[token.name](left, right) % MODULUS)
+            values.append(OPERATIONS[token.name](left, right) % modulus)
         else:
             values.append(token.value)
     return values.pop()
 
 
-def judge(vocabulary: Vocabulary, prompt: Sequence[int], answer: Sequence[int]) -> Verdict:
+def judge(vocabulary: Vocabulary, prompt: Sequence[int], answer: Sequence[int], modulus: int) -> Verdict:
     """Whether `answer` is exactly the value of the prompt's expression."""
-    value = solve(read_expression(vocabulary, prompt))
+    value = solve(read_expression(vocabulary, prompt), modulus)
     fact, given = f"the value is {value}", plain_ids(answer)
     if given == [NUMBER + value]:
         return Verdict(True, fact)

@@ -16,16 +16,18 @@ from canonlab.tasks.mano.score import judge
 from canonlab.tasks.metrics import Metric, count_for_half_width, share, union_bound
 from canonlab.tasks.prompts import instances
 
+MOST_NUMBERS = 1000
+
 
 @dataclasses.dataclass(frozen=True)
 class Mano(Task):
     """Knowledge manipulation (arXiv 2512.17351, section 2): the value of an expression, at once.
 
-        <bos> <len_3> + * a b - c d <ans> r          r = ((a * b) + (c - d)) mod 23
+        <bos> <len_3> + * a b - c d <ans> r          r = ((a * b) + (c - d)) mod P
 
     An expression of l operators, in prefix order: the first is uniform in {+, -, *}, its left operand gets a uniform
     number in 0..l-1 of the other l - 1 operators and its right one the rest; an operand without operators is uniform in
-    0..22. All tokens are marked. In training l is uniform in 1..L; in evaluation l = L.
+    0..P-1. All tokens are marked. In training l is uniform in 1..L; in evaluation l = L.
 
     The published generator can replace the markers and operators by random synonyms, which is said to hardly matter and
     left out here; it also has an <ans> for each l, where this task has one.
@@ -33,10 +35,12 @@ class Mano(Task):
     Args:
         L: the most operators.
         context: the window length in tokens.
+        P: the modulus, 23 in the paper; less makes a task that a small model learns in seconds.
     """
 
     L: int = 10
     context: int = 1024
+    P: int = dataclasses.field(default=23, metadata={"introduced": 23})
 
     name: ClassVar[str] = "mano"
     version: ClassVar[int] = 1
@@ -45,6 +49,7 @@ class Mano(Task):
     def __post_init__(self) -> None:
         require_integer("L", self.L, 1, 10**6)
         require_integer("context", self.context, 1)
+        require_integer("P", self.P, 2, MOST_NUMBERS)
         if self.context < self.length:
             needed = f"at least {self.length}, the length of an instance of L = {self.L} operators"
             raise InputError(f"context = {self.context}: must be {needed}")
@@ -61,14 +66,14 @@ class Mano(Task):
 
     @cached_property
     def vocabulary(self) -> Vocabulary:  # type: ignore[override]
-        """<bos>, <ans>, +, -, *, 0, ..., 22, <len_1>, ..., <len_L>: the ids of a smaller L are the same."""
+        """<bos>, <ans>, +, -, *, 0, ..., P - 1, <len_1>, ..., <len_L>: the ids of a smaller L are the same."""
 
         def entries() -> Iterator[tuple[str, Role, int | None]]:
             yield "<bos>", "special", None
             yield "<ans>", "special", None
             for symbol in "+-*":
                 yield symbol, "operator", None
-            for number in range(kernels.MODULUS):
+            for number in range(self.P):
                 yield str(number), "number", number
             for l in range(1, self.L + 1):
                 yield f"<len_{l}>", "length", l
@@ -78,7 +83,7 @@ class Mano(Task):
     @cached_property
     def _laws(self) -> dict[Split, kernels.ManoLaw]:
         """What the kernels take, by split."""
-        return {"train": kernels.law(1, self.L), "eval": kernels.law(self.L, self.L)}
+        return {"train": kernels.law(1, self.L, self.P), "eval": kernels.law(self.L, self.L, self.P)}
 
     def fill(self, out: Windows, seed: int, start: int, split: Split = "train") -> None:
         key, number = self.stream(out, seed, start, split)
@@ -140,7 +145,7 @@ class Mano(Task):
 
         The prompt is one instance up to <ans>, of any length l in 1..L.
         """
-        return judge(self.vocabulary, prompt, answer)
+        return judge(self.vocabulary, prompt, answer, self.P)
 
     def examples(self, tokens: Sequence[int]) -> list[Example]:
         """The whole expressions of a window with their values."""
@@ -150,10 +155,10 @@ class Mano(Task):
     def coincidence(self, training_windows: int) -> float:
         """At most this share of the evaluation instances occurs in the training windows.
 
-        Given its shape, an expression is one of 3^L 23^(L+1) equally probable ones, and 1 in L training instances has L
+        Given its shape, an expression is one of 3^L P^(L+1) equally probable ones, and 1 in L training instances has L
         operators; the bound takes all shapes for the same, and adds this up over all instances of a window that start
         early enough.
         """
-        kinds = self.L * math.log(kernels.OPERATORS) + (self.L + 1) * math.log(kernels.MODULUS)
+        kinds = self.L * math.log(kernels.OPERATORS) + (self.L + 1) * math.log(self.P)
         latest, shortest = self.context - self.length, 3 + kernels.FRAME
         return union_bound(training_windows * (1 + latest // shortest), -math.log(self.L) - kinds)
