@@ -275,3 +275,61 @@ def own_convolution(folder: Path, field: str) -> str:
     path = folder / "mine.py"
     path.write_text(MIXER.replace("        width: int\n", f"        width: int\n        {field}\n"))
     return f"{path}:Mean"
+
+
+@pytest.mark.parametrize(("model", "canon"), [("llama-moe", "ABC"), ("gla", "ABCD"), ("gdn", "AbCD")])
+def test_initial_matrices_are_scaled_where_their_law_does_not_know_the_width(model: str, canon: str) -> None:
+    plain, scaled = (
+        ModelConfig(model, "2L64D4H", canon, **settings).decoder(10).build(1).state_dict()
+        for settings in ({}, {"init_scale": 4.0, "embedding_std": 0.1})
+    )
+    times = {name: float((scaled[name] / plain[name]).nanmedian()) for name in plain}
+    assert times.pop("embedding.weight") == pytest.approx(5)
+    matrices = {
+        name for name, tensor in plain.items() if tensor.ndim > 1 and "canon" not in name and "conv" not in name
+    }
+    assert {name for name, factor in times.items() if factor == pytest.approx(4)} == matrices - {"embedding.weight"}
+    same = plain.keys() - matrices
+    assert len(matrices) > 8 and all(bool((plain[name] == scaled[name]).all()) for name in same)
+
+
+def test_matrices_of_pytorchs_own_law_stay() -> None:
+    plain, scaled = (
+        ModelConfig("mamba2", "1L64D", init_scale=factor).decoder(10).build(1).state_dict() for factor in (1.0, 4.0)
+    )
+    assert all(bool((plain[name] == scaled[name]).all()) for name in plain)
+
+
+@pytest.mark.parametrize(
+    ("model", "argument", "value"), [("gla", "key_share", 0.25), ("gdn", "key_share", 0.375), ("mamba2", "state", 4)]
+)
+def test_a_state_may_be_a_share_of_the_published_models(model: str, argument: str, value: float) -> None:
+    """A sixteenth of what 8L512D has, at width 64."""
+    for size in ("8L512D", "2L64D"):
+        arguments = ModelConfig(model, size, state_share=1 / 16).decoder(10).pattern[0].mixer.arguments
+        width = int(size[2:-1])
+        assert arguments[argument] == pytest.approx(value if argument == "state" else value * 64 / width)
+    whole = ModelConfig(model, "8L512D", state_share=1.0).decoder(10)
+    assert whole == ModelConfig(model, "8L512D").decoder(10)
+    own = ModelConfig(model, "2L64D", state_share=1 / 16, mixer={argument: 1}).decoder(10)
+    assert own.pattern[0].mixer.arguments[argument] == 1
+
+
+def test_a_users_mixer_has_the_same_rule_by_naming_its_field(tmp_path: Path) -> None:
+    text = MIXER.replace("        width: int\n", "        width: int\n        rank: int = 32\n")
+    path = tmp_path / "mine.py"
+    path.write_text(text.replace("    @dataclass", '    state_field = "rank"\n\n    @dataclass'))
+    model = f"{path}:Mean"
+    assert ModelConfig(model, "2L64D", state_share=1 / 16).decoder(10).pattern[0].mixer.arguments["rank"] == 2
+    path.write_text(text.replace("    @dataclass", '    state_field = "rang"\n\n    @dataclass'))
+    with pytest.raises(InputError, match="Mean has state_field = 'rang', which must be"):
+        ModelConfig(model, "2L64D", state_share=1 / 16).decoder(10)
+    assert ModelConfig("llama-rope", "2L64D", state_share=0.1).decoder(10) == ModelConfig(size="2L64D").decoder(10)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"init_scale": 0.0}, {"init_scale": -1.0}, {"embedding_std": -0.1}, {"state_share": 1e9}]
+)
+def test_scales_are_bounded(wrong: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="must be a number from 0"):
+        ModelConfig(**wrong).decoder(10)  # type: ignore[arg-type]

@@ -36,6 +36,11 @@ class ModelConfig:
         exact_intermediate: Round the inner width of a gated MLP, 8/3 width (2 width beside a larger mixer), down, as in
             the released code; else up to a multiple of 32.
         tied: The head is the embedding.
+        init_scale: A factor on initial matrices that have the same standard deviation at any width, 0.02 in most; small
+            models learn some tasks only from larger ones. Those of PyTorch's law, which knows the width, stay.
+        embedding_std: Of the initial embedding; 0 for the preset's.
+        state_share: The width of linear mixers' keys (or state) as a share of what the published model of width 512
+            has, whatever this model's width: a small task needs a small state. 0 for the mixer's own rule.
         mixer: Arguments of the mixer's Config, by name.
     """
 
@@ -51,10 +56,16 @@ class ModelConfig:
     activation: str = "preset"
     exact_intermediate: bool = False
     tied: bool = False
+    init_scale: float = 1.0
+    embedding_std: float = 0.0
+    state_share: float = 0.0
     mixer: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def decoder(self, vocabulary: int) -> DecoderConfig:
         """The decoder for a vocabulary of that many tokens. InputError for anything that does not fit together."""
+        for name, most in (("init_scale", 1000), ("embedding_std", 1000), ("state_share", 1000)):
+            if not 0 <= (value := getattr(self, name)) <= most or (name == "init_scale" and not value):
+                raise InputError(f"{name} = {shown(value)}: must be a number from 0 to {most}, init_scale above 0")
         size = Size.parse(self.size)
         presets = [_preset(name) for name in pattern_names(self.model)]
         self._check_arguments(presets)
@@ -74,8 +85,9 @@ class ModelConfig:
             tied=self.tied,
             norm=first.norm,
             norm_eps=first.norm_eps,
-            embedding_std=first.embedding_std,
+            embedding_std=self.embedding_std or first.embedding_std,
             head_std=first.std,
+            init_scale=self.init_scale,
         )
 
     def _check_arguments(self, presets: Sequence[Preset]) -> None:
@@ -138,6 +150,9 @@ class ModelConfig:
         """The mixer and all of its arguments: defaults, the preset's, those of size and Canon set, the user's."""
         defaults = {field.name: field.default for field in _fields(preset) if _plain(field.default)}
         own = {**defaults, **preset.arguments, "heads": preset.heads(size), "conv1d": convolution}
+        if self.state_share and (field := getattr(preset.mixer, "state_field", None)):
+            declared = typed.fields(preset.mixer.Config).get(field)
+            own[field] = self._state(preset, field, declared, own.get(field), size.width)
         arguments = {}
         for name, declared in typed.fields(preset.mixer.Config).items():
             if name in self.mixer:
@@ -145,6 +160,21 @@ class ModelConfig:
             elif name in own:
                 arguments[name] = _as_declared(own[name], declared)
         return MixerConfig(preset.mixer, arguments)
+
+    def _state(self, preset: Preset, field: str, declared: Any, published: Any, width: int) -> int | float:
+        """A mixer's argument that says how wide its keys or state are, for `state_share`."""
+        if declared not in (int, float) or not isinstance(published, int | float):
+            raise InputError(
+                f"state_share: {_names([preset])} has state_field = {shown(field)}, which must be an int or a float of "
+                "its Config, with a default"
+            )
+        if declared is int:  # whatever the model's width
+            return max(1, round(published * self.state_share))
+        return published * self.state_share * PUBLISHED_WIDTH / width  # a share of the model's width
+
+
+PUBLISHED_WIDTH = 512
+"""Of the published models that `state_share` refers to: 8L512D."""
 
 
 def pattern_names(model: str) -> list[str]:

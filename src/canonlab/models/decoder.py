@@ -16,7 +16,7 @@ from canonlab import typed
 from canonlab.canon import Canon
 from canonlab.errors import InputError, require_integer, unknown
 from canonlab.models.canon_points import CanonConfig, NoCanon
-from canonlab.models.layers import NORMS, linear
+from canonlab.models.layers import NORMS, linear, scale_fixed
 from canonlab.models.mixers.base import Mixer
 from canonlab.models.mlp import MLP, MLPConfig
 from canonlab.models.moe import MoE
@@ -52,6 +52,7 @@ class DecoderConfig:
         norm: A name in `layers.NORMS`.
         embedding_std: The embedding is initialised N(0, embedding_std), the head too where it is tied.
         head_std: An untied head is initialised N(0, head_std); None: as PyTorch initialises it.
+        init_scale: A factor on all initial matrices whose standard deviation is fixed, so the same at any width.
     """
 
     vocabulary: int
@@ -64,6 +65,7 @@ class DecoderConfig:
     norm_eps: float = 1e-6
     embedding_std: float = 0.02
     head_std: float | None = 0.02
+    init_scale: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("vocabulary", "layers", "width"):
@@ -198,6 +200,8 @@ class Decoder(nn.Module):
         self.head = linear(config.width, config.vocabulary, std=config.head_std)
         if config.tied:
             self.head.weight = self.embedding.weight
+        if config.init_scale != 1:
+            scale_fixed(self, config.init_scale)
 
     def forward(
         self,

@@ -59,11 +59,30 @@ def low_rank(width_in: int, rank: int, width_out: int, std: float) -> nn.Sequent
     return nn.Sequential(linear(width_in, rank, std), linear(rank, width_out, std, bias=True))
 
 
+FIXED = "_fixed_std"
+"""The attribute of a matrix whose initial standard deviation doesn't hang on the model's width."""
+
+
+def fixed(weight: Tensor, std: float) -> Tensor:
+    """A matrix with entries N(0, std), for `DecoderConfig.init_scale` to find."""
+    nn.init.normal_(weight, std=std)
+    setattr(weight, FIXED, True)
+    return weight
+
+
+def scale_fixed(module: nn.Module, scale: float) -> None:
+    """Multiply all such matrices of a module."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if getattr(parameter, FIXED, False):
+                parameter.mul_(scale)
+
+
 def linear(width_in: int, width_out: int, std: float | None, bias: bool = False) -> nn.Linear:
     """A projection initialised N(0, std), its bias 0; with std None both as PyTorch initialises them."""
     layer = nn.Linear(width_in, width_out, bias=bias)
     if std is not None:
-        nn.init.normal_(layer.weight, std=std)
+        fixed(layer.weight, std)
         if bias:
             nn.init.zeros_(layer.bias)
     return layer

@@ -16,6 +16,7 @@ from torch.utils.flop_counter import register_flop_formula
 from canonlab.canon.transforms import Operator, transformed
 from canonlab.errors import InputError, require_integer
 from canonlab.models.canon_points import CanonConfig
+from canonlab.models.layers import fixed
 from canonlab.models.mlp import ACTIVATIONS, MLPConfig
 
 
@@ -215,4 +216,6 @@ def _weight(std: float | None, *shape: int) -> nn.Parameter:
     weight = torch.empty(shape)
     if std is None:
         return nn.Parameter(nn.init.uniform_(weight, -(shape[-1] ** -0.5), shape[-1] ** -0.5))
-    return nn.Parameter(nn.init.normal_(weight, std=std))
+    parameter = nn.Parameter(weight)
+    fixed(parameter, std)
+    return parameter

@@ -34,6 +34,9 @@ class Mixer(nn.Module, ABC):
     """
 
     Config: ClassVar[type]
+    state_field: ClassVar[str | None] = None
+    """The argument that says how wide the keys or the state are, for `ModelConfig.state_share`: an integer, or a float
+    that is a share of the model's width; None where the state has no width of its own, as attention's cache."""
     implementation: str = "torch"
     """Who computes it where there is a choice: "torch" or "fla" (flash-linear-attention). A trainer sets it."""
 

@@ -160,6 +160,8 @@ class GatedDeltaNet(Mixer):
     beta_t = sigmoid(W_b x) and a_t = exp(-exp(A_log) softplus(W_a x + dt_bias)), one of each a head.
     """
 
+    state_field = "key_share"
+
     @dataclass(frozen=True)
     class Config:
         """Keys are `key_share` width wide over all heads, values `value_share` width.

@@ -133,6 +133,8 @@ class GLA(Mixer):
     `gla5`: heads = width / 128, key_share = 1, value_share = 2, conv1d, gate_rank = 16, low_rank_std = sqrt(0.02 / 4).
     """
 
+    state_field = "key_share"
+
     @dataclass(frozen=True)
     class Config:
         """Widths are shares of the model's width.

@@ -145,6 +145,8 @@ class Mamba2(Mixer):
     its newest tap 1, the others and the bias 0.
     """
 
+    state_field = "state"
+
     @dataclass(frozen=True)
     class Config:
         """`state` is K, the width of B and C; `expansion` is inner width / width. `heads` share the inner width."""
