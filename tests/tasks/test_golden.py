@@ -35,6 +35,8 @@ TASKS = {
     "small capo": ("capo", {"N": 30, "context": 100}),
     "mano": ("mano", {}),
     "small mano": ("mano", {"L": 4, "context": 64}),
+    "mini lano": ("lano-mini", {}),
+    "mano modulo 3": ("mano", {"L": 3, "context": 32, "P": 3}),
 }
 STREAMS = [(seed, start, split) for seed, start in ((0, 0), (2026, 10**9)) for split in SPLITS]
 COUNT = 40

@@ -47,6 +47,11 @@ TASKS: Mapping[str, NamedTask] = MappingProxyType(
             )
             for grammar, context in LANO_CONTEXT.items()
         },
+        "lano-mini": NamedTask(
+            Lano,
+            {"grammar": "mini", "context": 64},
+            "hierarchical structure in miniature: a grammar of five levels, not of the paper",
+        ),
         "mano": NamedTask(Mano, {"L": 10, "context": 1024}, "knowledge manipulation: arithmetic modulo 23, at once"),
     }
 )
