@@ -222,7 +222,8 @@ def test_every_model_can_be_built() -> None:
 def test_makes_no_run_twice_and_says_what_it_is(recipe: str) -> None:
     assert max(Counter(map(repr, runs(recipe))).values()) == 1
     loaded = load(recipe)
-    assert loaded.name == recipe.partition("/")[2] and loaded.about.endswith(".")
+    folder, _, last = recipe.partition("/")
+    assert loaded.name == (f"mini-{last}" if folder == "mini" else last) and loaded.about.endswith(".")
 
 
 @pytest.mark.slow

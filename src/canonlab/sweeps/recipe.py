@@ -100,9 +100,12 @@ def parse_recipe(
 
 
 def shipped_recipes() -> list[str]:
-    """The names of the recipes that come with the package."""
-    root = files("canonlab.recipes")
-    folders = [folder for folder in root.iterdir() if folder.is_dir()]
+    """The names of the recipes that come with the package; not of those that only others extend."""
+    return [name for name in _shipped() if "/_" not in name]
+
+
+def _shipped() -> list[str]:
+    folders = [folder for folder in files("canonlab.recipes").iterdir() if folder.is_dir()]
     return sorted(
         f"{folder.name}/{file.name.removesuffix('.yaml')}"
         for folder in folders
@@ -117,7 +120,7 @@ def _read(reference: str, folder: Path) -> tuple[dict[str, Any], Path]:
     if exists(path) and path.is_file():
         return read_mapping(path), path
     name = reference.removeprefix("recipes/").removesuffix(".yaml")
-    if name not in shipped_recipes():
+    if name not in _shipped():
         raise unknown("recipe (no such file either)", reference, shipped_recipes())
     shipped = files("canonlab.recipes").joinpath(f"{name}.yaml")
     return parse_mapping(shipped.read_text(encoding="utf-8"), name), Path(name)
