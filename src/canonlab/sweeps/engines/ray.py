@@ -62,20 +62,28 @@ def run(sweep: Sweep, crew: Crew) -> Generator[None]:
         task = ray.remote(**kind)(_task())
         words = str(listed.path.resolve()), {"OMP_NUM_THREADS": str(threads)}, crew.tracker
         with stop_on_signal() as stop:
-            running = [task.remote(*words) for _ in range(count)]
+            running, done = [task.remote(*words) for _ in range(count)], False
             try:
-                while running and not stop.is_set():
+                while not done and not stop.is_set():
                     yield
                     ended, running = ray.wait(running, num_returns=len(running), timeout=TICK)
-                    running += [task.remote(*words) for each in ended if not _finished(ray, each)]
+                    done = any([_finished(ray, each) for each in ended])  # one that finds nothing to do speaks for all
+                    running += [task.remote(*words) for _ in ended if not done]
             finally:
-                for each in running:
-                    ray.cancel(each)
-                ray.wait(running, num_returns=len(running)) if running else None
+                if not done:
+                    _end(ray, running)
     finally:
         ray.shutdown()
     if stop.is_set() and (left := sum(1 for _ in unmade(listed))):
         raise Interrupted(f"stopped with {left} of {len(listed.entries)} runs left", listed.command)
+
+
+def _end(ray: Any, tasks: list[Any]) -> None:
+    """Have the workers save themselves, and wait for that; a second Ctrl-C waits no longer."""
+    for task in tasks:
+        ray.cancel(task)
+    if tasks:
+        ray.wait(tasks, num_returns=len(tasks))
 
 
 def _connect(ray: Any, address: str | None) -> None:
