@@ -17,7 +17,7 @@ from tiny_runs import make_runs
 EIGHT = """
 task: {name: copy, set: {N: 6, context: 28}}
 model: {size: 1L16D2H, canon: AC}
-training: {steps: 800, batch: 4, warmup: 2, eval_every: 400, eval_windows: 4, final_windows: 8, checkpoint_every: 100}
+training: {steps: 600, batch: 4, warmup: 2, eval_every: 400, eval_windows: 4, final_windows: 8, checkpoint_every: 100}
 backend: {device: cpu, precision: fp32, compile: "off", threads: 1}
 grid: {training.seed: [0, 1, 2, 3, 4, 5, 6, 7]}
 """
@@ -40,11 +40,6 @@ class Eight(NamedTuple):
         """The hash of each run's weights, by its folder's name; of those that are done."""
         return {path.parent.name: read_json(path)["weights_sha256"] for path in self.out.glob("*/result.json")}
 
-    def alone(self) -> dict[str, str]:
-        """What `weights` must be: one worker makes the runs in this process, undisturbed."""
-        runs = make_runs(load_recipe(str(self.recipe)).runs, self.recipe.parent / "alone")
-        return {run.folder.name: run.result()["weights_sha256"] for run in runs}
-
     def working(self) -> dict[int, Path]:
         """The folders in which processes are at work and have saved something, by the process."""
         folders = [path.parents[1] for path in self.out.glob("*/checkpoints/last.safetensors")]
@@ -56,6 +51,15 @@ class Eight(NamedTuple):
             path.parent.name: [session["step"] for session in read_json(path)["sessions"]]
             for path in self.out.glob("*/environment.json")
         }
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What `Eight.weights` must be: one worker makes the runs in this process."""
+    folder = tmp_path_factory.mktemp("eight")
+    (folder / "eight.yaml").write_text(EIGHT)
+    runs = make_runs(load_recipe(str(folder / "eight.yaml")).runs, folder / "alone")
+    return {run.folder.name: run.result()["weights_sha256"] for run in runs}
 
 
 @pytest.fixture

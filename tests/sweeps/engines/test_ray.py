@@ -13,6 +13,7 @@ import pytest
 
 from canonlab.errors import InputError
 from canonlab.sweeps.engines import Crew, ray
+from canonlab.sweeps.prepare import prepare
 from tiny_runs import listed, tiny_config
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray isn't installed")
@@ -73,6 +74,13 @@ def test_a_node_that_lacks_canonlab() -> None:
     assert told.stdout.startswith(b"(False, \"canonlab isn't installed on "), told.stderr
 
 
+@needs_ray
+@pytest.mark.slow
+def test_no_cluster_at_an_address(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no Ray cluster answers at 127.0.0.1:1: "):
+        next(ray.run(prepare([tiny_config()], tmp_path, "tiny", ""), Crew(options={"address": "127.0.0.1:1"})))
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A cluster of two nodes with a core each, whose processes are real ones of this machine."""
@@ -99,7 +107,9 @@ def family(pid: int) -> list[int]:
 
 @needs_ray
 @pytest.mark.slow
-def test_a_node_dies_and_all_runs_are_made(cluster: Any, second: Any, eight: Any, until: Callable[..., Any]) -> None:
+def test_a_node_dies_and_all_runs_are_made(
+    cluster: Any, second: Any, eight: Any, undisturbed: dict[str, str], until: Callable[..., Any]
+) -> None:
     raylet = second.all_processes["raylet"][0].process.pid
     with eight.sweep("--engine", "ray", environment=os.environ | {"RAY_ADDRESS": cluster.address}) as sweep:
         until(lambda: len(eight.working()) == 2)
@@ -110,13 +120,15 @@ def test_a_node_dies_and_all_runs_are_made(cluster: Any, second: Any, eight: Any
         _, told = sweep.communicate(timeout=200)
     assert sweep.returncode == 0, told
     cluster.remove_node(second)
-    assert eight.weights() == eight.alone()
+    assert eight.weights() == undisturbed
     assert eight.sessions().pop(name)[1] >= 100, "it went on from where it had been saved"
 
 
 @needs_ray
 @pytest.mark.slow
-def test_ctrl_c_has_the_workers_save(cluster: Any, second: Any, eight: Any, until: Callable[..., Any]) -> None:
+def test_ctrl_c_has_the_workers_save(
+    cluster: Any, second: Any, eight: Any, undisturbed: dict[str, str], until: Callable[..., Any]
+) -> None:
     environment = os.environ | {"RAY_ADDRESS": cluster.address}
     with eight.sweep("--engine", "ray", environment=environment) as sweep:
         until(lambda: len(eight.working()) == 2)
@@ -134,4 +146,4 @@ def test_ctrl_c_has_the_workers_save(cluster: Any, second: Any, eight: Any, unti
     cluster.remove_node(second)
     again = [step for steps in eight.sessions().values() for step in steps if step]
     assert again and any(step % 100 for step in again), "saved where they were, not where a checkpoint was due"
-    assert eight.weights() == eight.alone()
+    assert eight.weights() == undisturbed

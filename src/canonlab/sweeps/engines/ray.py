@@ -67,8 +67,11 @@ def run(sweep: Sweep, crew: Crew) -> Generator[None]:
                 while not done and not stop.is_set():
                     yield
                     ended, running = ray.wait(running, num_returns=len(running), timeout=TICK)
-                    done = any([_finished(ray, each) for each in ended])  # one that finds nothing to do speaks for all
-                    running += [task.remote(*words) for _ in ended if not done]
+                    for each in ended:
+                        if _finished(ray, each):
+                            done = True  # one that finds nothing to do speaks for all
+                        else:
+                            running.append(task.remote(*words))
             finally:
                 if not done:
                     _end(ray, running)

@@ -5,6 +5,7 @@ folder, and of a job in `squeue`, as `sacct` tells nothing where a cluster keeps
 is a process of its own.
 """
 
+import io
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Generator
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +91,7 @@ def _submit(sweep: Sweep, crew: Crew) -> str:
         executor = submitit.SlurmExecutor(_logs(listed))
         executor.update_parameters(**told)
         worker = Job(listed.path.resolve(), {"OMP_NUM_THREADS": str(threads)}, crew.tracker)
-        with executor.batch():
+        with redirect_stderr(io.StringIO()), executor.batch():  # what it would print is in its error too
             jobs = [executor.submit(worker) for _ in range(count)]
     except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
         raise InputError(f"Slurm takes no job of {shown(dict(crew.options))}: {error}") from None
@@ -113,7 +115,7 @@ def _active(job: str) -> bool:
 def _left(listed: Worklist, job: str) -> str:
     """What is to be said of an array that ended before its runs did."""
     left = sum(1 for _ in unmade(listed))
-    logs = sorted(_logs(listed).glob(f"{job}_*.err"))
+    logs = sorted(_logs(listed).glob(f"{job}_*.err"), key=lambda path: path.stat().st_mtime)
     said = [line for log in logs for line in log.read_text("utf-8", "replace").splitlines() if re.search(r"\w", line)]
     why = f", the last of which said: {said[-1].strip()}" if said else ""
     return f"{left} of {len(listed.entries)} runs are left, and no job of {job} is{why}; see {_logs(listed)}/{job}_*"
