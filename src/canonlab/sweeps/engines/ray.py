@@ -7,6 +7,7 @@ its own: Ray's cancels it when this process asks for that, or dies, and then the
 import importlib.util
 import os
 import platform
+import socket
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from canonlab.training.loop import stop_on_signal
 
 TICK = 0.25
 """Seconds between two looks at the tasks."""
+
+ANSWER = 10.0
+"""Seconds in which a cluster answers, if it ever does."""
 
 OPTIONS = ("address",)
 """Of a cluster: that in RAY_ADDRESS, or the one that this machine is a node of, or else a new one here."""
@@ -91,12 +95,15 @@ def _end(ray: Any, tasks: list[Any]) -> None:
 
 def _connect(ray: Any, address: str | None) -> None:
     """To the cluster at the address, to one that this machine is a node of, or to a new one of this machine's cores."""
+    asked = address or os.environ.get("RAY_ADDRESS") or "auto"
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    host, colon, port = asked.rpartition("://")[2].rpartition(":")
     try:
-        ray.init(address=address or "auto", **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        asked = address or os.environ.get("RAY_ADDRESS")
-        if asked:
+        if colon:  # Ray itself tries for many minutes
+            socket.create_connection((host, int(port)), ANSWER).close()
+        ray.init(address=asked, **quiet)
+    except (OSError, ValueError, RuntimeError) as error:
+        if asked != "auto":
             raise InputError(f"no Ray cluster answers at {asked}: {first_line(error)}") from None
         ray.init(address="local", num_cpus=cores(), include_dashboard=False, **quiet)
 
