@@ -17,9 +17,8 @@ from typing import Any
 
 import pytest
 
-from canonlab.errors import Failed, InputError
-from canonlab.locks import holder
-from canonlab.sweeps.engines import Crew, slurm
+from canonlab.errors import Failed, InputError, Interrupted
+from canonlab.sweeps.engines import Crew, local, slurm
 from canonlab.sweeps.prepare import prepare
 from canonlab.training.parts import INTERRUPTED, state
 from tiny_runs import listed, make_runs, tiny_config
@@ -93,6 +92,29 @@ def test_what_waits_in_the_queue_is_cancelled_when_nothing_is_left(
     assert (tmp_path / "cancelled").read_text() == "--state=PENDING 7\n"
 
 
+def test_a_worker_that_was_told_to_stop_as_its_keeper_was_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm tells all processes of a job."""
+    started = []
+
+    def start(slot: Any) -> None:
+        begin(slot)
+        started.append(slot.process.pid)
+
+    begin = local._Slot.start
+    monkeypatch.setattr(local._Slot, "start", start)
+    monkeypatch.setattr(local, "command", lambda *_: ["sleep", "60"])
+    keeper = local.run(listed([tiny_config()], tmp_path), [{}])
+    next(keeper)
+    os.kill(started[0], signal.SIGTERM)
+    os.waitid(os.P_PID, started[0], os.WEXITED | os.WNOWAIT)
+    signal.raise_signal(signal.SIGTERM)
+    with pytest.raises(Interrupted):
+        next(keeper)
+    assert len(started) == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM])
 def test_a_job_saves_before_it_is_queued_again(tmp_path: Path, number: int, until: Callable[..., Any]) -> None:
@@ -108,15 +130,8 @@ def test_a_job_saves_before_it_is_queued_again(tmp_path: Path, number: int, unti
     with (tmp_path / "said").open("w") as said:
         job = subprocess.Popen([sys.executable, "-c", script, str(runs.path)], env=environment, stdout=said)
     try:
-        until(lambda: (folder / "metrics.jsonl").exists() and (folder / "metrics.jsonl").stat().st_size)
-        job.send_signal(signal.SIGSTOP)
-        worker = holder(folder)
-        if number == signal.SIGTERM and worker:  # Slurm tells all of a job's processes
-            os.kill(worker.pid, number)
-            until(lambda: not holder(folder))
-            time.sleep(2)
+        until(lambda: (log := folder / "metrics.jsonl").exists() and '"train"' in log.read_text())
         job.send_signal(number)
-        job.send_signal(signal.SIGCONT)
         until(lambda: "stopped with 1 of 1 runs left" in (tmp_path / "said").read_text())
         if number == signal.SIGUSR2:
             until(lambda: (tmp_path / "told").exists() and (tmp_path / "told").read_text() == "requeue 9\n")
@@ -124,8 +139,6 @@ def test_a_job_saves_before_it_is_queued_again(tmp_path: Path, number: int, unti
         time.sleep(1)
         assert job.poll() is None and (folder / "checkpoints" / "last.safetensors").exists()
         assert (tmp_path / "told").exists() == (number == signal.SIGUSR2)
-        (log,) = (tmp_path / "runs" / "sweep" / "logs").glob("worker-*.log")
-        assert log.read_text().count(", process ") == 1
     finally:
         job.kill()
         job.wait()
