@@ -263,7 +263,12 @@ def test_a_dry_run_of_a_sweep_says_what_it_takes_and_writes_nothing(run: Cli, tm
 
 def test_sweep_takes_changes_and_a_device(run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     swept: list[tuple[list[RunConfig], Path]] = []
-    monkeypatch.setattr(cli.training, "_sweep", lambda runs, parent, log, as_json: swept.append((runs, parent)))
+
+    def prepare(runs: list[RunConfig], parent: Path, *_: str) -> None:
+        swept.append((runs, parent))
+        raise InputError("that is enough")
+
+    monkeypatch.setattr("canonlab.cli.sweeps.prepare", prepare)
     run("sweep laptop/copy --set training.seed=[0,4] model.canon=ABCD training.steps=100 --device cpu")
     ((runs, parent),) = swept
     assert [(r.training.seed, r.model.canon, r.training.steps, r.backend.device) for r in runs] == [

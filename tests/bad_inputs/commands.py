@@ -367,6 +367,10 @@ def others() -> Iterator[Bad]:
         "sweep laptop/copy --set task.set.N=0": "N = 0",
         "sweep laptop/copy --set task.set.N.x=0": "goes through",
         "sweep laptop/copy --device gpu": "device",
+        "sweep laptop/copy --gpus 1": "gpus",
+        "sweep laptop/copy --options time=5": "options",
+        "sweep laptop/copy --gpus nan": "gpus = nan",
+        "sweep laptop/copy --options time": "NAME=VALUE",
         f"train copy {TINY} --mixer x": "NAME=VALUE",
     }.items():
         yield Bad("command", command, (says,))

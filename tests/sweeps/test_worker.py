@@ -146,6 +146,14 @@ def test_a_run_that_another_process_makes_is_left_to_it_and_waited_for(tmp_path:
     assert {record["step"] for record in listener.records} <= set(range(13)) and len(listener.records) == 8
 
 
+def test_a_worker_that_would_only_wait_may_leave(tmp_path: Path) -> None:
+    runs = listed([tiny_config(), tiny_config(seed=1)], tmp_path)
+    (folder := runs.folder(runs.entries[0])).mkdir()
+    with locked(folder):
+        assert work(runs, Recorder(), patience=0.0) == []
+    assert [run.state for run in Observer(tmp_path).survey().runs] == ["to do", "done"]
+
+
 def test_memory_that_is_not_enough_is_told(tmp_path: Path) -> None:
     line = "raise RuntimeError('DefaultCPUAllocator: can\\'t allocate memory: you tried to allocate 9 bytes')"
     with pytest.raises(Failed, match="mine.py, line 20: RuntimeError: DefaultCPUAllocator"):

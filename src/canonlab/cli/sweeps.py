@@ -1,6 +1,7 @@
 """Commands about many runs: make them, work on them, look at them."""
 
 import dataclasses
+import math
 import os
 import shlex
 import signal
@@ -20,11 +21,11 @@ from canonlab.cli.arguments import Json, Log, option, parse_settings
 from canonlab.cli.results import write_report
 from canonlab.cli.sweep_log import SweepLog
 from canonlab.cli.training import listening
-from canonlab.errors import Failed, Interrupted, require_integer
-from canonlab.sweeps.engines import local
+from canonlab.errors import Failed, InputError, Interrupted, require_integer
+from canonlab.sweeps.engines import Crew, Engine, local, ray, slurm
 from canonlab.sweeps.forecast import forecast, states
 from canonlab.sweeps.layout import Layout
-from canonlab.sweeps.prepare import prepare
+from canonlab.sweeps.prepare import Sweep, prepare
 from canonlab.sweeps.recipe import Recipe, load_recipe
 from canonlab.sweeps.status import Observer
 from canonlab.sweeps.worker import retry as make_again
@@ -33,6 +34,12 @@ from canonlab.sweeps.worklist import Worklist, read_worklist
 from canonlab.training.config import RunConfig
 from canonlab.training.plan import plan_runs
 from canonlab.training.trackers import require_tracker
+
+ELSEWHERE: dict[str, Engine] = {"ray": ray, "slurm": slurm}
+"""Engines whose workers are not only on this machine."""
+
+GPU_THREADS = 4
+"""CPU threads of a run on a GPU elsewhere that leaves them open: they hardly matter, and can't be measured here."""
 
 STOPPED = 75
 """The exit status of a worker that was asked to stop and left work: what systems call a temporary failure."""
@@ -63,9 +70,23 @@ def sweep(
     settings: Changes = (),
     device: Device = None,
     out: Out = None,
+    engine: Annotated[
+        Literal["local", "ray", "slurm"], arg(help="Who makes the runs: this machine or a cluster.")
+    ] = "local",
     workers: Annotated[
-        int, option("INT", "Runs at once on this machine, on each GPU if there are some; by default as many as pay.")
+        int, option("INT", "Runs at once; of local on each GPU if there are some; by default as many as have room.")
     ] = 0,
+    gpus: Annotated[
+        float, option("NUMBER", "Of each run, with ray also a part of one; local uses what is here.")
+    ] = 0.0,
+    options: Annotated[
+        tuple[str, ...],
+        arg(
+            name="options",
+            metavar="NAME=VALUE ...",
+            help="Of the engine: address of ray; partition, time (minutes), account, mem, gres ... of slurm.",
+        ),
+    ] = (),
     keep: Annotated[
         Literal["final", "best", "all"],
         arg(help="Of a run's checkpoints when it is done: the final weights, the best ones too, or all that there is."),
@@ -86,10 +107,42 @@ def sweep(
     if log is not None:
         require_tracker(log)
     require_integer("workers", workers, 0, 1024)
+    crew = Crew(workers, gpus, parse_settings(options), log)
+    _require(engine, crew)
     if dry_run:
         _forecast(loaded, parent, as_json)
-    else:
-        _sweep(loaded.runs, parent, loaded.name, workers, keep, retry, log, as_json)
+        return
+    runs = _for_gpus(loaded.runs) if gpus else loaded.runs
+    prepared = prepare(runs, parent, loaded.name, shlex.join(["canonlab", *sys.argv[1:]]), keep)
+    if retry:
+        make_again(prepared.worklist)
+    _make(prepared, engine, crew)
+    _finish(prepared.worklist, as_json)
+
+
+def _require(engine: str, crew: Crew) -> None:
+    """InputError for what an engine can't do."""
+    if not 0 <= crew.gpus < math.inf:
+        raise InputError(f"gpus = {crew.gpus:g}: must be a number from 0 on")
+    if engine in ELSEWHERE:
+        ELSEWHERE[engine].require(crew)
+    elif crew.gpus or crew.options:
+        name = "gpus" if crew.gpus else "options"
+        raise InputError(f"{name}: are of the engines {' and '.join(ELSEWHERE)}; local takes --workers and --device")
+
+
+def _for_gpus(runs: Sequence[RunConfig]) -> list[RunConfig]:
+    """Runs that leave nothing open which this machine, maybe without a GPU, would resolve in its own way."""
+    found = []
+    for run in runs:
+        backend = run.backend
+        if backend.device != "cpu":
+            precision = "bf16" if backend.precision == "auto" else backend.precision
+            backend = dataclasses.replace(backend, precision=precision, threads=backend.threads or GPU_THREADS)
+        found.append(dataclasses.replace(run, backend=backend))
+    if any(new.backend.precision != run.backend.precision for new, run in zip(found, runs, strict=True)):
+        terminal.warn("the precision of runs on GPUs elsewhere is bf16, as the recipe leaves it open")
+    return found
 
 
 def _forecast(recipe: Recipe, parent: Path, as_json: bool) -> None:
@@ -110,37 +163,34 @@ def demo(
     runs = load_recipe("laptop/copy").runs
     if steps is not None:
         runs = [dataclasses.replace(run, training=dataclasses.replace(run.training, steps=steps)) for run in runs]
-    _sweep(runs, out, "demo", 0, "final", False, None, as_json)
+    prepared = prepare(runs, out, "demo", shlex.join(["canonlab", *sys.argv[1:]]))
+    _make(prepared, "local", Crew())
+    _finish(prepared.worklist, as_json)
 
 
-def _sweep(
-    runs: list[RunConfig],
-    parent: Path,
-    name: str,
-    workers: int,
-    keep: str,
-    retry: bool,
-    log: str | None,
-    as_json: bool,
-) -> None:
-    listed, layout = prepare(runs, parent, name, shlex.join(["canonlab", *sys.argv[1:]]), keep)
-    if retry:
-        make_again(listed)
-    places = _places(layout, sum(1 for _ in unmade(listed)), workers)
-    if len(places) == 1:
-        with listening(log) as listener:
-            work(listed, listener)
+def _make(prepared: Sweep, engine: str, crew: Crew) -> None:
+    """Have an engine make what is left, and show how it goes."""
+    listed, layout = prepared
+    left = sum(1 for _ in unmade(listed))
+    if not left:
+        return
+    if engine in ELSEWHERE:
+        running = ELSEWHERE[engine].run(prepared, crew)
+    elif len(places := _places(layout, left, crew.workers)) > 1:
+        running = local.run(listed, places, crew.tracker)
     else:
-        with closing(local.run(listed, places, log)) as running:
-            _follow(running, parent)
-    _finish(listed, as_json)
+        with listening(crew.tracker) as listener:
+            work(listed, listener)
+        return
+    with closing(running):
+        _follow(running, listed.parent)
 
 
 def _places(layout: Layout, runs: int, workers: int) -> list[dict[str, str]]:
     """What the environment of each worker of this machine is to say, besides what it says here."""
     gpus = _gpus()
     count = workers * max(1, len(gpus)) or layout.workers(runs, len(gpus))
-    places = [{"OMP_NUM_THREADS": str(layout.threads)} for _ in range(max(1, min(count, runs)))]
+    places = [{"OMP_NUM_THREADS": str(layout.threads)} for _ in range(min(count, runs))]
     for number, place in enumerate(places):
         if gpus:
             place["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
@@ -187,6 +237,9 @@ def work_command(
     attached: Annotated[
         FlagCreatePairsOff[bool], arg(help="Stop when standard input is closed: whoever started this is gone.")
     ] = False,
+    patience: Annotated[
+        float, option("SECONDS", "Stop when others have been making all that is left for so long; by default wait.")
+    ] = math.inf,
     log: Log = None,
 ) -> None:
     """Be one worker of a sweep, for a scheduler of your own: start as many as you like, on machines that share DIR.
@@ -195,11 +248,13 @@ def work_command(
     """
     listed = read_worklist(worklist)
     terminal.say(f"{socket.gethostname()}, process {os.getpid()}")
+    if hasattr(signal, "SIGUSR2"):
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # Slurm tells all of a job's processes; who keeps us acts on it
     if attached:
         threading.Thread(target=_stop_when_alone, daemon=True).start()
     try:
         with listening(log) as listener:
-            for line in work(listed, listener, speaking_in):
+            for line in work(listed, listener, speaking_in, patience):
                 terminal.say(line)
     except Interrupted as stopped:
         terminal.say(str(stopped))

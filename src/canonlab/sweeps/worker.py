@@ -4,6 +4,7 @@ Workers know nothing of one another: a run's folder says what has become of it, 
 number of them, on any machines that share the folder, make each run once.
 """
 
+import math
 import os
 import sys
 import time
@@ -37,8 +38,10 @@ def work(
     worklist: Worklist,
     listener: Listener,
     around: Callable[[Path], AbstractContextManager[Any]] = lambda folder: nullcontext(),
+    patience: float = math.inf,
 ) -> list[str]:
-    """Make what is left of the list, the longest runs first; return when all of it is done, whoever did it.
+    """Make what is left of the list, the longest runs first; return when all of it is done, whoever did it, or when
+    others have been making all that is left for `patience` seconds.
 
     A run that fails or diverges stops no other, and is not tried again before that is asked for (`retry`). Each is made
     `around` its folder. Returns a line for each run that can't even have a folder. Raises Interrupted when a run was
@@ -49,7 +52,8 @@ def work(
     shared: dict[str, Any] = {}
     hopeless: list[str] = []
     told: set[str] = set()
-    while left:
+    idle = 0.0
+    while left and idle <= patience:
         held, waiting = [], {}
         for each in left:
             folder = worklist.folder(each)
@@ -76,6 +80,7 @@ def work(
                 listener.message(waiting[line])
             told |= waiting.keys()
             time.sleep(WAIT)
+        idle = idle + WAIT if held == left else 0.0
         left = held
     return hopeless
 

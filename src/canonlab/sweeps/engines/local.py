@@ -1,6 +1,7 @@
 """Workers on this machine: processes that stay for many runs, so that what takes seconds to load is loaded once."""
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -24,20 +25,27 @@ ATTEMPTS = 3
 """How many processes in a row may die in one run, or before any, without getting on."""
 
 
-def command(worklist: Worklist, attached: bool = True, tracker: str | None = None) -> list[str]:
-    """The command that is a worker; one that is `attached` stops when its standard input is closed."""
-    words = [sys.executable, "-m", "canonlab", "work", str(worklist.path)]
-    return [*words, *(["--attached"] if attached else []), *(["--log", tracker] if tracker else [])]
+def command(worklist: Worklist, tracker: str | None = None, patience: int | None = None) -> list[str]:
+    """The command that is a worker, which stops when its standard input is closed."""
+    words = [sys.executable, "-m", "canonlab", "work", str(worklist.path), "--attached"]
+    words += [] if patience is None else ["--patience", str(patience)]
+    return [*words, *(["--log", tracker] if tracker else [])]
 
 
-def run(worklist: Worklist, environments: Sequence[dict[str, str]], tracker: str | None = None) -> Generator[None]:
+def run(
+    worklist: Worklist,
+    environments: Sequence[dict[str, str]],
+    tracker: str | None = None,
+    patience: int | None = None,
+) -> Generator[None]:
     """Have workers make the list, one for each of the `environments`, which are laid over this process's.
 
     Yields a few times a second. A worker that dies is replaced; a run in which `ATTEMPTS` of them die counts as failed.
     When this process is asked to stop, the workers save what they are at, and it raises Interrupted; when it dies, they
     do the same.
     """
-    crew = [_Slot(worklist, number, each, tracker) for number, each in enumerate(environments)]
+    words = command(worklist, tracker, patience)
+    crew = [_Slot(worklist, number, words, each) for number, each in enumerate(environments)]
     deaths = _Deaths(worklist)
     with stop_on_signal() as stop:
         try:
@@ -47,7 +55,7 @@ def run(worklist: Worklist, environments: Sequence[dict[str, str]], tracker: str
                 yield
                 time.sleep(TICK)
                 for slot in crew:
-                    if code := slot.died():
+                    if not stop.is_set() and (code := slot.died()):  # else it may have been asked to stop as we were
                         deaths.note(slot, code)
                         slot.start()
         finally:
@@ -72,9 +80,9 @@ def _end(crew: Sequence["_Slot"], at_once: bool) -> None:
 class _Slot:
     """A place for a worker."""
 
-    def __init__(self, worklist: Worklist, number: int, environment: dict[str, str], tracker: str | None) -> None:
-        self.command, self.environment = command(worklist, tracker=tracker), os.environ | environment
-        self.log = worklist.parent / SWEEP / "logs" / f"worker-{os.getpid()}-{number}.log"
+    def __init__(self, worklist: Worklist, number: int, words: list[str], environment: dict[str, str]) -> None:
+        self.command, self.environment = words, os.environ | environment
+        self.log = worklist.parent / SWEEP / "logs" / f"worker-{platform.node()}-{os.getpid()}-{number}.log"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
