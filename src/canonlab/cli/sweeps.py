@@ -22,6 +22,7 @@ from canonlab.cli.results import write_report
 from canonlab.cli.sweep_log import SweepLog
 from canonlab.cli.training import listening
 from canonlab.errors import Failed, InputError, Interrupted, require_integer
+from canonlab.results.words import plural
 from canonlab.sweeps.engines import Crew, Engine, local, ray, slurm
 from canonlab.sweeps.forecast import forecast, states
 from canonlab.sweeps.layout import Layout
@@ -177,6 +178,8 @@ def _make(prepared: Sweep, engine: str, crew: Crew) -> None:
     if engine in ELSEWHERE:
         running = ELSEWHERE[engine].run(prepared, crew)
     elif len(places := _places(layout, left, crew.workers)) > 1:
+        threads = plural(layout.threads, "thread")
+        terminal.note(f"{left:,} of {len(listed.entries):,} runs to make, {len(places)} at once with {threads} each")
         running = local.run(listed, places, crew.tracker)
     else:
         with listening(crew.tracker) as listener:

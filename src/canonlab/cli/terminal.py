@@ -45,6 +45,11 @@ def say(text: str) -> None:
     print(visible(text))
 
 
+def note(text: str) -> None:
+    """One line of standard error that is no warning."""
+    print(visible(text), file=sys.stderr)
+
+
 def warn(text: str) -> None:
     """One line of standard error."""
     print(visible(f"canonlab: warning: {text}"), file=sys.stderr)
