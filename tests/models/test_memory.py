@@ -36,7 +36,9 @@ def really_saved(config: DecoderConfig, autocast: AbstractContextManager[Any]) -
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("model", ["llama-rope", "llama-alibi", "gpt2-rope", "gla", "mamba2-mlp", "gdn", "gdn,llama-rope"])
+@pytest.mark.parametrize(
+    "model", ["llama-rope", "llama-alibi", "gpt2-rope", "gla", "mamba2-mlp", "gdn", "gdn,llama-rope"]
+)
 def test_it_is_what_autograd_keeps(model: str, precision: str) -> None:
     config = ModelConfig(model=model, size="4L64D", canon="ACD").decoder(30)
     autocast = torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else contextlib.nullcontext()

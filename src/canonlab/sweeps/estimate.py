@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from canonlab.errors import Failed
 from canonlab.models.config import pattern_names
 from canonlab.models.cost import Cost
 from canonlab.models.memory import saved_bytes
@@ -26,6 +27,9 @@ TRAINED, SAVED = 4, 10
 """Numbers in memory for each parameter: while training itself, its gradient and two means; on a CPU while a checkpoint
 is saved also the copy of it and of the means that is written, and the file's content."""
 
+BUSY = 0.75
+"""The share of its time that a measuring process has to compute for the machine to count as its own."""
+
 TRAIN_LINE, EVALUATION_LINE, FILES = 150, 1500, 10_000
 """Bytes of a log's lines, and of the small files of a run."""
 
@@ -38,7 +42,8 @@ class Time:
     runs: float
 
 
-class Memory(NamedTuple):
+@dataclass(frozen=True)
+class Memory:
     """Bytes of the run that takes most, at its worst and beside the libraries, and its folder's name."""
 
     bytes: int
@@ -73,7 +78,7 @@ class Estimate:
 
     def plain(self) -> dict[str, Any]:
         """As plain data."""
-        return {**dataclasses.asdict(self), "memory": self.memory and self.memory._asdict()}
+        return dataclasses.asdict(self)
 
 
 def here(
@@ -151,13 +156,17 @@ def _measured(
     ordered = sorted(kinds, key=lambda name: -sum(flops[index] for index in kinds[name]))  # what matters most first
     examples = {name: plans[kinds[name][0]] for name in ordered}
     sizes = {name: size(plan, costs[kinds[name][0]]) for name, plan in examples.items()}
-    loading, measured = measure_all([plan.asked for plan in examples.values()], threads, workers)
+    loading, measured, share = measure_all([plan.asked for plan in examples.values()], threads, workers)
     known = {name: seconds for name, seconds in zip(ordered, measured, strict=True) if seconds}
+    if not known:
+        raise Failed("no run could be measured in time: the machine is busy, or the model large; try again, or --on")
     of_kinds = {name: known.get(name) or _by_the_nearest(name, examples, sizes, known) for name in ordered}
     seconds = [of_kinds[kind(plan)].of(plan) for plan in plans]
     notes = [f"measured: {plural(len(known), 'kind')} of run, {workers} at once"]
     if rest := len(ordered) - len(known):
         notes.append(f"not measured: {plural(rest, 'kind')} more, by the FLOPs of the nearest one with the same mixers")
+    if share < BUSY:
+        notes.append(f"other work kept the measurement waiting {1 - share:.0%} of the time: without it all ends sooner")
     if any(plan.backend.compile for plan in plans):
         notes.append(
             "blocks that a run compiles were measured eagerly; to compile them, which takes a minute, isn't in it"
@@ -239,7 +248,7 @@ def largest(plans: Sequence[Plan], costs: Sequence[Cost]) -> Memory | None:
         if (taken := run_bytes(plan, found)) is None:
             return None
         counted.append(Memory(taken, plan.name))
-    return max(counted)
+    return max(counted, key=lambda each: each.bytes)
 
 
 def run_bytes(plan: Plan, found: Cost) -> int | None:

@@ -217,10 +217,15 @@ def _save(plan: Plan, model: Decoder) -> float:
 
 
 class Measured(NamedTuple):
-    """Seconds that a process takes before it can work, and what runs take; None of those not measured in time."""
+    """What processes found that measured at the same time.
+
+    Seconds that a process takes before it can work; what runs take, None for those not measured in time; and how much
+    of the time a process was computing: about 1 but where other work kept it from that.
+    """
 
     loading: float
     seconds: list[Seconds | None]
+    share: float
 
 
 def measure_all(configs: Sequence[RunConfig], threads: int, workers: int, patience: float = PATIENCE) -> Measured:
@@ -230,30 +235,34 @@ def measure_all(configs: Sequence[RunConfig], threads: int, workers: int, patien
     from a run that fails in its first steps.
     """
     asked = time.time()
+    rounds = -(-len(configs) // workers)
+    turns = [number % len(configs) for number in range(rounds * workers)]
+    found: list[list[Seconds]] = [[] for _ in configs]
+    begun, shares = [], []
     with multiprocessing.get_context("spawn").Pool(workers, initializer=_leave_ctrl_c_to_the_parent) as pool:
-        rounds = -(-len(configs) // workers)
-        jobs = [
-            pool.apply_async(_measured, (configs[number % len(configs)], threads)) for number in range(rounds * workers)
-        ]
-        found: list[list[Seconds]] = [[] for _ in configs]
-        begun = []
-        for number, job in enumerate(jobs):
+        jobs = [pool.apply_async(_measured, (configs[turn], threads)) for turn in turns]
+        for turn, job in zip(turns, jobs, strict=True):
             with suppress(multiprocessing.TimeoutError):
-                began, seconds = job.get(max(0.0, asked + patience - time.time()))
+                began, seconds, share = job.get(max(0.0, asked + patience - time.time()))
                 begun.append(began)
-                found[number % len(configs)].append(seconds)
-    return Measured(min(begun, default=asked) - asked, [_mean(each) if each else None for each in found])
+                shares.append(share)
+                found[turn].append(seconds)
+    means = [_mean(each) if each else None for each in found]
+    return Measured(min(begun, default=asked) - asked, means, statistics.fmean(shares or [1.0]))
 
 
 def _leave_ctrl_c_to_the_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _measured(config: RunConfig, threads: int) -> tuple[float, Seconds]:
-    """When it began, and what it found."""
+def _measured(config: RunConfig, threads: int) -> tuple[float, Seconds, float]:
+    """When it began, what it found, and the share of the time that this process was computing."""
     began = time.time()
     backend = dataclasses.replace(config.backend, compile="off", threads=config.backend.threads or threads)
-    return began, measure(plan_run(dataclasses.replace(config, backend=backend)))
+    plan = plan_run(dataclasses.replace(config, backend=backend))
+    before = time.perf_counter(), time.process_time()
+    found = measure(plan)
+    return began, found, (time.process_time() - before[1]) / seconds_since(before[0])
 
 
 def _mean(found: Sequence[Seconds]) -> Seconds:
