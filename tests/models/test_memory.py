@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from canonlab.models.config import ModelConfig
 from canonlab.models.decoder import Decoder, DecoderConfig
-from canonlab.models.memory import saved_bytes
+from canonlab.models.memory import Activations, activations
 from canonlab.models.mixers.base import Mixer
 
 BATCH, CONTEXT = 2, 64
@@ -42,16 +42,20 @@ def really_saved(config: DecoderConfig, autocast: AbstractContextManager[Any]) -
 def test_it_is_what_autograd_keeps(model: str, precision: str) -> None:
     config = ModelConfig(model=model, size="4L64D", canon="ACD").decoder(30)
     autocast = torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else contextlib.nullcontext()
-    counted = saved_bytes(config, BATCH, CONTEXT, autocast)
-    assert counted == pytest.approx(really_saved(config, autocast), rel=0.05)
+    counted = activations(config, BATCH, CONTEXT, autocast)
+    assert counted and counted.kept == pytest.approx(really_saved(config, autocast), rel=0.05)
 
 
 def test_more_windows_and_layers_keep_more() -> None:
-    config = ModelConfig(model="llama-rope", size="2L64D").decoder(30)
-    one, two = (saved_bytes(config, batch, CONTEXT, contextlib.nullcontext()) for batch in (1, 2))
-    deep = saved_bytes(dataclasses.replace(config, layers=200_000), 1, CONTEXT, contextlib.nullcontext())
-    assert one is not None and two is not None and deep is not None
-    assert 1.7 * one < two <= 2 * one and deep > 50_000 * one
+    def count(layers: int, batch: int) -> Activations:
+        config = ModelConfig(model="llama-rope", size="2L64D").decoder(30)
+        found = activations(dataclasses.replace(config, layers=layers), batch, CONTEXT, contextlib.nullcontext())
+        assert found
+        return found
+
+    one, two, deep = count(2, 1), count(2, 2), count(200_000, 1)
+    assert 1.7 * one.kept < two.kept <= 2 * one.kept
+    assert deep.kept - one.kept == (200_000 - 2) * one.block and deep.block == one.block
 
 
 class NeedsNumbers(Mixer):
@@ -72,4 +76,4 @@ def test_a_kernel_that_needs_real_tensors_is_not_guessed() -> None:
     config = ModelConfig(model="llama-rope", size="1L64D").decoder(30)
     (block,) = config.pattern
     own = dataclasses.replace(block, mixer=dataclasses.replace(block.mixer, cls=NeedsNumbers, arguments={}))
-    assert saved_bytes(dataclasses.replace(config, pattern=(own,)), 1, CONTEXT, contextlib.nullcontext()) is None
+    assert activations(dataclasses.replace(config, pattern=(own,)), 1, CONTEXT, contextlib.nullcontext()) is None

@@ -1,6 +1,7 @@
 """What training a model remembers between its forward and its backward pass, counted without the memory for it."""
 
 from contextlib import AbstractContextManager
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,15 +12,24 @@ from canonlab.models.cost import one_of_each, times
 from canonlab.models.decoder import DecoderConfig
 
 
-def saved_bytes(
-    config: DecoderConfig, batch: int, context: int, autocast: AbstractContextManager[object]
-) -> int | None:
-    """Bytes that autograd keeps of a forward pass, under `autocast`, over (batch, context) tokens and of their loss.
+class Activations(NamedTuple):
+    """Bytes that autograd keeps of a forward pass, and those of the block that has most of them.
 
-    That is what a run needs beside its weights, their gradients and the optimizer's. Nothing is computed: tensors are
-    fakes of the CPU's, by which kernels are chosen as there; each block's kind is run once and counted as often as it
-    stands in the model. The loss is that of all tokens, of which tasks may mark a part. Compiled blocks keep less. None
-    where a kernel, perhaps a user's own, can't do without real tensors.
+    A backward pass lets go of what it has used, but needs about as much as one block has for gradients meanwhile.
+    """
+
+    kept: int
+    block: int
+
+
+def activations(
+    config: DecoderConfig, batch: int, context: int, autocast: AbstractContextManager[object]
+) -> Activations | None:
+    """What a forward pass over (batch, context) tokens, under `autocast`, and their loss leave for the backward pass.
+
+    Nothing is computed: tensors are fakes of the CPU's, by which kernels are chosen as there; a block of each kind is
+    run once and counted as often as it stands in the model. The loss is that of all tokens, of which tasks may mark a
+    part. Compiled blocks keep less. None where a kernel, perhaps a user's own, can't do without real tensors.
     """
     try:
         with FakeTensorMode():
@@ -28,7 +38,7 @@ def saved_bytes(
         return None
 
 
-def _count(config: DecoderConfig, batch: int, context: int, autocast: AbstractContextManager[object]) -> int:
+def _count(config: DecoderConfig, batch: int, context: int, autocast: AbstractContextManager[object]) -> Activations:
     model, more = one_of_each(config)
     model.train()
     weights = {_storage(parameter) for parameter in model.parameters()}
@@ -54,7 +64,8 @@ def _count(config: DecoderConfig, batch: int, context: int, autocast: AbstractCo
         with autocast:
             logits = model(ids).logits
         F.cross_entropy(logits.float().flatten(0, 1), ids.flatten(), reduction="sum")
-    return sum(sizes) + times(more, sizes[:-1])
+    blocks = sizes[:-1]
+    return Activations(sum(sizes) + times(more, blocks), max(blocks))
 
 
 def _storage(tensor: Tensor) -> int:

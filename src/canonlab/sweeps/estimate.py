@@ -14,7 +14,7 @@ import torch
 from canonlab.errors import Failed
 from canonlab.models.config import pattern_names
 from canonlab.models.cost import Cost
-from canonlab.models.memory import saved_bytes
+from canonlab.models.memory import activations
 from canonlab.results.words import plural
 from canonlab.sweeps.forecast import training_flops
 from canonlab.sweeps.gpus import FULL_WIDTH, GPU, UTILISATION, utilisation
@@ -23,9 +23,9 @@ from canonlab.sweeps.measure import Seconds, Size, evaluated_windows, kind, meas
 from canonlab.training.parts import DONE
 from canonlab.training.plan import FLOAT_BYTES, Plan
 
-TRAINED, SAVED = 4, 10
-"""Numbers in memory for each parameter: while training itself, its gradient and two means; on a CPU while a checkpoint
-is saved also the copy of it and of the means that is written, and the file's content."""
+TRAINED, SAVED = 4, 6
+"""Numbers in memory for each parameter: itself, its gradient and two means; and on a CPU, while a checkpoint is saved,
+the copy of it and of the means, and the file's content. What activations had then isn't given back for sure."""
 
 BUSY = 0.75
 """The share of its time that a measuring process has to compute for the machine to count as its own."""
@@ -227,7 +227,7 @@ def _assumptions(plans: Sequence[Plan], gpu: GPU) -> list[str]:
     return [
         f"assumed, never measured: {by_width} of {rates}, the published peak",
         f"(rule: {UTILISATION:.0%} from width {FULL_WIDTH} on, below in proportion to the width)",
-        "not counted: loading, compiling, saving, and what evaluations write token by token",
+        "not counted: loading, compiling, saving, small kernels, and what evaluations write token by token",
         "memory is that of PyTorch's eager kernels: compiled blocks and flash-linear-attention take less",
     ]
 
@@ -251,15 +251,14 @@ def largest(plans: Sequence[Plan], costs: Sequence[Cost]) -> Memory | None:
     return max(counted, key=lambda each: each.bytes)
 
 
-def run_bytes(plan: Plan, found: Cost) -> int | None:
+def run_bytes(plan: Plan, model: Cost) -> int | None:
     """Bytes of a run at its worst, beside the libraries; None where its model can't be counted without running it."""
     autocast = torch.autocast("cpu", torch.bfloat16) if plan.backend.precision == "bf16" else contextlib.nullcontext()
-    saved = saved_bytes(plan.decoder, _pass(plan), plan.task.context, autocast)
-    if saved is None:
+    found = activations(plan.decoder, _pass(plan), plan.task.context, autocast)
+    if found is None:
         return None
-    weights = FLOAT_BYTES * found.parameters
-    training = TRAINED * weights + saved
-    return max(training, SAVED * weights) if plan.backend.device == "cpu" else training
+    numbers = TRAINED + (SAVED if plan.backend.device == "cpu" else 0)
+    return numbers * FLOAT_BYTES * model.parameters + sum(found)
 
 
 def _pass(plan: Plan) -> int:
