@@ -1,6 +1,9 @@
 """The first steps of runs, really made; how long they take is nobody's promise, so that only the rest is tested."""
 
 import dataclasses
+import multiprocessing
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -23,7 +26,7 @@ def test_all_parts_of_a_run_are_measured_and_nothing_stays(quick: pytest.MonkeyP
     quick.setattr("tempfile.tempdir", str(tmp_path))
     found = measure(plan_run(tiny_config()))
     assert min(found.start, found.step, found.window, found.save) > 0 and found.first >= 0
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.glob("canonlab-*")) == []
 
 
 def test_a_step_that_takes_long_is_made_smaller(quick: pytest.MonkeyPatch) -> None:
@@ -72,9 +75,26 @@ def test_a_run_that_fails_in_its_first_steps_says_so(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(MIXER.replace("torch.nn.Linear(config.width, config.width)", "None"))
     config = varied(tiny_config(), "model", model=f"{tmp_path / 'own.py'}:Mean", canon="none")
     with pytest.raises(InputError, match=r"own\.py"):
-        module._measured(config, 1)
+        module._measured(0, config, 1)
 
 
 def test_the_mean_of_measurements() -> None:
     one = Seconds(1.0, 1.0, 1.0, 1.0, 1.0)
     assert module._mean([one, dataclasses.replace(one, step=2.0)]).step == 1.5
+
+
+class Endless:
+    """What `_measured` is in a process whose runs save themselves when they are asked to stop, and go on."""
+
+    def __call__(self, *_: object) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        while True:
+            time.sleep(1)
+
+
+def test_processes_that_will_not_stop_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_work", Endless())
+    began = time.monotonic()
+    assert measure_all([tiny_config()], threads=1, workers=1, patience=3.0).seconds == [None]
+    assert time.monotonic() - began < 60 and not multiprocessing.active_children()

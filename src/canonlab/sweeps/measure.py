@@ -6,15 +6,17 @@ import signal
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from canonlab.checks import seconds_since
+from canonlab.errors import Failed, InputError, Interrupted
 from canonlab.models.cost import PASSES, Cost, cost
 from canonlab.models.decoder import Decoder
 from canonlab.training.checkpoint import Checkpoint, SafetensorsStore, training_tensors
@@ -228,41 +230,89 @@ class Measured(NamedTuple):
     share: float
 
 
+class _Answer(NamedTuple):
+    """What a process found of the config of that number, when it began, and the share of the time that it computed."""
+
+    number: int
+    began: float
+    seconds: Seconds
+    share: float
+
+
 def measure_all(configs: Sequence[RunConfig], threads: int, workers: int, patience: float = PATIENCE) -> Measured:
     """What runs take while as many of them are made at once as a sweep would have workers, which disturb each other.
 
-    The last ones have company as well: runs are measured again, and the mean is taken. InputError, Failed and the like
-    from a run that fails in its first steps.
+    The last ones have company as well: runs are measured again, and the mean is taken. InputError or Failed from a run
+    that fails in its first steps.
     """
     asked = time.time()
-    rounds = -(-len(configs) // workers)
-    turns = [number % len(configs) for number in range(rounds * workers)]
-    found: list[list[Seconds]] = [[] for _ in configs]
-    begun, shares = [], []
-    with multiprocessing.get_context("spawn").Pool(workers, initializer=_leave_ctrl_c_to_the_parent) as pool:
-        jobs = [pool.apply_async(_measured, (configs[turn], threads)) for turn in turns]
-        for turn, job in zip(turns, jobs, strict=True):
-            with suppress(multiprocessing.TimeoutError):
-                began, seconds, share = job.get(max(0.0, asked + patience - time.time()))
-                begun.append(began)
-                shares.append(share)
-                found[turn].append(seconds)
-    means = [_mean(each) if each else None for each in found]
-    return Measured(min(begun, default=asked) - asked, means, statistics.fmean(shares or [1.0]))
+    turns = [
+        (turn % len(configs), configs[turn % len(configs)]) for turn in range(-(-len(configs) // workers) * workers)
+    ]
+    found: dict[int, list[Seconds]] = {}
+    answers = []
+    for answer in _answers([turns[worker::workers] for worker in range(workers)], threads, asked + patience):
+        found.setdefault(answer.number, []).append(answer.seconds)
+        answers.append(answer)
+    return Measured(
+        min((answer.began for answer in answers), default=asked) - asked,
+        [_mean(found[number]) if number in found else None for number in range(len(configs))],
+        statistics.fmean(answer.share for answer in answers) if answers else 1.0,
+    )
 
 
-def _leave_ctrl_c_to_the_parent() -> None:
+Turns = Sequence[tuple[int, RunConfig]]
+
+
+def _answers(turns: Sequence[Turns], threads: int, until: float) -> Iterator[_Answer]:
+    """What processes, each with its turns, answer until then. Afterwards they are gone, and their files too."""
+    context = multiprocessing.get_context("spawn")
+    crew = []
+    listening: list[Connection] = []
+    with tempfile.TemporaryDirectory(prefix="canonlab-") as folder:
+        try:
+            for each in turns:
+                ours, theirs = context.Pipe(duplex=False)
+                crew.append(context.Process(target=_work, args=(theirs, each, threads, folder), daemon=True))
+                crew[-1].start()
+                theirs.close()
+                listening.append(ours)
+            while listening and (left := until - time.time()) > 0:
+                ready = wait(listening, left)
+                for pipe in [each for each in listening if each in ready]:
+                    try:
+                        answer = pipe.recv()
+                    except EOFError:
+                        listening.remove(pipe)
+                        continue
+                    if isinstance(answer, Exception):
+                        raise answer
+                    yield answer
+        finally:
+            for process in crew:  # a run that is asked to stop would save itself first
+                process.kill()
+                process.join()
+
+
+def _work(pipe: Connection, turns: Turns, threads: int, folder: str) -> None:
+    """The process that measures: Ctrl-C is its parent's business, which ends it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    tempfile.tempdir = folder
+    with suppress(BrokenPipeError, Interrupted):
+        try:
+            for number, config in turns:
+                pipe.send(_measured(number, config, threads))
+        except (InputError, Failed) as error:
+            pipe.send(type(error)(str(error)))
 
 
-def _measured(config: RunConfig, threads: int) -> tuple[float, Seconds, float]:
-    """When it began, what it found, and the share of the time that this process was computing."""
+def _measured(number: int, config: RunConfig, threads: int) -> _Answer:
     began = time.time()
     backend = dataclasses.replace(config.backend, compile="off", threads=config.backend.threads or threads)
     plan = plan_run(dataclasses.replace(config, backend=backend))
     before = time.perf_counter(), time.process_time()
     found = measure(plan)
-    return began, found, (time.process_time() - before[1]) / seconds_since(before[0])
+    return _Answer(number, began, found, (time.process_time() - before[1]) / seconds_since(before[0]))
 
 
 def _mean(found: Sequence[Seconds]) -> Seconds:
