@@ -79,7 +79,7 @@ def test_what_is_not_measured_in_time_is_scaled_by_its_flops(tmp_path: Path, mon
 
 def test_a_busy_machine_and_one_that_is_too_slow_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Faked(monkeypatch, cores=2, share=0.4)
-    assert "other work kept the measurement waiting 60% of the time" in here(planned(), tmp_path).notes[1]
+    assert "other work kept it waiting 60% of the time" in here(planned(), tmp_path).notes[1]
     Faked(monkeypatch, cores=2, most=0)
     with pytest.raises(Failed, match="no run could be measured"):
         here(planned(), tmp_path)

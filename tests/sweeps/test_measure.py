@@ -59,6 +59,7 @@ def test_kinds() -> None:
 
 def test_scaling() -> None:
     seconds = Seconds(1.0, 2.0, 3.0, 4.0, 5.0)
+    assert seconds.times(0.5) == Seconds(0.5, 1.0, 1.5, 2.0, 2.5)
     assert seconds.scaled(Size(10, 10, 10), Size(20, 30, 40)) == Seconds(1.0, 2.0, 6.0, 12.0, 20.0)
 
 

@@ -27,7 +27,7 @@ TRAINED, SAVED = 4, 6
 """Numbers in memory for each parameter: itself, its gradient and two means; and on a CPU, while a checkpoint is saved,
 the copy of it and of the means, and the file's content. What activations had then isn't given back for sure."""
 
-BUSY = 0.75
+BUSY = 0.9
 """The share of its time that a measuring process has to compute for the machine to count as its own."""
 
 TRAIN_LINE, EVALUATION_LINE, FILES = 150, 1500, 10_000
@@ -166,7 +166,9 @@ def _measured(
     if rest := len(ordered) - len(known):
         notes.append(f"not measured: {plural(rest, 'kind')} more, by the FLOPs of the nearest one with the same mixers")
     if share < BUSY:
-        notes.append(f"other work kept the measurement waiting {1 - share:.0%} of the time: without it all ends sooner")
+        notes.append(
+            f"other work kept it waiting {1 - share:.0%} of the time, which is taken off: beside that work it is more"
+        )
     if any(plan.backend.compile for plan in plans):
         notes.append(
             "blocks that a run compiles were measured eagerly; to compile them, which takes a minute, isn't in it"

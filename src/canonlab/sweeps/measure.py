@@ -77,6 +77,10 @@ class Seconds:
         steps, windows = training.steps * self.step, evaluated_windows(plan) * self.window
         return self.start + steps + saves * self.save + windows
 
+    def times(self, factor: float) -> "Seconds":
+        """All of them times a factor."""
+        return Seconds(*(factor * seconds for seconds in dataclasses.astuple(self)))
+
     def scaled(self, of: Size, to: Size) -> "Seconds":
         """Those of a kind of the size `to`, when these are those of a kind of the size `of`."""
         return dataclasses.replace(
@@ -222,7 +226,8 @@ class Measured(NamedTuple):
     """What processes found that measured at the same time.
 
     Seconds that a process takes before it can work; what runs take, None for those not measured in time; and how much
-    of the time a process was computing: about 1 but where other work kept it from that.
+    of the time a process was computing: about 1 but where other work kept it from that. What others kept it waiting is
+    taken off the seconds of CPU runs, which so are those on a machine that is left alone.
     """
 
     loading: float
@@ -254,11 +259,10 @@ def measure_all(configs: Sequence[RunConfig], threads: int, workers: int, patien
     for answer in _answers([turns[worker::workers] for worker in range(workers)], threads, asked + patience):
         found.setdefault(answer.number, []).append(answer.seconds)
         answers.append(answer)
-    return Measured(
-        min((answer.began for answer in answers), default=asked) - asked,
-        [_mean(found[number]) if number in found else None for number in range(len(configs))],
-        statistics.fmean(answer.share for answer in answers) if answers else 1.0,
-    )
+    share = statistics.fmean(answer.share for answer in answers) if answers else 1.0
+    loading = min((answer.began for answer in answers), default=asked) - asked
+    means = [_mean(found[number]) if number in found else None for number in range(len(configs))]
+    return Measured(share * loading, means, share)
 
 
 Turns = Sequence[tuple[int, RunConfig]]
@@ -312,7 +316,10 @@ def _measured(number: int, config: RunConfig, threads: int) -> _Answer:
     plan = plan_run(dataclasses.replace(config, backend=backend))
     before = time.perf_counter(), time.process_time()
     found = measure(plan)
-    return _Answer(number, began, found, (time.process_time() - before[1]) / seconds_since(before[0]))
+    share = min(1.0, (time.process_time() - before[1]) / seconds_since(before[0]))
+    if plan.backend.device != "cpu":  # where waiting is for the device
+        share = 1.0
+    return _Answer(number, began, found.times(share), share)
 
 
 def _mean(found: Sequence[Seconds]) -> Seconds:
