@@ -34,7 +34,7 @@ def activations(
     try:
         with FakeTensorMode():
             return _count(config, batch, context, autocast)
-    except Exception:  # a user's own kernel may raise anything
+    except (Exception, SystemExit):  # a user's own kernel may raise anything
         return None
 
 
