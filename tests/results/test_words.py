@@ -71,7 +71,8 @@ def test_si(number: float | None, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.21, "0.2 s"), (48.2, "48 s"), (300, "5 min"), (7300, "2.0 h"), (None, "–")]
+    ("seconds", "text"),
+    [(0.21, "0.2 s"), (48.2, "48 s"), (300, "5 min"), (7300, "2.0 h"), (864_000, "10 days"), (None, "–")],
 )
 def test_duration(seconds: float | None, text: str) -> None:
     assert words.duration(seconds) == text

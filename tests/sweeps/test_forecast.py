@@ -12,7 +12,7 @@ from canonlab.results.findings import findings
 from canonlab.results.groups import sections
 from canonlab.results.load import load_runs
 from canonlab.sweeps import forecast as module
-from canonlab.sweeps.forecast import Comparisons, forecast, states
+from canonlab.sweeps.forecast import Comparisons, costs_of, forecast, states
 from canonlab.sweeps.recipe import load_recipe, parse_recipe
 from canonlab.training.plan import Plan, plan_runs
 from tiny_runs import make_runs, tiny_config, varied
@@ -25,12 +25,12 @@ def planned(grid: dict[str, Any], *variants: dict[str, Any]) -> list[Plan]:
 
 
 def comparisons(plans: list[Plan]) -> list[Comparisons]:
-    return forecast(plans, ["to do"] * len(plans)).comparisons
+    return forecast(plans, costs_of(plans), ["to do"] * len(plans)).comparisons
 
 
 def test_work_is_that_of_all_runs_and_of_what_is_left() -> None:
     plans = plan_runs(load_recipe("laptop/copy").runs)
-    found = forecast(plans, ["done", "interrupted", *["to do"] * 4])
+    found = forecast(plans, costs_of(plans), ["done", "interrupted", *["to do"] * 4])
     costs = [cost(plan.decoder, 130) for plan in plans]
     tokens = 600 * 32 * 130
     assert found.all == (6, 6 * tokens, sum(3 * each.flops_per_token * tokens for each in costs))
@@ -50,7 +50,7 @@ def test_more_models_take_more_seeds() -> None:
 def test_models_are_compared_at_one_size_in_one_way_of_training() -> None:
     grid = {"model.canon": ["A", "C"], "model.size": ["1L16D2H", "2L16D2H"], "training.steps": [2, 3]}
     assert comparisons(planned(grid)) == [Comparisons(4, 2, (1, 1), (1, 1), 3, 1, 0)]
-    found = forecast(plans := planned({"training.steps": [2, 3]}), ["to do"] * len(plans))
+    found = forecast(plans := planned({"training.steps": [2, 3]}), costs_of(plans), ["to do"] * len(plans))
     assert found.comparisons == [] and found.seeds_for_all is None
 
 

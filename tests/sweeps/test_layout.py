@@ -1,4 +1,4 @@
-"""How many runs at once, with how many threads: by a measurement that is made once."""
+"""How many runs are made at once, with how many threads: by cores, GPUs, memory, and a measurement made once."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,10 +8,12 @@ import pytest
 from canonlab.errors import InputError
 from canonlab.files import write_json
 from canonlab.sweeps import layout as layouts
-from canonlab.sweeps.layout import Layout, layout
-from canonlab.sweeps.measure import measure_steps
+from canonlab.sweeps.layout import PROCESS_BYTES, Layout, free_memory, layout, measured_layout
+from canonlab.sweeps.measure import Seconds, measure
 from canonlab.training.plan import Plan, plan_runs
 from tiny_runs import tiny_config, varied
+
+GIB = 1 << 30
 
 
 @pytest.fixture
@@ -29,12 +31,12 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, dict[int, float]]
     def make(cores: int, seconds: dict[int, float]) -> list[int]:
         measured: list[int] = []
 
-        def steps(plan: Plan, threads: int) -> tuple[float, float]:
+        def steps(plan: Plan, threads: int) -> Seconds:
             measured.append(threads)
-            return 0.0, seconds[threads]
+            return Seconds(0, 0, seconds[threads], 0, 0)
 
         monkeypatch.setattr(layouts, "cores", lambda: cores)
-        monkeypatch.setattr(layouts, "measure_steps", steps)
+        monkeypatch.setattr(layouts, "measure", steps)
         return measured
 
     return make
@@ -96,5 +98,29 @@ def test_a_damaged_layout_is_refused(tmp_path: Path, plans: Callable[..., list[P
 
 def test_a_real_step_is_measured_and_leaves_nothing(tmp_path: Path, plans: Callable[..., list[Plan]]) -> None:
     (plan,) = plans(1)
-    first, step = measure_steps(plan, 1)
-    assert first > 0 and 0 < step < 5 and list(tmp_path.iterdir()) == []
+    assert 0 < measure(plan, 1).step < 5 and list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def eight(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Eight cores, and memory for three runs of 2 GiB."""
+    monkeypatch.setattr(layouts, "cores", lambda: 8)
+    monkeypatch.setattr(layouts, "free_memory", lambda: 3 * (2 * GIB + PROCESS_BYTES))
+    return monkeypatch
+
+
+def test_workers_are_limited_by_cores_runs_and_memory(eight: pytest.MonkeyPatch) -> None:
+    assert Layout(2, {}).workers(100) == 4 and Layout(2, {}).workers(3) == 3
+    assert Layout(2, {}, 2 * GIB).workers(100) == 3 and Layout(2, {}, 1000 * GIB).workers(100) == 1
+    assert Layout(2, {}, 2 * GIB).workers(100, gpus=2, each=4) == 8
+
+
+def test_few_runs_that_fit_have_more_threads(eight: pytest.MonkeyPatch) -> None:
+    eight.setattr(layouts, "measure", lambda plan, n: Seconds(0, 0, 1 / n**0.2, 0, 0))
+    plans = plan_runs([varied(tiny_config(seed=seed), "backend", threads=0) for seed in range(8)])
+    assert measured_layout(plans, [1] * 8).threads == 1
+    assert measured_layout(plans, [1] * 8, 2 * GIB).threads == 2  # three at once take as many rounds with two threads
+
+
+def test_memory_that_is_free_is_known_here() -> None:
+    assert free_memory() > 1 << 20

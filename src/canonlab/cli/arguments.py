@@ -8,6 +8,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from canonlab.errors import InputError, shown
 from canonlab.files import exists
+from canonlab.sweeps.recipe import Recipe, load_recipe
 from canonlab.training.run import require_apart
 from canonlab.yaml_text import parse_yaml
 
@@ -23,6 +24,19 @@ Log = Annotated[str | None, option("NAME", "Also log to tensorboard, wandb or tr
 Json = Annotated[FlagCreatePairsOff[bool], arg(name="json", help="Machine-readable output.")]
 TaskName = Annotated[Positional[str], arg(metavar="TASK", help="A preset (see `canonlab tasks`), or path.py:Class.")]
 RunPath = Annotated[Positional[Path], arg(metavar="RUN", help="A run folder.")]
+RecipeName = Annotated[
+    Positional[str], arg(metavar="RECIPE", help="A YAML file, or a shipped one such as laptop/depo.")
+]
+Changes = Annotated[
+    tuple[str, ...],
+    arg(
+        name="set",
+        metavar="FIELD=VALUE ...",
+        help="Laid over the recipe: training.steps=100 training.seed=[0,1,2], where a list is an axis of the grid.",
+    ),
+]
+Device = Annotated[str | None, option("WORD", "Of all runs: auto, cpu, cuda, cuda:N or mps; by default the recipe's.")]
+Out = Annotated[Path | None, option("PATH", "Folder of the runs; by default runs/<recipe's name>.")]
 
 
 def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
@@ -36,6 +50,15 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
             raise InputError(f"{shown(pair)}: {name} is given twice")
         settings[name] = parse_yaml(value, shown(pair))
     return settings
+
+
+def recipe_and_folder(
+    recipe: str, settings: Sequence[str], device: str | None, out: Path | None
+) -> tuple[Recipe, Path]:
+    """The recipe with `settings` laid over it, all of it on `device`, and the folder of its runs."""
+    on = {} if device is None else {"backend.device": device}
+    loaded = load_recipe(recipe, parse_settings(settings) | on)
+    return loaded, out or Path("runs") / loaded.name
 
 
 def require_outputs(files: Mapping[str, Path | None], figures: Path | None = None) -> None:

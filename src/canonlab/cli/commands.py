@@ -30,6 +30,7 @@ COMMANDS = {
     "train": "training.train_command",
     "resume": "training.resume",
     "eval": "training.evaluate",
+    "plan": "plan.plan",
     "sweep": "sweeps.sweep",
     "status": "status.status",
     "work": "sweeps.work_command",

@@ -15,8 +15,10 @@ from canonlab.checks import Check
 from canonlab.cli.terminal import Terminal, say, wide
 from canonlab.errors import visible
 from canonlab.models import table as models
-from canonlab.results.words import si, span
-from canonlab.sweeps.forecast import PASSES, Forecast
+from canonlab.models.cost import PASSES
+from canonlab.results.words import duration, si, span
+from canonlab.sweeps.estimate import Estimate, Time
+from canonlab.sweeps.forecast import Forecast, Work
 from canonlab.tasks.base import Task
 from canonlab.training.run import RunFolder
 
@@ -159,13 +161,40 @@ def print_models(rows: Sequence[Mapping[str, Any]], vocabulary: int, context: in
         say(f"vocabulary of {vocabulary:,} tokens; FLOPs and state (fp32) at {context:,} tokens")
 
 
-def print_forecast(found: Forecast, recipe: str, folder: Path) -> None:
+def print_forecast(found: Forecast, taken: Estimate, recipe: str, folder: Path) -> None:
     """What a recipe's runs take, what has become of them so far, and what they can decide."""
     say(f"{recipe}, in {folder}: {', '.join(f'{count:,} {state}' for state, count in found.states.items())}")
-    works = {"in all": found.all, "left": found.left}
-    print_rows([{"": w, "runs": r, "tokens": si(t), "FLOPs": f"{f:.3g}"} for w, (r, t, f) in works.items()])
+    works = {"in all": (found.all, taken.all), "left": (found.left, taken.left)}
+    print_rows([{"": words, **_work(*work, taken.gpu)} for words, work in works.items()])
     sizes = " to ".join(dict.fromkeys(map(si, found.parameters)))
     say(f"{sizes} parameters; FLOPs are those of training, {PASSES} times those of forward passes")
+    _print_estimate(taken)
+    _print_comparisons(found)
+
+
+def _work(work: Work, took: Time | None, gpu: str | None) -> dict[str, str | int]:
+    row: dict[str, str | int] = {"runs": work.runs, "tokens": si(work.tokens), "FLOPs": f"{work.flops:.3g}"}
+    if took:
+        row["time"] = duration(took.wall)
+        row |= {f"{gpu}-hours": f"{took.runs / 3600:,.3g}"} if gpu else {}
+    return row
+
+
+def _print_estimate(taken: Estimate) -> None:
+    """Where the time is that of, what it rests on, memory and disk."""
+    say(f"on {taken.where}")
+    for note in taken.notes:
+        say(f"  {note}")
+    if taken.memory is None:
+        say("memory: not known, as the kernels of a model can't be counted without running them")
+    else:
+        fits = "which fits" if taken.memory.bytes <= taken.room else "which does not fit: set training.microbatch"
+        say(f"memory: up to {si(taken.memory.bytes)}B a run, of {si(taken.room)}B that there are, {fits}")
+        say(f"  the largest is {taken.memory.run}")
+    say(f"disk: {si(taken.disk.done)}B when all is done, and up to {si(taken.disk.running)}B more meanwhile")
+
+
+def _print_comparisons(found: Forecast) -> None:
     if not found.comparisons:
         say("no two models of one size are trained on one task in one way: nothing can be compared")
         return

@@ -16,24 +16,33 @@ from typing import Annotated, Literal
 import torch
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from canonlab.cli import console, terminal
-from canonlab.cli.arguments import Json, Log, option, parse_settings
+from canonlab.cli import terminal
+from canonlab.cli.arguments import (
+    Changes,
+    Device,
+    Json,
+    Log,
+    Out,
+    RecipeName,
+    option,
+    parse_settings,
+    recipe_and_folder,
+)
+from canonlab.cli.plan import show
 from canonlab.cli.results import write_report
 from canonlab.cli.sweep_log import SweepLog
 from canonlab.cli.training import listening
 from canonlab.errors import Failed, InputError, Interrupted, require_integer
 from canonlab.results.words import plural
 from canonlab.sweeps.engines import Crew, Engine, local, ray, slurm
-from canonlab.sweeps.forecast import forecast, states
 from canonlab.sweeps.layout import Layout
 from canonlab.sweeps.prepare import Sweep, prepare
-from canonlab.sweeps.recipe import Recipe, load_recipe
+from canonlab.sweeps.recipe import load_recipe
 from canonlab.sweeps.status import Observer
 from canonlab.sweeps.worker import retry as make_again
 from canonlab.sweeps.worker import speaking_in, unmade, work
 from canonlab.sweeps.worklist import Worklist, read_worklist
 from canonlab.training.config import RunConfig
-from canonlab.training.plan import plan_runs
 from canonlab.training.trackers import require_tracker
 
 ELSEWHERE: dict[str, Engine] = {"ray": ray, "slurm": slurm}
@@ -44,26 +53,6 @@ GPU_THREADS = 4
 
 STOPPED = 75
 """The exit status of a worker that was asked to stop and left work: what systems call a temporary failure."""
-
-RecipeName = Annotated[
-    Positional[str], arg(metavar="RECIPE", help="A YAML file, or a shipped one such as laptop/depo.")
-]
-Changes = Annotated[
-    tuple[str, ...],
-    arg(
-        name="set",
-        metavar="FIELD=VALUE ...",
-        help="Laid over the recipe: training.steps=100 training.seed=[0,1,2], where a list is an axis of the grid.",
-    ),
-]
-Device = Annotated[str | None, option("WORD", "Of all runs: auto, cpu, cuda, cuda:N or mps; by default the recipe's.")]
-Out = Annotated[Path | None, option("PATH", "Folder of the runs; by default runs/<recipe's name>.")]
-
-
-def _loaded(recipe: str, settings: Sequence[str], device: str | None, out: Path | None) -> tuple[Recipe, Path]:
-    on = {} if device is None else {"backend.device": device}
-    loaded = load_recipe(recipe, parse_settings(settings) | on)
-    return loaded, out or Path("runs") / loaded.name
 
 
 def sweep(
@@ -95,7 +84,7 @@ def sweep(
     retry: Annotated[FlagCreatePairsOff[bool], arg(help="Also runs that failed or diverged before.")] = False,
     dry_run: Annotated[
         FlagCreatePairsOff[bool],
-        arg(help="Only say what the runs take, how many are done, and what their seeds can decide."),
+        arg(help="Only say what `canonlab plan` says, without the measured time."),
     ] = False,
     log: Log = None,
     as_json: Json = False,
@@ -104,14 +93,14 @@ def sweep(
 
     Several sweeps of one folder, on machines that share it, share the work. Stopped or killed, start it again.
     """
-    loaded, parent = _loaded(recipe, settings, device, out)
+    loaded, parent = recipe_and_folder(recipe, settings, device, out)
     if log is not None:
         require_tracker(log)
     require_integer("workers", workers, 0, 1024)
     crew = Crew(workers, gpus, parse_settings(options), log)
     _require(engine, crew)
     if dry_run:
-        _forecast(loaded, parent, as_json)
+        show(loaded, parent, as_json, measuring=False)
         return
     runs = _for_gpus(loaded.runs) if gpus else loaded.runs
     prepared = prepare(runs, parent, loaded.name, shlex.join(["canonlab", *sys.argv[1:]]), keep)
@@ -144,15 +133,6 @@ def _for_gpus(runs: Sequence[RunConfig]) -> list[RunConfig]:
     if any(new.backend.precision != run.backend.precision for new, run in zip(found, runs, strict=True)):
         terminal.warn("the precision of runs on GPUs elsewhere is bf16, as the recipe leaves it open")
     return found
-
-
-def _forecast(recipe: Recipe, parent: Path, as_json: bool) -> None:
-    plans = plan_runs(recipe.runs)
-    found = forecast(plans, states(plans, parent))
-    if as_json:
-        terminal.print_json({"recipe": recipe.name, "folder": str(parent), **found.plain()})
-    else:
-        console.print_forecast(found, recipe.name, parent)
 
 
 def demo(

@@ -10,6 +10,9 @@ from canonlab.errors import InputError
 from canonlab.models.decoder import Decoder, DecoderConfig, tensors_of
 from canonlab.models.moe import MoE
 
+PASSES = 3
+"""Forward passes that a training step amounts to: a backward pass has twice as many products."""
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -56,7 +59,7 @@ def _counted(config: DecoderConfig, context: int, device: str) -> Cost:
 
 def _count(config: DecoderConfig, context: int, device: str) -> Cost:
     with torch.device(device):
-        model, more = _one_of_each(config)
+        model, more = one_of_each(config)
         ids = torch.zeros(1, context, dtype=torch.int64)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             model(ids)
@@ -72,38 +75,39 @@ def _count(config: DecoderConfig, context: int, device: str) -> Cost:
     return Cost(
         parameters=total,
         parameters_without_embedding=without_embedding,
-        active_parameters=total - sum(idle) - _times(more, idle),
-        flops_per_token=(counter.get_total_flops() + _times(more, flops)) // context,
-        state_bytes=sum(states) + _times(more, states) if states else None,
+        active_parameters=total - sum(idle) - times(more, idle),
+        flops_per_token=(counter.get_total_flops() + times(more, flops)) // context,
+        state_bytes=sum(states) + times(more, states) if states else None,
     )
 
 
 def parameters(config: DecoderConfig) -> int:
     """That part of `cost`, which needs no forward pass. InputError when the decoder's parts don't fit together."""
     with torch.device("meta"):
-        return _parameters(*_one_of_each(config))[0]
+        return _parameters(*one_of_each(config))[0]
 
 
 def parameters_without_embedding(config: DecoderConfig) -> int:
     """The same, without input and output embedding."""
     with torch.device("meta"):
-        return _parameters(*_one_of_each(config))[1]
+        return _parameters(*one_of_each(config))[1]
 
 
-def _one_of_each(config: DecoderConfig) -> tuple[Decoder, list[int]]:
+def one_of_each(config: DecoderConfig) -> tuple[Decoder, list[int]]:
     """A decoder with one block of each kind, and how many more there are of each; those of a kind are built alike."""
     kinds = config.pattern[: config.layers]
     more = [len(range(layer, config.layers, len(kinds))) - 1 for layer in range(len(kinds))]
     return Decoder(dataclasses.replace(config, layers=len(kinds))).eval(), more
 
 
-def _times(more: list[int], of_kinds: list[int]) -> int:
+def times(more: list[int], of_kinds: list[int]) -> int:
+    """The sum of what the blocks beyond one of each kind have, given that of one of each."""
     return sum(n * of_kind for n, of_kind in zip(more, of_kinds, strict=True))
 
 
 def _parameters(model: Decoder, more: list[int]) -> tuple[int, int]:
     """All parameters, and those without input and output embedding."""
     blocks = [sum(p.numel() for p in block.parameters()) for block in model.blocks]
-    total = sum(p.numel() for p in model.parameters()) + _times(more, blocks)
+    total = sum(p.numel() for p in model.parameters()) + times(more, blocks)
     embeddings = {id(p): p.numel() for p in (model.embedding.weight, model.head.weight)}
     return total, total - sum(embeddings.values())

@@ -127,14 +127,16 @@ def si(number: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """A time span in the unit that suits it: 48.2 -> "48 s", 5000 -> "1.4 h"."""
+    """A time span in the unit that suits it: 48.2 -> "48 s", 10000 -> "2.8 h"."""
     if seconds is None or not math.isfinite(seconds):
         return NOTHING
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     if seconds < 120:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 100 * 3600 else f"{seconds / 86400:,.0f} days"
 
 
 def enumeration(words: Iterable[str]) -> str:

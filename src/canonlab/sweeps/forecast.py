@@ -9,7 +9,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from canonlab.models.cost import Cost, cost
+from canonlab.models.cost import PASSES, Cost, cost
 from canonlab.results.cells import Cell, cells
 from canonlab.results.compare import LEVEL, seeds_for
 from canonlab.results.groups import sections
@@ -18,9 +18,6 @@ from canonlab.training.parts import DONE, TO_DO, state
 from canonlab.training.plan import Plan
 from canonlab.training.record import Record
 from canonlab.training.run import as_known, known_runs
-
-PASSES = 3
-"""Forward passes that a training step amounts to: a backward pass has twice as many products."""
 
 
 class Work(NamedTuple):
@@ -80,9 +77,8 @@ def states(plans: Iterable[Plan], parent: Path) -> list[str]:
     return [TO_DO if folder is None else state(folder) for folder in folders]
 
 
-def forecast(plans: Sequence[Plan], states: Sequence[str]) -> Forecast:
-    """What runs take and can decide, given what has become of each so far (`DONE` or anything else)."""
-    costs = costs_of(plans)
+def forecast(plans: Sequence[Plan], costs: Sequence[Cost], states: Sequence[str]) -> Forecast:
+    """What runs take and can decide, given their models' costs and what has become of each so far (`DONE` or else)."""
     left = [each for each, state in zip(zip(plans, costs, strict=True), states, strict=True) if state != DONE]
     parameters = [each.parameters for each in costs]
     return Forecast(

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from canonlab.errors import InputError
 from canonlab.files import exists
+from canonlab.sweeps.estimate import largest
 from canonlab.sweeps.forecast import costs_of, training_flops
 from canonlab.sweeps.layout import Layout, layout
 from canonlab.sweeps.places import SWEEP
@@ -34,8 +35,10 @@ def prepare(configs: Sequence[RunConfig], parent: Path, name: str, command: str,
     if name == "layout":
         raise InputError(f"name = {name!r}: is the name of another file in {SWEEP}/; give the recipe another one")
     plans = plan_runs(configs)
-    flops = [training_flops(plan, cost) for plan, cost in zip(plans, costs_of(plans), strict=True)]
-    found = layout(plans, flops, parent)
+    costs = costs_of(plans)
+    flops = [training_flops(plan, cost) for plan, cost in zip(plans, costs, strict=True)]
+    memory = largest(plans, costs)
+    found = layout(plans, flops, parent, memory.bytes if memory else 0)
     listed = worklist(plans, flops, parent, name, command, keep, found.threads)
     listed.write()
     return Sweep(listed, found)
