@@ -256,7 +256,7 @@ def test_a_dry_run_of_a_sweep_says_what_it_takes_and_writes_nothing(run: Cli, tm
     assert (compared["models"], compared["seeds"], compared["needed"], compared["decidable"]) == (2, [2, 2], 3, 0)
     status, out, _ = run("sweep laptop/copy --dry-run --set training.seed=[0,1]")
     assert status == 0 and "copy, in runs/copy: 4 to do\n" in out and "0 of 1" in out
-    assert "3 seeds suffice for all of them: --set training.seed=[0,1,2]\n" in out
+    assert "wider than the gaps between seeds takes 3 seeds: --set training.seed=[0,1,2]\n" in out
     assert "nothing can be compared" in run("sweep laptop/copy --dry-run --set model.canon=A")[1]
     assert list(tmp_path.iterdir()) == []
 

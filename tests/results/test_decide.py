@@ -93,9 +93,9 @@ def test_seeds_of_other_data_count_for_neither() -> None:
 
 def test_a_baseline_takes_less_for_its_pairs() -> None:
     many = [side(0.1 * k, 0.1 * k + 0.01, 0.1 * k - 0.01) for k in range(6)]
-    all_pairs, with_it = (pair(*many, baseline=baseline) for baseline in (False, True))
+    all_pairs, with_it = (pair(*many, chosen=chosen) for chosen in (0, 5))
     assert (all_pairs.pairs, with_it.pairs) == (15, 5) and with_it.high < all_pairs.high
-    assert pair(*many[:2], baseline=True).high == pytest.approx(pair(*many[:2]).high, rel=1e-4)
+    assert pair(*many[:2], chosen=1).high == pytest.approx(pair(*many[:2]).high, rel=1e-4)
 
 
 def test_a_stricter_level_is_a_wider_interval() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from canonlab.errors import InputError
 from canonlab.results.cells import cells, pairs, rivals
 from canonlab.results.findings import BETTER, UNDECIDED, findings, overview
 from canonlab.results.groups import Section, sections
@@ -306,3 +307,21 @@ def test_of_a_loss_less_is_better(fabricate: Fabricate) -> None:
     (found,) = findings(of_section)
     assert found.first.architecture.endswith("ABCD") and found.verdict == BETTER
     assert "the first is better. -0.69 in loss" in found.sentence
+
+
+def test_with_a_baseline_others_are_compared_with_it_alone(fabricate: Fabricate) -> None:
+    for model, value in (("llama-rope", 0.9), ("llama-nope", 0.7), ("gla", 0.5)):
+        root = make(fabricate, "", {0.003: [value, value + 0.01, value - 0.01]}, model=model)
+    root = make(fabricate, "ABCD", {0.003: [0.8, 0.81, 0.79]}, model="gla")
+    runs = load_runs([root])
+    (every,) = sections(runs)
+    (chosen,) = sections(runs, "gla")
+    names = [{*finding.names} for finding in findings(chosen)]
+    assert names == [{name, "gla"} for name in ("llama-rope", "gla + Canon-ABCD", "llama-nope")]
+    assert {finding.comparison.pairs for finding in findings(chosen)} == {3}
+    assert {finding.comparison.pairs for finding in findings(every)} == {6}
+    assert "for all 3 pairs with the baseline together" in findings(chosen)[0].sentence
+    (of_canon,) = sections(runs, "gla/ABCD")
+    assert all("gla + Canon-ABCD" in finding.names for finding in findings(of_canon))
+    with pytest.raises(InputError, match="unknown baseline 'gdn'.*gla/ABCD"):
+        sections(runs, "gdn")

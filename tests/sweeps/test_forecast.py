@@ -40,11 +40,17 @@ def test_work_is_that_of_all_runs_and_of_what_is_left() -> None:
     assert found.comparisons == [Comparisons(1, 2, (1, 1), (3, 3), 3, 1, 1)] and found.seeds_for_all is None
 
 
-def test_more_models_take_more_seeds() -> None:
-    grid = {"model.canon": ["A", "B", "C", "AC"], "training.seed": [0, 1, 2]}
-    assert comparisons(planned(grid)) == [Comparisons(1, 4, (1, 1), (3, 3), 4, 6, 0)]
-    grid["training.seed"] = [0, 1, 2, 3]
-    assert comparisons(planned(grid)) == [Comparisons(1, 4, (1, 1), (4, 4), 4, 6, 6)]
+def test_three_seeds_decide_what_is_plain_and_more_models_take_more_for_the_rest() -> None:
+    grid = {"model.canon": ["A", "B", "C", "AC"], "training.seed": [0, 1]}
+    assert comparisons(planned(grid)) == [Comparisons(1, 4, (1, 1), (2, 2), 4, 6, 0)]
+    grid["training.seed"] = [0, 1, 2]
+    plans = planned(grid)
+    assert comparisons(plans) == [Comparisons(1, 4, (1, 1), (3, 3), 4, 6, 6)]
+    found = forecast(plans, costs_of(plans), ["to do"] * len(plans))
+    assert (found.seeds_for_all, found.seeds_within_gaps) == (None, 4)
+    two = planned({**grid, "training.seed": [0, 1]})
+    found = forecast(two, costs_of(two), ["to do"] * len(two))
+    assert (found.seeds_for_all, found.seeds_within_gaps) == (3, 4)
 
 
 def test_models_are_compared_at_one_size_in_one_way_of_training() -> None:
@@ -54,14 +60,14 @@ def test_models_are_compared_at_one_size_in_one_way_of_training() -> None:
     assert found.comparisons == [] and found.seeds_for_all is None
 
 
-def test_pairs_need_seeds_in_common_and_as_many_rates() -> None:
+def test_pairs_need_seeds_of_both_and_as_many_rates() -> None:
     def variant(canon: str, rates: list[float], seeds: list[int]) -> dict[str, Any]:
         return {"model.canon": [canon], "training.lr": rates, "training.seed": seeds}
 
     both = variant("A", [0.1, 0.2], [0, 1, 2, 3])
     others = variant("C", [0.1, 0.2], [4, 1, 2, 3, 0]), variant("B", [0.1], [0, 1, 2, 3])
     assert comparisons(planned({}, both, *others)) == [Comparisons(1, 3, (1, 2), (4, 5), 4, 3, 1)]
-    assert comparisons(planned({}, both, variant("C", [0.1, 0.2], [4, 5, 6, 7])))[0].decidable == 0
+    assert comparisons(planned({}, both, variant("C", [0.1, 0.2], [4, 5])))[0].decidable == 0
 
 
 def test_a_decision_takes_the_seeds_that_the_report_asks_for(tmp_path: Path) -> None:

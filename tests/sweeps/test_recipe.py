@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from canonlab.errors import InputError
-from canonlab.sweeps.recipe import Recipe, load_recipe, parse_recipe, shipped_recipes
+from canonlab.sweeps.recipe import (
+    Recipe,
+    load_recipe,
+    parse_recipe,
+    recipe_text,
+    require_baseline,
+    shipped_recipes,
+)
 from canonlab.training.config import run_config
 
 
@@ -258,3 +265,25 @@ def test_a_recipe_and_what_it_extends_may_lie_at_home(tmp_path: Path, monkeypatc
     (tmp_path / "base.yaml").write_text("task: copy\ntraining: {steps: 7}\n")
     (tmp_path / "mine.yaml").write_text("extends: ~/base.yaml\n")
     assert load_recipe("~/mine.yaml").runs[0].training.steps == 7
+
+
+def test_a_baseline_is_one_of_the_models(tmp_path: Path) -> None:
+    content = {"task": "copy", "model": {"model": "gla"}, "baseline": "gla"}
+    assert parse_recipe(content).baseline == "gla"
+    require_baseline(parse_recipe(content))
+    for wrong in ("gdn", "gla/AB"):
+        with pytest.raises(InputError, match=f"unknown baseline '{wrong}'"):
+            require_baseline(parse_recipe({**content, "baseline": wrong}))
+    with pytest.raises(InputError, match="baseline"):
+        parse_recipe({**content, "baseline": ["gla"]})
+    (tmp_path / "below.yaml").write_text("task: copy\nbaseline: llama-rope\n")
+    assert parse_recipe({"extends": "below.yaml"}, tmp_path / "above.yaml").baseline == "llama-rope"
+
+
+def test_the_text_of_a_recipe(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("task: copy\n")
+    assert recipe_text(str(tmp_path / "mine.yaml")) == "task: copy\n"
+    assert "extends: mini/_panel" in recipe_text("mini/depo") and "grid" in recipe_text("mini/_panel")
+    assert not any("_panel" in name for name in shipped_recipes())
+    with pytest.raises(InputError, match="unknown recipe"):
+        recipe_text("mini/nothing")

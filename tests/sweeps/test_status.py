@@ -11,7 +11,7 @@ import pytest
 from canonlab.errors import InputError
 from canonlab.files import read_json, write_json
 from canonlab.locks import locked
-from canonlab.sweeps.status import Observer, Survey, Task, _left
+from canonlab.sweeps.status import Observer, Survey, Task, _left, not_among
 from canonlab.sweeps.status import RunStatus as Run
 from canonlab.training.loop import train
 from canonlab.training.run import create_run
@@ -121,3 +121,13 @@ def test_nothing_is_written(various: Path) -> None:
     before = snapshot()
     survey: Survey = Observer(various).survey()
     assert survey.runs and snapshot() == before
+
+
+def test_runs_of_a_sweep_that_are_not_reported_on_are_told(various: Path) -> None:
+    folders = [various / run.task.folder for run in Observer(various).survey().runs]
+    there = folders[:4]  # the fifth isn't begun
+    assert not_among(there) == []
+    assert not_among(there[:3]) == [f"1 run of the same sweep, in {various}, left out"]
+    assert not_among(there[:1]) == [f"3 runs of the same sweep, in {various}, left out"]
+    (various / "sweep" / "tiny.json").unlink()
+    assert not_among(there[:1]) == []  # runs of no sweep

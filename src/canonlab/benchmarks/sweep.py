@@ -13,7 +13,7 @@ FIVE_SECONDS = """
 about: Sixty runs of about five seconds each.
 task: {name: copy, set: {N: 64, context: 130}}
 model: {size: 1L32D2H, exact_intermediate: true}
-training: {steps: 300, batch: 32, warmup: 100, eval_every: 100, eval_windows: 32}
+training: {steps: 120, batch: 32, warmup: 40, eval_every: 60, eval_windows: 32, final_windows: 64}
 backend: {precision: fp32}
 grid:
   model.model: [llama-rope, gla]

@@ -205,14 +205,18 @@ def _print_comparisons(found: Forecast) -> None:
                 "models in each": each.models,
                 "learning rates": span(each.rates),
                 "seeds": span(each.seeds),
-                "seeds for a decision": each.needed,
                 "pairs that can be decided": f"{each.decidable:,} of {each.pairs:,}",
+                "seeds within their gaps": each.needed,
             }
             for each in found.comparisons
         ]
     )
-    if needed := found.seeds_for_all:
-        say(f"{needed} seeds suffice for all of them: --set training.seed=[{','.join(map(str, range(needed)))}]")
+    for needed, what in (
+        (found.seeds_for_all, "a difference that is plainly wider than the gaps between seeds"),
+        (found.seeds_within_gaps, "one within these gaps, as where runs learn or don't,"),
+    ):
+        if needed:
+            say(f"{what} takes {needed} seeds: --set training.seed=[{','.join(map(str, range(needed)))}]")
 
 
 def print_checks(checks: Sequence[Check]) -> None:

@@ -12,9 +12,12 @@ from canonlab.claims import table as claims_table
 from canonlab.cli import console, terminal
 from canonlab.cli.arguments import Json, require_outputs
 from canonlab.errors import InputError, unknown
+from canonlab.results.agreement import agreements
 from canonlab.results.groups import sections
 from canonlab.results.load import Run, load_runs
 from canonlab.results.summary import summary
+from canonlab.results.words import metric_label, settings_text
+from canonlab.sweeps.status import not_among
 from canonlab.training.backend import environment
 
 
@@ -27,6 +30,9 @@ def report(
     csv: Annotated[Path | None, arg(help="Also a CSV file, a line for each metric of each run.")] = None,
     latex: Annotated[Path | None, arg(help="Also LaTeX tables (booktabs), one a task.")] = None,
     figures: Annotated[Path | None, arg(help="Also figures as PDF and PNG, into this folder.")] = None,
+    baseline: Annotated[
+        str, arg(metavar="MODEL[/CANON]", help="Compare others with this one alone, such as gdn or gdn/AbCD.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Compare runs: a table here, and one self-contained HTML page."""
@@ -36,7 +42,7 @@ def report(
     require_outputs({"out": page, "csv": csv, "latex": latex}, figures)
     if figures:
         reports.require_figures()  # before there is anything to wait for
-    loaded = write_report(runs, page, as_json)
+    loaded = write_report(runs, page, as_json, baseline)
     if csv:
         reports.write_csv(loaded, csv)
     if latex:
@@ -59,6 +65,41 @@ def claims(
         console.print_tables(claims_table.terminal(found, ran=bool(runs)))
 
 
+def agreement(
+    runs: Annotated[
+        Positional[tuple[Path, ...]], arg(metavar="RUNS...", help="Run folders, or folders that hold some.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Do small models order architectures as the paper's do? Kendall's tau for each skill, with an interval."""
+    found = agreements(sections(_load(runs)[0]))
+    rows = [
+        {
+            "task": f"{each.section.task['name']} {settings_text(each.section.parameters)}",
+            "size": each.size,
+            "metric": metric_label(each.section.headline[0]),
+            "published": each.panel,
+            "architectures": len(each.architectures),
+            "tau": round(each.tau, 2),
+            "95% interval": f"{each.low:.2f} to {each.high:.2f}",
+            "decided otherwise": f"{len(each.otherwise)} of {each.decided}",
+        }
+        for each in found
+    ]
+    if as_json:
+        details = [{"order": each.architectures, "otherwise": each.otherwise} for each in found]
+        terminal.print_json([row | more for row, more in zip(rows, details, strict=True)])
+    elif not rows:
+        terminal.say("no task here has three architectures or more, finished, that the paper has a whole panel of")
+    else:
+        console.print_rows(rows)
+        for each in found:
+            for better, worse in each.otherwise:
+                terminal.say(
+                    f"{each.section.task['name']}: {better} is better than {worse} here, and worse in the paper"
+                )
+
+
 def bench(
     what: Annotated[Positional[str], arg(metavar="|".join(benchmarks.BENCHMARKS), help="What to measure.")],
     as_json: Json = False,
@@ -76,18 +117,21 @@ def bench(
         console.print_rows(rows)
 
 
-def write_report(paths: Sequence[Path], page: Path, as_json: bool) -> list[Run]:
-    """Print the table of some runs, and write their page: in this order, as the page may have no place to be."""
+def write_report(
+    paths: Sequence[Path], page: Path, as_json: bool, baseline: str = "", quiet: bool = False
+) -> list[Run]:
+    """Print the table of some runs, unless that is to be `quiet`, and write their page: in this order, as the page may
+    have no place to be."""
     runs, left_out = _load(paths)
     failure: InputError | None = None
-    if not as_json:
-        console.print_tables(reports.terminal_tables(runs))
+    if not as_json and not quiet:
+        console.print_tables(reports.terminal_tables(runs, baseline))
     try:
-        reports.write_page(runs, page, left_out)
+        reports.write_page(runs, page, left_out, baseline)
     except InputError as error:
         failure = error
-    if as_json:
-        terminal.print_json({"page": None if failure else str(page), "left_out": left_out, **summary(runs)})
+    if as_json and not quiet:
+        terminal.print_json({"page": None if failure else str(page), "left_out": left_out, **summary(runs, baseline)})
     if failure:
         raise failure
     if not as_json:
@@ -96,9 +140,11 @@ def write_report(paths: Sequence[Path], page: Path, as_json: bool) -> list[Run]:
 
 
 def _load(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
-    """The runs in some folders, and a line for each that can't be read, which is said here."""
+    """The runs in some folders, and a line for each that can't be read, and for what is left of their sweeps, which
+    are said here."""
     left_out: list[str] = []
     runs = load_runs(paths, left_out)
+    left_out += not_among(run.folder for run in runs)
     for line in left_out:
         terminal.warn(line)
     return runs, left_out

@@ -37,7 +37,7 @@ from canonlab.results.words import plural
 from canonlab.sweeps.engines import Crew, Engine, local, ray, slurm
 from canonlab.sweeps.layout import Layout
 from canonlab.sweeps.prepare import Sweep, prepare
-from canonlab.sweeps.recipe import load_recipe
+from canonlab.sweeps.recipe import load_recipe, require_baseline
 from canonlab.sweeps.status import Observer
 from canonlab.sweeps.worker import retry as make_again
 from canonlab.sweeps.worker import speaking_in, unmade, work
@@ -99,6 +99,7 @@ def sweep(
     require_integer("workers", workers, 0, 1024)
     crew = Crew(workers, gpus, parse_settings(options), log)
     _require(engine, crew)
+    require_baseline(loaded)
     if dry_run:
         show(loaded, parent, as_json, measuring=False)
         return
@@ -106,8 +107,8 @@ def sweep(
     prepared = prepare(runs, parent, loaded.name, shlex.join(["canonlab", *sys.argv[1:]]), keep)
     if retry:
         make_again(prepared.worklist)
-    _make(prepared, engine, crew)
-    _finish(prepared.worklist, as_json)
+    make(prepared, engine, crew)
+    _finish(prepared.worklist, as_json, loaded.baseline)
 
 
 def _require(engine: str, crew: Crew) -> None:
@@ -145,11 +146,11 @@ def demo(
     if steps is not None:
         runs = [dataclasses.replace(run, training=dataclasses.replace(run.training, steps=steps)) for run in runs]
     prepared = prepare(runs, out, "demo", shlex.join(["canonlab", *sys.argv[1:]]))
-    _make(prepared, "local", Crew())
+    make(prepared, "local", Crew())
     _finish(prepared.worklist, as_json)
 
 
-def _make(prepared: Sweep, engine: str, crew: Crew) -> None:
+def make(prepared: Sweep, engine: str, crew: Crew) -> None:
     """Have an engine make what is left, and show how it goes."""
     listed, layout = prepared
     left = sum(1 for _ in unmade(listed))
@@ -197,12 +198,12 @@ def _follow(running: Generator[None], parent: Path) -> None:
         shown.update(observer.survey, last=True)
 
 
-def _finish(listed: Worklist, as_json: bool) -> None:
+def _finish(listed: Worklist, as_json: bool, baseline: str = "") -> None:
     """The report; then what is wrong, as an error."""
     survey = Observer(listed.parent).survey()
     mine = {each.folder for each in listed.entries}
     if any((listed.parent / folder / "config.json").exists() for folder in mine):
-        write_report((listed.parent,), listed.parent / "report.html", as_json)
+        write_report((listed.parent,), listed.parent / "report.html", as_json, baseline)
     failed = [run for run in survey.of("failed", "damaged", "to do") if run.task.folder in mine]
     for run in survey.of("diverged"):
         terminal.warn(f"{listed.parent / run.task.folder} diverged ({run.reason}); --retry makes it again")

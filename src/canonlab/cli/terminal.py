@@ -45,6 +45,12 @@ def say(text: str) -> None:
     print(visible(text))
 
 
+def say_all(text: str) -> None:
+    """Lines of standard output."""
+    for line in text.splitlines():
+        say(line)
+
+
 def note(text: str) -> None:
     """One line of standard error that is no warning."""
     print(visible(text), file=sys.stderr)

@@ -31,20 +31,32 @@ MOST_POINTS, LEAST_POINTS, ALL_POINTS = 200, 40, 60_000
 ALL_POINTS as long as a curve keeps LEAST_POINTS."""
 
 
-def write_page(runs: Sequence[Run], path: str | os.PathLike[str], left_out: Sequence[str] = ()) -> Path:
+def write_page(
+    runs: Sequence[Run], path: str | os.PathLike[str], left_out: Sequence[str] = (), baseline: str = ""
+) -> Path:
     """Write the page on `runs` to `path`, whole or not at all, and return the path.
 
-    `left_out` are lines on runs that could not be read: see `load_runs`. The same runs give the same bytes. InputError
+    `left_out` are lines on runs that could not be read, or are not among these: see `load_runs`. With a `baseline`
+    others are compared with it alone: see `sections`. The same runs give the same bytes. InputError
     when the file cannot be written.
     """
     path = Path(path)
-    write_text(path, page_html(runs, left_out), "page")
+    write_text(path, page_html(runs, left_out, baseline), "page")
     return path
 
 
-def page_html(runs: Sequence[Run], left_out: Sequence[str] = ()) -> str:
+def _error(count: int) -> str:
+    """What the verdicts of several sections may err together."""
+    if count < 2:
+        return ""
+    return (
+        f" Each of the {count} sections decides with an error of 5% for all of its pairs, not for all {count} together."
+    )
+
+
+def page_html(runs: Sequence[Run], left_out: Sequence[str] = (), baseline: str = "") -> str:
     """The text of the page."""
-    found = sections(runs)
+    found = sections(runs, baseline)
     styles = line_styles(found)
     names = list(dict.fromkeys(section.task["name"] for section in found))
     points = max(LEAST_POINTS, min(MOST_POINTS, ALL_POINTS // len(runs)))
@@ -54,7 +66,7 @@ def page_html(runs: Sequence[Run], left_out: Sequence[str] = ()) -> str:
     return Template(_resource("page.html")).substitute(
         title=join("canonlab: ", enumeration(names)),
         heading=join("Results on ", enumeration(map(title, names))),
-        lead=join(lead, f", {unfinished} of them unfinished." if unfinished else "."),
+        lead=join(lead, f", {unfinished} of them unfinished." if unfinished else ".", _error(len(found))),
         left_out=tag("ul", *(tag("li", title(line)) for line in left_out), class_="notes") if left_out else join(),
         intervals=join(INTERVALS),
         filters=_filters(found),

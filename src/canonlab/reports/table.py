@@ -28,9 +28,9 @@ SHOWN = 6
 """The comparisons in sentences below a table; the page and the JSON have all."""
 
 
-def terminal_tables(runs: Sequence[Run]) -> list[Table]:
+def terminal_tables(runs: Sequence[Run], baseline: str = "") -> list[Table]:
     """A table for each task: for a row of several seeds a line with mean and range, and below it a line a seed."""
-    found = sections(runs)
+    found = sections(runs, baseline)
     return [_section_table(section, explain=section is found[-1]) for section in found]
 
 

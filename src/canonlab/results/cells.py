@@ -8,7 +8,7 @@ from typing import Any
 from canonlab.results.architecture import in_words, unusual
 from canonlab.results.comparability import must_share, terms
 from canonlab.results.compare import DECIDING, LEVEL, Value
-from canonlab.results.groups import RESOLVED, SIZE, Row, Section, Spread, natural
+from canonlab.results.groups import RESOLVED, SIZE, Row, Section, Spread, is_baseline, natural
 from canonlab.results.load import Run
 from canonlab.results.words import setting_label, setting_text
 from canonlab.tasks.metrics import Z95, Metric, lower_is_better, t_quantile
@@ -180,15 +180,31 @@ def rivals(found: Sequence[Cell]) -> list[list[Cell]]:
     return sorted(groups.values(), key=lambda group: (natural(group[0].size), natural(repr(group[0].terms))))
 
 
+def baseline_of(group: Sequence[Cell]) -> Cell | None:
+    """The cell of a group of rivals that is the chosen baseline of its section, of several the one with fewest Canon
+    points; None where there is none."""
+    wanted = group[0].section.baseline
+    found = [cell for cell in group if wanted and is_baseline(cell.rows[0].settings, wanted)]
+    return min(found, key=_points, default=None)
+
+
+def _points(cell: Cell) -> int:
+    return len(str(cell.model["model.canon"]))
+
+
 def pairs(group: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
     """The pairs of a group of rivals that are worth a sentence, the likely better first: every architecture with the
-    best one, and each Canon set of a model with the smallest of its sets."""
+    chosen baseline; where there is none with the best one, and each Canon set of a model with the smallest of its
+    sets."""
+    if base := baseline_of(group):
+        place = group.index(base)
+        return [(cell, base) for cell in group[:place]] + [(base, cell) for cell in group[place + 1 :]]
     chosen = [(group[0], other) for other in group[1:]]
     models: dict[str, list[Cell]] = {}
     for cell in group:
         models.setdefault(str(cell.model["model.model"]), []).append(cell)
     for variants in models.values():
-        least = min(variants, key=lambda cell: len(str(cell.model["model.canon"])))
+        least = min(variants, key=_points)
         position = variants.index(least)
         chosen += [(cell, least) for cell in variants[:position]]
         chosen += [(least, cell) for cell in variants[position + 1 :]]

@@ -68,15 +68,15 @@ class Rule:
     """What decides between architectures that are compared with one another, at an error of `level` for all pairs."""
 
     sides: tuple[Side, ...]
-    baseline: bool = False
-    """Whether only pairs with one of them count."""
+    chosen: int = 0
+    """How many pairs were chosen to count before anything ran, such as those with a baseline; 0 for all."""
     level: float = LEVEL
     apart: float = APART
 
     @property
     def pairs(self) -> int:
         """How many pairs may be decided."""
-        return max(1, len(self.sides) - 1 if self.baseline else math.comb(len(self.sides), 2))
+        return max(1, self.chosen or math.comb(len(self.sides), 2))
 
     @cached_property
     def freedom(self) -> int:
@@ -126,7 +126,7 @@ class Rule:
     def _quantile(self) -> float:
         """How many standard errors of a difference the margin is."""
         tukey = quantile(len(self.sides), self.freedom, self.level) / math.sqrt(2)
-        return min(tukey, t_quantile(self.freedom, self.level / self.pairs)) if self.baseline else tukey
+        return min(tukey, t_quantile(self.freedom, self.level / self.pairs)) if self.chosen else tukey
 
 
 def _mean(side: Side) -> float:

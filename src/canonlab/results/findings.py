@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from canonlab.models.table import MATCHED
-from canonlab.results.cells import Cell, as_many_rates, cells, more_words, pairs, rivals
+from canonlab.results.cells import Cell, as_many_rates, baseline_of, cells, more_words, pairs, rivals
 from canonlab.results.compare import DECIDING
 from canonlab.results.decide import APART, Decision, Rule
 from canonlab.results.groups import Section
@@ -63,7 +63,8 @@ class Finding(NamedTuple):
         if share:  # a difference of shares cannot be more than all
             low, high = max(low, -1.0), min(high, 1.0)
         pairs = self.comparison.pairs
-        all_of_them = f" for all {pairs:,} pairs together" if pairs > 1 else ""
+        with_it = " with the baseline" if self.first.section.baseline else ""
+        all_of_them = f" for all {pairs:,} pairs{with_it} together" if pairs > 1 else ""
         reach = f"95% interval{all_of_them} {_amount(low, share)} to {_amount(high, share)}"
         amount = f"{gap} in {metric} ({reach}, {plural(comparison.seeds, 'seed')})"
         verdict = "the first is better" if self.verdict == BETTER else "not decided"
@@ -98,7 +99,7 @@ def findings(section: Section) -> list[Finding]:
     more = {id(cell): words for cell, words in zip(of_section, more_words(of_section), strict=True)}
     found = []
     for group in rivals(of_section):
-        rule = Rule(tuple(cell.values(cell.metric) for cell in group))
+        rule = Rule(tuple(cell.values(cell.metric) for cell in group), len(group) - 1 if baseline_of(group) else 0)
         for first, second in pairs(group):
             decision = rule.pair(first.values(first.metric), second.values(second.metric))
             if decision is None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from canonlab.errors import unknown
 from canonlab.results.architecture import with_canon
 from canonlab.results.load import Run
 from canonlab.results.words import metric_family, setting_label, setting_text, span
@@ -83,6 +84,8 @@ class Section:
 
     task: dict[str, Any]
     rows: tuple[Row, ...]
+    baseline: str = ""
+    """The architecture that others are compared with (`is_baseline`); "" for all with all."""
 
     @property
     def runs(self) -> list[Run]:
@@ -184,8 +187,14 @@ class Section:
         return frozenset(name for name, metric in metrics if metric.right is not None)
 
 
-def sections(runs: Sequence[Run]) -> list[Section]:
-    """The runs grouped by task and setting; tasks by name, rows by model, Canon and the rest in natural order."""
+def sections(runs: Sequence[Run], baseline: str = "") -> list[Section]:
+    """The runs grouped by task and setting; tasks by name, rows by model, Canon and the rest in natural order.
+
+    InputError when there is a `baseline`, an architecture with which others are compared, that none of them is of.
+    """
+    if baseline and not any(is_baseline(_settings(run), baseline) for run in runs):
+        known = (f"{s['model.model']}/{s['model.canon']}" for s in map(_settings, runs))
+        raise unknown("baseline", baseline, known)
     tasks: dict[str, dict[str, list[Run]]] = {}
     for run in sorted(runs, key=lambda run: run.seed):
         task, common = (json.dumps(part, sort_keys=True) for part in (run.record.config["task"], _repeated(run)))
@@ -193,8 +202,14 @@ def sections(runs: Sequence[Run]) -> list[Section]:
     found = []
     for task in sorted(tasks, key=natural):
         rows = sorted((Row(_settings(group[0]), tuple(group)) for group in tasks[task].values()), key=_row_order)
-        found.append(Section(rows[0].runs[0].record.config["task"], tuple(rows)))
+        found.append(Section(rows[0].runs[0].record.config["task"], tuple(rows), baseline))
     return sorted(found, key=lambda section: section.task["name"])
+
+
+def is_baseline(settings: Mapping[str, Any], baseline: str) -> bool:
+    """Whether a row is of an architecture in words: a model, such as gdn, or one with its Canon set, gdn/AbCD."""
+    model, _, canon = baseline.partition("/")
+    return settings["model.model"] == model and canon in ("", settings["model.canon"])
 
 
 def level_of(task: Mapping[str, Any], axis: str | None) -> Any:

@@ -1,5 +1,6 @@
 """Skill speed: after how many training steps a difficulty is learnt. Source: Part 4.1, section 4 (finding 2.1)."""
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -50,6 +51,20 @@ def first_step(curves: Curves, metric: str, threshold: float) -> int | None:
     return None
 
 
+def area(curves: Curves, metric: str) -> float | None:
+    """The mean height of a metric's curve between its first evaluation and its last, by the trapezoidal rule.
+
+    It tells how soon something is learnt as well as how well. None with fewer than two evaluations.
+    """
+    found = [
+        (step, evaluation.metrics[metric].value)
+        for step, evaluation in curves.evaluations
+        if metric in evaluation.metrics and math.isfinite(evaluation.metrics[metric].value)
+    ]
+    parts = ((after - before) * (a + b) / 2 for (before, a), (after, b) in itertools.pairwise(found))
+    return math.fsum(parts) / (found[-1][0] - found[0][0]) if len(found) > 1 else None
+
+
 def levels(section: Section) -> list[tuple[int, str]]:
     """(difficulty, metric) of the section's main family of metrics, easiest first: (1, "accuracy_k1"), ...
 
@@ -57,8 +72,8 @@ def levels(section: Section) -> list[tuple[int, str]]:
     """
     families = [family for name in section.metrics if name in section.shares and (family := metric_family(name))]
     if not families:
-        return [(0, name) for name in section.headline[:1] if name in section.shares]
-    main = next((family for name in section.headline if (family := metric_family(name))), families[0])
+        return [(0, name) for name in section.own_headline[:1] if name in section.shares]
+    main = next((family for name in section.own_headline if (family := metric_family(name))), families[0])
     members = {
         family[2]: name for name in section.metrics if (family := metric_family(name)) and family[:2] == main[:2]
     }

@@ -10,17 +10,18 @@ from canonlab.results.findings import Finding, findings
 from canonlab.results.groups import Row, Section, sections
 from canonlab.results.load import Run
 from canonlab.results.notes import section_notes
-from canonlab.results.speed import Reached, reached
+from canonlab.results.speed import Reached, area, reached
 
 
-def summary(runs: Sequence[Run]) -> dict[str, Any]:
+def summary(runs: Sequence[Run], baseline: str = "") -> dict[str, Any]:
     """Sections (a task each) of rows (a setting each) of runs (a seed each), ready for strict JSON: no NaN.
 
     A row's `metrics` have mean, low (least), high (greatest) and number of seeds over its finished runs; its `speed` is
     after how many steps each seed reached a share (null: never). A run's `metrics` have value, low and high (95%
-    interval), right and count, of an unfinished run those of its latest evaluation.
+    interval), right and count, of an unfinished run those of its latest evaluation; its `areas` are the mean heights of
+    the metrics' curves over training.
     """
-    return finite({"format": 1, "sections": [_section(section) for section in sections(runs)]})
+    return finite({"format": 1, "sections": [_section(section) for section in sections(runs, baseline)]})
 
 
 def finite(value: Any) -> Any:
@@ -88,6 +89,7 @@ def _run(run: Run) -> dict[str, Any]:
         "step": run.evaluated_step,
         "steps": run.steps,
         "metrics": {name: dataclasses.asdict(measure) for name, measure in metrics.items()},
+        "areas": {name: area(run.curves, name) for name in metrics},
         "cost": run.result.cost if run.result else None,
         **(run.result.provenance if run.result else {}),
     }

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from canonlab.models.cost import PASSES, Cost, cost
 from canonlab.results.cells import Cell, cells
-from canonlab.results.compare import LEVEL, seeds_for
+from canonlab.results.compare import DECIDING, LEVEL, seeds_for
 from canonlab.results.groups import sections
 from canonlab.results.load import Curves, Run
 from canonlab.training.parts import DONE, TO_DO, state
@@ -33,7 +33,8 @@ class Comparisons:
     """Groups of cells that are alike in what the seeds asked for can decide.
 
     Cells of a group are what a report compares: models on one task, of one size, trained in one way. `decidable` of the
-    `pairs` in each group have the `needed` seeds in common, and as many learning rates.
+    `pairs` in each group have seeds enough to decide a plain difference, and as many learning rates. One that is within
+    the gaps between seeds, as where runs learn or don't, takes `needed` seeds in common: see `results.decide`.
     """
 
     groups: int
@@ -62,7 +63,12 @@ class Forecast:
 
     @property
     def seeds_for_all(self) -> int | None:
-        """How many seeds of everything it takes to decide all comparisons; None where they are enough."""
+        """How many seeds of everything it takes to decide all plain differences; None where they are enough."""
+        return DECIDING if any(each.seeds[0] < DECIDING for each in self.comparisons) else None
+
+    @property
+    def seeds_within_gaps(self) -> int | None:
+        """How many it takes to decide all others as well; None where they are enough."""
         return max((each.needed for each in self.comparisons if each.seeds[0] < each.needed), default=None)
 
     def plain(self) -> dict[str, Any]:
@@ -131,7 +137,7 @@ def _group(group: Sequence[Cell]) -> Comparisons:
     seeds = [[{run.seed for run in row.runs} for row in cell.by_rate] for cell in group]
     common = [set.intersection(*of_rates) for of_rates in seeds]  # any of the rates may turn out to be the best
     decidable = sum(
-        rates[one] == rates[other] and len(common[one] & common[other]) >= needed
+        rates[one] == rates[other] and min(len(common[one]), len(common[other])) >= DECIDING
         for one, other in combinations(range(len(group)), 2)
     )
     numbers = [len(of_rate) for of_rates in seeds for of_rate in of_rates]

@@ -49,7 +49,8 @@ from typing import Any, NamedTuple
 
 from canonlab import typed
 from canonlab.errors import InputError, shown, unknown
-from canonlab.files import exists, require_safe_name, safe_name, user_path
+from canonlab.files import exists, read_bytes, require_safe_name, safe_name, user_path
+from canonlab.results.groups import is_baseline
 from canonlab.training.config import RunConfig, as_parts, overlay, run_config
 from canonlab.yaml_text import parse_mapping, read_mapping
 
@@ -67,6 +68,8 @@ class Recipe:
     name: str
     about: str
     runs: list[RunConfig]
+    baseline: str = ""
+    """The architecture that others are compared with, see `results.groups.is_baseline`; "" for all with all."""
 
 
 class Layer(NamedTuple):
@@ -89,14 +92,23 @@ def parse_recipe(
     content: Mapping[str, Any], file: Path = Path("recipe"), changes: Mapping[str, Any] = MappingProxyType({})
 ) -> Recipe:
     """The recipe that a mapping describes, as parsed from YAML that lies, or could lie, in `file`."""
-    layers = [_layer(each) for each in _chain(content, file)]
+    chain = list(_chain(content, file))
+    layers = [_layer(each) for each in chain]
     grid = {field: value if isinstance(value, list) else [value] for field, value in changes.items()}
     layers.insert(0, Layer({}, _axes("--set", grid), []))
     whole = functools.reduce(_lay, reversed(layers))
     name = content.get("name")
     name = safe_name(file.stem) if name is None else require_safe_name("name", str(name))
     about = typed.coerce(content.get("about") or "", str, "about")
-    return Recipe(name, about, _runs(whole))
+    baseline = next((each["baseline"] for each in chain if each.get("baseline") is not None), "")
+    return Recipe(name, about, _runs(whole), typed.coerce(baseline, str, "baseline"))
+
+
+def require_baseline(recipe: Recipe) -> None:
+    """InputError when no run of a recipe is of its baseline."""
+    models = [{"model.model": run.model.model, "model.canon": run.model.canon} for run in recipe.runs]
+    if recipe.baseline and not any(is_baseline(model, recipe.baseline) for model in models):
+        raise unknown("baseline", recipe.baseline, ("/".join(model.values()) for model in models))
 
 
 def shipped_recipes() -> list[str]:
@@ -119,11 +131,27 @@ def _read(reference: str, folder: Path) -> tuple[dict[str, Any], Path]:
     path = folder / user_path(reference)
     if exists(path) and path.is_file():
         return read_mapping(path), path
+    name = _shipped_name(reference)
+    return parse_mapping(_shipped_text(name), name), Path(name)
+
+
+def recipe_text(reference: str) -> str:
+    """What stands in a recipe's file. InputError where there is none, or it can't be read."""
+    path = user_path(reference)
+    if exists(path) and path.is_file():
+        return read_bytes(path).decode("utf-8", "backslashreplace")
+    return _shipped_text(_shipped_name(reference))
+
+
+def _shipped_name(reference: str) -> str:
     name = reference.removeprefix("recipes/").removesuffix(".yaml")
     if name not in _shipped():
         raise unknown("recipe (no such file either)", reference, shipped_recipes())
-    shipped = files("canonlab.recipes").joinpath(f"{name}.yaml")
-    return parse_mapping(shipped.read_text(encoding="utf-8"), name), Path(name)
+    return name
+
+
+def _shipped_text(name: str) -> str:
+    return files("canonlab.recipes").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def _chain(content: Mapping[str, Any], file: Path) -> Iterator[Mapping[str, Any]]:
@@ -142,7 +170,7 @@ def _chain(content: Mapping[str, Any], file: Path) -> Iterator[Mapping[str, Any]
 
 def _layer(content: Mapping[str, Any]) -> Layer:
     for key in content:
-        if key not in (allowed := [*PARTS, "name", "about", "extends", "grid", "variants"]):
+        if key not in (allowed := [*PARTS, "name", "about", "baseline", "extends", "grid", "variants"]):
             raise unknown("recipe field", key, allowed)
     variants = content.get("variants") or []
     if not isinstance(variants, list):

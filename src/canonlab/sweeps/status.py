@@ -129,9 +129,7 @@ _RECORD = {DONE: "result.json", "diverged": DIVERGED, "failed": FAILED}
 def _tasks(parent: Path) -> Iterable[Task]:
     """All runs that lists name or that are there, each once."""
     found: dict[str, Task] = {}
-    for path in sorted((parent / SWEEP).glob("*.json")):
-        if path.name == "layout.json":
-            continue
+    for path in _lists(parent):
         for run in entry(read_json(path), "runs", list, path):
             name, cell = (entry(run, key, str, path) for key in ("folder", "cell"))
             found[name] = Task(name, cell, entry(run, "flops", int, path))
@@ -142,6 +140,26 @@ def _tasks(parent: Path) -> Iterable[Task]:
         name = parent.resolve().name
         found[name] = Task(f"../{name}", name, 0)
     return found.values()
+
+
+def _lists(parent: Path) -> list[Path]:
+    """The lists of runs of a folder's sweeps."""
+    return sorted(path for path in (parent / SWEEP).glob("*.json") if path.name != "layout.json")
+
+
+def not_among(folders: Iterable[Path]) -> list[str]:
+    """A line for each sweep of which runs are there that are not among these folders: a choice of runs may be a choice
+    of results."""
+    chosen: dict[Path, set[str]] = {}
+    for folder in folders:
+        chosen.setdefault(folder.resolve().parent, set()).add(folder.resolve().name)
+    lines = []
+    for parent, names in sorted(chosen.items()):
+        if _lists(parent):
+            others = [task for task in _tasks(parent) if task.folder not in names]
+            if count := sum(exists(parent / task.folder / "config.json") for task in others):
+                lines.append(f"{count} {'run' if count == 1 else 'runs'} of the same sweep, in {parent}, left out")
+    return lines
 
 
 def _status(folder: Path, task: Task) -> RunStatus:

@@ -31,6 +31,11 @@ class Checkpoint:
     tensors: dict[str, Tensor]
     facts: dict[str, Any]
 
+    @property
+    def weights_alone(self) -> bool:
+        """Whether there is nothing in it that only training needs, as in that of a run whose sweep kept no more."""
+        return all(map(_is_weight, self.tensors))
+
 
 class SafetensorsStore:
     """Checkpoints as `<name>.safetensors` in one folder."""
@@ -57,7 +62,7 @@ class SafetensorsStore:
         for path in self.folder.glob("*.safetensors"):
             if path.stem not in names:
                 path.unlink()
-            elif (checkpoint := self.load(path.stem, identity)) and not all(map(_is_weight, checkpoint.tensors)):
+            elif (checkpoint := self.load(path.stem, identity)) and not checkpoint.weights_alone:
                 weights = {key: tensor for key, tensor in checkpoint.tensors.items() if _is_weight(key)}
                 self.save(path.stem, Checkpoint(weights, checkpoint.facts))
 

@@ -39,8 +39,8 @@ def evaluate(
 
 
 def led_by(evaluation: Evaluation, metric: str) -> Evaluation:
-    """The evaluation with another main metric, "" for its own. InputError when it has none of that name."""
-    if not metric:
+    """The evaluation with another main metric, auto for its own. InputError when it has none of that name."""
+    if metric == "auto":
         return evaluation
     if metric not in evaluation.metrics:
         raise unknown("metric", metric, evaluation.metrics)

@@ -303,10 +303,10 @@ class _Trainer:
         if checkpoint.facts["step"] > self.config.steps:
             step = shown(checkpoint.facts["step"])
             raise InputError(f"{self.store.path('last')} is of step {step}, the run has {self.config.steps}")
-        if checkpoint.facts["step"] < self.config.steps:
-            restore_training(checkpoint.tensors, self.model, self.optimizer)
+        if checkpoint.facts["step"] == self.config.steps and checkpoint.weights_alone:
+            restore_model(checkpoint.tensors, self.model)
         else:
-            restore_model(checkpoint.tensors, self.model)  # there may be no more than these
+            restore_training(checkpoint.tensors, self.model, self.optimizer)
         self.step, self.seconds = checkpoint.facts["step"], checkpoint.facts["seconds"]
         self.data_hash, self.best = bytes.fromhex(checkpoint.facts["data_sha256"]), checkpoint.facts.get("best")
         self.unevaluated = checkpoint.facts.get("unevaluated") is True

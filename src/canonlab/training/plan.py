@@ -122,7 +122,7 @@ def plan_run(config: RunConfig, backend: Backend | None = None, shared: dict[str
         raise InputError(f"isolate = true: the task {task.name} has no token that opens an instance")
     resolved = dataclasses.replace(config, training=_with_steps(config.training, task))
     _require_room(resolved.training, task)
-    if config.training.metric not in ("", "loss"):  # which every task has
+    if config.training.metric not in ("auto", "loss"):  # which every task has
         led_by(_once(shared, [config.task, "metrics"], partial(_evaluation, task)), config.training.metric)
     decoder = config.model.decoder(len(task.vocabulary))
     weights = FLOAT_BYTES * _once(shared, decoder, partial(_parameters, config.model.model, decoder))

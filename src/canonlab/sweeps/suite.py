@@ -1,0 +1,155 @@
+"""A mixer's inventor asks: what is it good at? The miniatures, for models of theirs and for references.
+
+All are trained in the same way, on the same data, with three seeds. Then pairs of a model and a reference that are open
+get further seeds, looked at after each. So that many looks err no more often together, each has a part of the error
+(`LOOKS`, 5% in all), and a lead has to be plainer than after one look (`APART`). Runs are found by their identity: what
+has been made is not made again, and one more model makes only its own runs.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from canonlab.errors import InputError
+from canonlab.models.cost import parameters
+from canonlab.results.cells import Cell, cells
+from canonlab.results.decide import Decision, Rule, Side
+from canonlab.results.groups import Section
+from canonlab.sweeps.recipe import load_recipe
+from canonlab.training.config import RunConfig
+
+SKILLS = ("copy", "depo", "recall", "brevo", "mano", "lano")
+
+REFERENCES = (
+    ("llama-rope", "none"),
+    ("llama-rope", "ABCD"),
+    ("gla", "none"),
+    ("gla", "AbCD"),
+    ("mamba2-mlp", "b"),
+    ("mamba2-mlp", "AbCD"),
+    ("gdn", "b"),
+    ("gdn", "AbCD"),
+)
+"""Model and Canon set."""
+
+LOOKS = {3: 0.02, 4: 0.01, 5: 0.01, 6: 0.005, 8: 0.005}
+"""Seeds -> the part of the error that the look at so many has."""
+
+APART = 1.5
+"""See `results.decide.APART`."""
+
+MATCHED = 0.03
+"""How far numbers of parameters may be apart that count as equal."""
+
+
+class Architecture(NamedTuple):
+    """A model in a user's words, and its Canon set."""
+
+    model: str
+    canon: str
+    mlp_ratio: float = 0.0
+
+
+def suite(skills: Iterable[str], architectures: Sequence[Architecture], seeds: int) -> list[RunConfig]:
+    """The runs of these skills, for all architectures and for seeds 0 .. `seeds` - 1."""
+    return [
+        run_of(skill, architecture, seed) for skill in skills for architecture in architectures for seed in range(seeds)
+    ]
+
+
+def run_of(skill: str, architecture: Architecture, seed: int) -> RunConfig:
+    """One run of a miniature."""
+    base = load_recipe(f"mini/{skill}").runs[0]
+    ratio = architecture.mlp_ratio or base.model.mlp_ratio
+    model = dataclasses.replace(base.model, model=architecture.model, canon=architecture.canon, mlp_ratio=ratio)
+    return dataclasses.replace(base, model=model, training=dataclasses.replace(base.training, seed=seed))
+
+
+def matched(architecture: Architecture, vocabulary: int = 64) -> Architecture:
+    """The architecture with an MLP as wide as gives it the parameters of llama-rope with its Canon set.
+
+    InputError where no width does, to within `MATCHED`.
+    """
+    base = run_of("depo", architecture, 0).model
+    wanted = parameters(dataclasses.replace(base, model="llama-rope", canon="ABCD").decoder(vocabulary))
+
+    def count(ratio: float) -> int:
+        return parameters(dataclasses.replace(base, mlp_ratio=ratio).decoder(vocabulary))
+
+    low, high = 1 / 16, 16.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if count(middle) < wanted else (low, middle)
+    if abs(found := count(high) / wanted - 1) > MATCHED:
+        raise InputError(
+            f"match_params: no width of the MLP brings {architecture.model} to within {MATCHED:.0%} of {wanted:,} "
+            f"parameters; the nearest is {found:+.1%}"
+        )
+    return architecture._replace(mlp_ratio=high)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A model against a reference on one skill: `decision` is that of the last look that was made, or of the first one
+    that decided; `seeds` are those of that look. Its difference is turned so that more is better for the model."""
+
+    model: Cell
+    reference: Cell
+    decision: Decision | None
+    seeds: int
+
+    @property
+    def open(self) -> bool:
+        """Whether more seeds may decide it."""
+        return self.decision is None or not self.decision.decided
+
+
+def pairs(section: Section, models: Sequence[Cell], references: Sequence[Cell]) -> list[Pair]:
+    """All pairs of a model and a reference in a section, after the looks that their seeds allow."""
+    everyone = [cell for cell in cells(section) if cell.spread]
+    return [
+        _looked(everyone, model, reference, len(models) * len(references))
+        for model in models
+        for reference in references
+    ]
+
+
+def _looked(everyone: Sequence[Cell], model: Cell, reference: Cell, chosen: int) -> Pair:
+    found, seeds = None, 0
+    for count, level in LOOKS.items():
+        one, other = (_first(cell, count) for cell in (model, reference))
+        if min(len(one), len(other)) < count:
+            break
+        rule = Rule(tuple(_first(cell, count) for cell in everyone), chosen, level, APART)
+        decision = rule.pair(one, other)
+        found, seeds = decision.reversed if decision and model.sign < 0 else decision, count
+        if found and found.decided:
+            break
+    return Pair(model, reference, found, seeds)
+
+
+def _first(cell: Cell, seeds: int) -> Side:
+    """The values of a cell's seeds below `seeds`."""
+    return {seed: value for seed, value in cell.values(cell.metric).items() if seed < seeds}
+
+
+def place(model: Cell, references: Sequence[Cell]) -> int:
+    """Where a model stands among the references by its mean, 1 for the best."""
+    mine = _mean(model)
+    return 1 + sum(_mean(reference) > mine for reference in references)
+
+
+def _mean(cell: Cell) -> float:
+    return cell.sign * cell.spread.mean if cell.spread else float("-inf")
+
+
+def more_seeds(open_pairs: Mapping[str, Sequence[tuple[Architecture, Architecture]]], count: int) -> list[RunConfig]:
+    """The runs that the next look, at `count` seeds, takes: of all that are in an open pair of a skill."""
+    runs = {}
+    for skill, found in open_pairs.items():
+        for architecture in dict.fromkeys(each for pair in found for each in pair):
+            for seed in range(count):
+                run = run_of(skill, architecture, seed)
+                runs[repr(run)] = run
+    return list(runs.values())
