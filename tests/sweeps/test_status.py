@@ -53,7 +53,7 @@ def test_each_state_and_what_belongs_to_it(various: Path) -> None:
     assert diverged.reason == "step 7: not finite" and failed.reason == "no memory" and failed.said == ("one", "two")
     (cell,) = survey.cells
     assert (cell.cell, cell.done, cell.runs) == ("copy-llama-rope-ABCD-1L16D2H", 1, 5) and cell.best in survey.runs
-    assert survey.left is not None and survey.left > 0
+    assert survey.left is not None
     with locked(various / interrupted.task.folder):
         assert Observer(various).survey().states["running"] == 1
     assert json.loads(json.dumps(survey.plain()))["states"] == survey.states
