@@ -24,6 +24,7 @@ from canonlab.results.load import load_runs
 from canonlab.results.words import metric_label, si
 from canonlab.sweeps.engines import Crew
 from canonlab.sweeps.prepare import prepare
+from canonlab.sweeps.status import Observer
 from canonlab.sweeps.suite import (
     LOOKS,
     REFERENCES,
@@ -134,6 +135,8 @@ def _made(
     """Make runs that aren't made, and look at all of them."""
     prepared = prepare(runs, out, "compare", shlex.join(["canonlab", *sys.argv[1:]]))
     make(prepared, "local", Crew())
+    for run in Observer(out).survey().of("failed", "diverged", "damaged"):
+        terminal.warn(f"{out / run.task.folder} {run.state}: {run.reason}")
     asked = {(run.task.name, repr(run.task.set)): skill for skill in skills for run in suite([skill], [mine[0]], 1)}
     owners = {
         entry.folder: (asked[run.task.name, repr(run.task.set)], Architecture(run.model.model, run.model.canon))
