@@ -32,6 +32,10 @@ def usual_settings(config: type[ModelConfig] = ModelConfig) -> dict[str, Any]:
 USUAL = usual_settings()
 
 
+SCALES = ("init_scale", "embedding_std", "state_share")
+"""Settings that fit any architecture to a small task, and are no part of what one is called."""
+
+
 def unusual(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a model that are not as usual, by field: {"canon_kernel": 3, "mixer.init": "mimetic"}.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from canonlab.results.architecture import in_words, unusual
+from canonlab.results.architecture import SCALES, in_words, unusual
 from canonlab.results.comparability import must_share, terms
 from canonlab.results.compare import DECIDING, LEVEL, Value
 from canonlab.results.groups import RESOLVED, SIZE, Row, Section, Spread, is_baseline, natural
@@ -38,8 +38,10 @@ class Cell:
 
     @cached_property
     def architecture(self) -> str:
-        """Model and Canon set, and whatever else of the model but its size is not as usual."""
-        return ", ".join([self.rows[0].architecture, *in_words(unusual(self.model).items())])
+        """Model and Canon set, and whatever else of the model but its size is not as usual; scales are no part of what
+        it is."""
+        apart = {name: value for name, value in unusual(self.model).items() if name not in SCALES}
+        return ", ".join([self.rows[0].architecture, *in_words(apart.items())])
 
     @property
     def size(self) -> str:

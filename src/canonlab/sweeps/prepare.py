@@ -37,7 +37,9 @@ def prepare(configs: Sequence[RunConfig], parent: Path, name: str, command: str,
     plans = plan_runs(configs)
     costs = costs_of(plans)
     flops = [training_flops(plan, cost) for plan, cost in zip(plans, costs, strict=True)]
-    memory = largest(plans, costs)
+    # A user's own model isn't tried once more here: what it does with tensors that aren't real might end this process.
+    built_in = [(plan, cost) for plan, cost in zip(plans, costs, strict=True) if not plan.plugins]
+    memory = largest(*zip(*built_in, strict=True)) if built_in else None
     found = layout(plans, flops, parent, memory.bytes if memory else 0)
     listed = worklist(plans, flops, parent, name, command, keep, found.threads)
     listed.write()
