@@ -62,11 +62,6 @@ class Comparison:
         return Comparison(self.difference, self.difference - half, self.difference + half, self.seeds, level)
 
     @property
-    def reversed(self) -> "Comparison":
-        """That of second - first."""
-        return dataclasses.replace(self, difference=-self.difference, low=-self.high, high=-self.low)
-
-    @property
     def clear(self) -> bool:
         """Whether the interval leaves out zero."""
         return self.low > 0 or self.high < 0
