@@ -107,6 +107,47 @@ def test_a_signal_saves_and_resuming_gives_the_same_bits(folder: Path, tmp_path:
     assert without_speed(folder) == without_speed(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("keep", ["final", "best"])
+@pytest.mark.parametrize("writes", range(3))
+def test_killed_while_only_weights_are_kept_a_run_still_ends_the_same(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str, writes: int
+) -> None:
+    """Killed at each write after the last step: of either checkpoint's weights alone, and of result.json."""
+    config = tiny_config()
+    whole = train(create_run(config, tmp_path / "whole"), Recorder(), keep=keep)
+
+    class Killed(BaseException):
+        pass
+
+    left, thinning = writes, False
+    save, thin = SafetensorsStore.save, SafetensorsStore.thin
+
+    def thinned(store: SafetensorsStore, *arguments: Any) -> None:
+        nonlocal thinning
+        thinning = True
+        thin(store, *arguments)
+        raise Killed
+
+    def saved(store: SafetensorsStore, *arguments: Any) -> None:
+        nonlocal left
+        if thinning and left == 0:
+            (store.folder / ".last.safetensors.1.1").write_bytes(b"half")
+            raise Killed
+        left -= thinning
+        save(store, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SafetensorsStore, "thin", thinned)
+        patch.setattr(SafetensorsStore, "save", saved)
+        with pytest.raises(Killed):
+            train(create_run(config, folder), Recorder(), keep=keep)
+    assert not open_run(folder).done
+    result = train(open_run(folder), Recorder(), keep=keep)
+    assert result["weights_sha256"] == whole["weights_sha256"] and result["evaluation"] == whole["evaluation"]
+    for name in ("checkpoints", "."):
+        assert {p.name for p in (folder / name).iterdir()} == {p.name for p in (tmp_path / "whole" / name).iterdir()}
+
+
 def test_divergence_stops_and_keeps_the_last_good_checkpoint(folder: Path, recorder: Recorder) -> None:
     run = create_run(tiny_config(steps=40, lr=1e30, clip=0.0, warmup=0, log_every=1), folder)
     with pytest.raises(Diverged, match="not finite at step"):

@@ -78,10 +78,7 @@ def train(run: RunFolder, listener: Listener, command: str = "", keep: str = "al
     with locked(run.folder), run.plan.backend.working(), _failures():
         if run.done:  # by now
             return run.result()
-        result = _train(run, listener, command)
-        if (names := KEPT[keep]) is not None:
-            SafetensorsStore(run.folder / "checkpoints").thin(names, run.identity)
-        return result
+        return _train(run, listener, command, KEPT[keep])
 
 
 @contextmanager
@@ -101,7 +98,7 @@ def _failures() -> Iterator[None]:
         raise
 
 
-def _train(run: RunFolder, listener: Listener, command: str) -> dict[str, Any]:
+def _train(run: RunFolder, listener: Listener, command: str, kept: tuple[str, ...] | None) -> dict[str, Any]:
     for note in run.plan.notes:
         listener.message(note)
     trainer = _Trainer(run, listener)
@@ -110,7 +107,7 @@ def _train(run: RunFolder, listener: Listener, command: str) -> dict[str, Any]:
             trainer.run(stop)
     finally:
         trainer.log.close()
-    return trainer.finish(command)
+    return trainer.finish(command, kept)
 
 
 class _Trainer:
@@ -193,8 +190,8 @@ class _Trainer:
                 command = shlex.join(["canonlab", "resume", str(self.folder)])
                 raise Interrupted(f"stopped at step {self.step} of {config.steps}", command)
 
-    def finish(self, command: str) -> dict[str, Any]:
-        """The evaluation that counts, on the final weights, and result.json."""
+    def finish(self, command: str, kept: tuple[str, ...] | None) -> dict[str, Any]:
+        """The evaluation that counts, on the final weights; the checkpoints that are kept; and result.json."""
         evaluation = self.evaluate(self.config.final_windows or None)
         tokens = self.config.steps * self.config.batch * self.task.context
         result = {
@@ -215,7 +212,9 @@ class _Trainer:
             "versions": environment(self.backend.device),
             "command": command,
         }
-        write_json(self.folder / "result.json", result)
+        if kept is not None:
+            self.store.thin(kept, self.identity)
+        write_json(self.folder / "result.json", result)  # last, as nobody goes on with a run that has it
         return read_json(self.folder / "result.json")
 
     def evaluate(self, windows: int | None) -> Evaluation:
