@@ -11,6 +11,7 @@ from canonlab.benchmarks.statistics import (
     bench_statistics,
     clear,
     coverage,
+    looked,
     several,
     verdicts,
 )
@@ -56,6 +57,10 @@ def test_three_seeds_find_ten_points_often_and_thirty_always(architectures: int,
     assert several(architectures, 3, experiments=100, lead=30.0)[0] > 0.99
 
 
+def test_the_first_look_finds_thirty_points() -> None:
+    assert looked(experiments=30, lead=30.0) == (1, 1)
+
+
 def test_one_seed_never_decides() -> None:
     assert clear(50.0, 1.0, 1, (1, 1), experiments=50) == 0
 
@@ -78,10 +83,13 @@ def test_true_claims_seldom_fail_and_false_ones_seldom_hold() -> None:
 @pytest.mark.slow
 def test_all_simulations() -> None:
     """The tables of `canonlab bench statistics`, with fewer experiments."""
-    cover, none, learnt_or_not, ten, many, power, judged = bench_statistics(experiments=1000).values()
+    cover, none, learnt_or_not, ten, many, power, looks, judged = bench_statistics(experiments=1000).values()
     shares = [share for row in many for name, share in row.items() if "architectures" in name]
     assert len(shares) == 3 * len(NOISES) * 4 and max(shares) <= at_most(0.06, 1000)
     assert min(share for row in power if row["lead"] == 30 for name, share in row.items() if "arch" in name) > 0.99
+    equals, *leads = [row for row in looks if not row["lead"]], *(row for row in looks if row["lead"])
+    assert len(equals) == len(NOISES) and max(row["anything"] for row in equals) <= at_most(0.05, 250)
+    assert leads[0]["pairs at 3 seeds"] > 0.2 and leads[1]["pairs at 3 seeds"] > 0.99
     assert len(cover) == len(CLUSTERS) and min(row["mean"] for row in cover) >= 0.94
     equal = [row for row in none if row["learning_rates"] != "3 and 1"]
     assert len(equal) == 6 * len(SPREADS) and max(row["clear"] for row in equal) <= at_most(0.05, 1000)

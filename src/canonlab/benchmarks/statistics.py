@@ -15,9 +15,11 @@ import numpy as np
 from canonlab.claims.architecture import Architecture
 from canonlab.claims.claim import FAILS, HOLDS, Claim, judge
 from canonlab.claims.contrast import Contrast
+from canonlab.results.cells import cells
 from canonlab.results.findings import BETTER, findings
 from canonlab.results.groups import Row, Section
 from canonlab.results.load import Curves, Result, Run
+from canonlab.sweeps.suite import LOOKS, REFERENCES, pairs
 from canonlab.tasks.base import Evaluation
 from canonlab.tasks.metrics import Z95, Metric, share
 from canonlab.training.record import Record
@@ -67,6 +69,9 @@ NOISES: dict[str, Noise] = {
     "spreads from 0.3 to 20": _unequal,
 }
 """Of architectures that are equally good; those of normal noise have a spread of 3 points."""
+
+MODELS = 2
+"""That `canonlab compare` compares with its references: one with and without Canon layers."""
 
 COUNTS = (2, 4, 8, 12)
 """Of architectures in a section."""
@@ -123,6 +128,11 @@ def bench_statistics(experiments: int = 4000, seed: int = 0) -> dict[str, list[d
         for lead in (10.0, 30.0)
         for seeds in (3, 4, 5, 6)
     ]
+    looks = [
+        {"noise": noise, "lead": lead} | {f"pairs at {min(LOOKS)} seeds": found[0], "anything": found[1]}
+        for noise, lead in [*((noise, 0.0) for noise in NOISES), ("normal", 10.0), ("normal", 30.0)]
+        for found in [looked(experiments // 4, seed, noise, lead)]
+    ]
     return {
         "95% intervals of shares from 2 to 98% that hold the truth": cover,
         "comparisons whose interval leaves out zero, without a difference": comparisons(0.0, [(1, 1), (3, 3), (3, 1)]),
@@ -130,6 +140,7 @@ def bench_statistics(experiments: int = 4000, seed: int = 0) -> dict[str, list[d
         "the same with a difference of 10 points, where all runs learn": comparisons(10.0, [(1, 1), (3, 3)]),
         "sections of equal architectures in which anything is decided": many,
         "decided comparisons with an architecture that is so many points better than the others; spread 3": power,
+        "what canonlab compare decides: share of the pairs, and experiments with any pair": looks,
         "verdicts on claims by the true differences, in points; spread 3": judged,
     }
 
@@ -148,6 +159,24 @@ def several(
         for section in _experiments(draw, truth, SPREADS[1], NOISES[noise], seeds, [1] * architectures, experiments)
     ]
     return sum(decided) / (experiments * (architectures - 1)), sum(map(bool, decided)) / experiments
+
+
+def looked(experiments: int, seed: int = 0, noise: str = "normal", lead: float = 0.0) -> tuple[float, float]:
+    """What `canonlab compare` decides between two models, so many points better, and its references.
+
+    Shares of the pairs that are decided at the first look, and of experiments in which any pair is after all looks,
+    which here have seeds of every architecture, as if each were in a pair that is still open.
+    """
+    draw = np.random.default_rng([seed, round(lead)])
+    truth = [*[lead] * MODELS, *[0.0] * len(REFERENCES)]
+    shape = [1] * len(truth)
+    first = decided = 0
+    for section in _experiments(draw, truth, SPREADS[1], NOISES[noise], max(LOOKS), shape, experiments):
+        its = sorted(cells(section), key=lambda cell: int(cell.architecture.rpartition("-")[2]))
+        found = [pair for pair in pairs(section, its[:MODELS], its[MODELS:]) if not pair.open]
+        first += sum(pair.seeds == min(LOOKS) for pair in found)
+        decided += bool(found)
+    return first / (experiments * MODELS * len(REFERENCES)), decided / experiments
 
 
 def coverage(windows: int, answers: int, alike: float, experiments: int, seed: int = 0) -> np.ndarray:
