@@ -2,7 +2,7 @@
 
 A run's value is the truth, plus what its seed's data make of it (which all that are compared share), plus what its
 initial weights make of it, plus the error of a finite evaluation. All are normal, and in percentage points. The runs
-are made in memory; what is decided about them is asked of the code that reports and claims ask.
+are made in memory; what is decided about them is asked of the code that reports, claims and `canonlab compare` ask.
 """
 
 import math
@@ -169,10 +169,10 @@ def looked(experiments: int, seed: int = 0, noise: str = "normal", lead: float =
     """
     draw = np.random.default_rng([seed, round(lead)])
     truth = [*[lead] * MODELS, *[0.0] * len(REFERENCES)]
-    shape = [1] * len(truth)
     first = decided = 0
-    for section in _experiments(draw, truth, SPREADS[1], NOISES[noise], max(LOOKS), shape, experiments):
-        its = sorted(cells(section), key=lambda cell: int(cell.architecture.rpartition("-")[2]))
+    for section in _experiments(draw, truth, SPREADS[1], NOISES[noise], max(LOOKS), [1] * len(truth), experiments):
+        named = {cell.model["model.model"]: cell for cell in cells(section)}
+        its = [named[_name(number)] for number in range(len(truth))]  # not the best first, as they come
         found = [pair for pair in pairs(section, its[:MODELS], its[MODELS:]) if not pair.open]
         first += sum(pair.seeds == min(LOOKS) for pair in found)
         decided += bool(found)

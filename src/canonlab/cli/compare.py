@@ -182,9 +182,7 @@ def _print(
                 {
                     "skill": skill.name,
                     "model": cell.architecture,
-                    metric_label("value"): f"{cell.spread.mean:.3g} {metric_label(cell.metric)}"
-                    if cell.spread
-                    else "-",
+                    "value": _value(cell),
                     "place": f"{place(cell, rivals)} of {1 + len(rivals)}",
                     "better than": len(better),
                     "worse than": len(worse),

@@ -107,21 +107,20 @@ class Pair:
 
 def pairs(section: Section, models: Sequence[Cell], references: Sequence[Cell]) -> list[Pair]:
     """All pairs of a model and a reference in a section, after the looks that their seeds allow."""
-    everyone = [cell for cell in cells(section) if cell.spread]
-    return [
-        _looked(everyone, model, reference, len(models) * len(references))
-        for model in models
-        for reference in references
-    ]
+    everyone, chosen = [cell for cell in cells(section) if cell.spread], len(models) * len(references)
+    rules = {
+        count: Rule(tuple(_first(cell, count) for cell in everyone), chosen, level, APART)
+        for count, level in LOOKS.items()
+    }
+    return [_looked(rules, model, reference) for model in models for reference in references]
 
 
-def _looked(everyone: Sequence[Cell], model: Cell, reference: Cell, chosen: int) -> Pair:
+def _looked(rules: Mapping[int, Rule], model: Cell, reference: Cell) -> Pair:
     found, seeds = None, 0
-    for count, level in LOOKS.items():
+    for count, rule in rules.items():
         one, other = (_first(cell, count) for cell in (model, reference))
         if min(len(one), len(other)) < count:
             break
-        rule = Rule(tuple(_first(cell, count) for cell in everyone), chosen, level, APART)
         decision = rule.pair(one, other)
         found, seeds = decision.reversed if decision and model.sign < 0 else decision, count
         if found and found.decided:

@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -99,12 +99,10 @@ def _make(each: Entry, worklist: Worklist, title: str, listener: Listener, share
 
 def record_failure(folder: Path, reason: str, trace: list[str]) -> bool:
     """Leave the reason in a run's folder; whether that could be done."""
-    try:
+    with suppress(OSError, InputError):  # a full disk or a closed folder may be the very reason
         if exists(folder / "config.json"):
             write_json(folder / FAILED, {"reason": reason, "traceback": trace, "said": tail(folder)})
             return True
-    except (OSError, InputError):
-        pass  # a full disk or a closed folder may be the very reason
     return False
 
 
