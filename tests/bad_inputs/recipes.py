@@ -107,7 +107,7 @@ STRUCTURE: dict[str | bytes, str] = {
     "task: copy\nvariants: [3]\n": "variants",
     "task: copy\nvariants: [{training.lr: 3}]\n": "training.lr",
     "task: copy\nextends: 3\n": "extends = 3",
-    "task: copy\nextends: [laptop/copy]\n": "extends",
+    "task: copy\nextends: []\n": "extends = []",
     "task: copy\nextends: ''\n": "recipe",
     "task: copy\nextends: nope\n": "nope",
     "task: copy\nextends: recipe.yaml\n": "extends itself",

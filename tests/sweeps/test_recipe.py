@@ -197,6 +197,17 @@ def test_a_recipe_extends_another_one(tmp_path: Path) -> None:
     assert {(r.task.name, r.model.canon) for r in load_recipe(str(tmp_path / "above.yaml")).runs} == {("mano", "none")}
 
 
+def test_a_recipe_laid_over_several_makes_the_runs_of_all(tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text("extends: laptop/copy\ntraining: {batch: 4}\nbaseline: llama-nope\n")
+    content = {"extends": ["one.yaml", "laptop/copy", "laptop/capo"], "grid": {"training.seed": [7]}}
+    found = parse_recipe(content, tmp_path / "mine.yaml")
+    parts = [parse_recipe({**content, "extends": each}, tmp_path / "mine.yaml").runs for each in content["extends"]]
+    assert found.runs == [run for part in parts for run in part] and {run.training.seed for run in found.runs} == {7}
+    assert found.baseline == "llama-nope"
+    twice = parse_recipe({"extends": ["laptop/copy", "laptop/copy"]})
+    assert twice.runs == parse_recipe({"extends": "laptop/copy"}).runs
+
+
 def test_a_recipe_extends_a_shipped_one() -> None:
     shipped = load_recipe("laptop/copy").runs
     extended = parse_recipe({"extends": "laptop/copy", "training": {"steps": 7}}).runs
@@ -216,7 +227,8 @@ def test_recipes_that_extend_each_other_are_refused(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("extends: laptop/cpy", "no such file either) 'laptop/cpy'; did you mean 'laptop/copy'"),
-        ("extends: [laptop/copy]", "extends = ['laptop/copy']: must be one recipe"),
+        ("extends: []", "extends = []: must be a recipe"),
+        ("extends: [laptop/copy, 3]", "extends = ['laptop/copy', 3]: must be a recipe"),
         ("extends: broken.yaml", "broken.yaml, line 2: 'lr' is given twice"),
     ],
 )

@@ -35,12 +35,14 @@ A recipe may be laid over another one, a shipped one or a file beside it:
 What it says of a field, in a part or in its grid, replaces all that the other says of that field, there and in grid and
 variants; its `variants`, if it has some, replace the other's. `canonlab sweep RECIPE --set training.seed=[0,1]
 training.steps=300` lays such values over a recipe too: a list is an axis of the grid, anything else is fixed.
+
+Laid over several, `extends: [mini/depo, mini/brevo]`, it makes the runs of all of them.
 """
 
 import functools
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import Path
@@ -92,16 +94,15 @@ def parse_recipe(
     content: Mapping[str, Any], file: Path = Path("recipe"), changes: Mapping[str, Any] = MappingProxyType({})
 ) -> Recipe:
     """The recipe that a mapping describes, as parsed from YAML that lies, or could lie, in `file`."""
-    chain = list(_chain(content, file))
-    layers = [_layer(each) for each in chain]
+    chains = list(_chains(content, file, ()))
     grid = {field: value if isinstance(value, list) else [value] for field, value in changes.items()}
-    layers.insert(0, Layer({}, _axes("--set", grid), []))
-    whole = functools.reduce(_lay, reversed(layers))
+    above = Layer({}, _axes("--set", grid), [])
+    wholes = [functools.reduce(_lay, reversed([above, *map(_layer, chain)])) for chain in chains]
     name = content.get("name")
     name = safe_name(file.stem) if name is None else require_safe_name("name", str(name))
     about = typed.coerce(content.get("about") or "", str, "about")
-    baseline = next((each["baseline"] for each in chain if each.get("baseline") is not None), "")
-    return Recipe(name, about, _runs(whole), typed.coerce(baseline, str, "baseline"))
+    baselines = (each["baseline"] for chain in chains for each in chain if each.get("baseline") is not None)
+    return Recipe(name, about, _runs(wholes), typed.coerce(next(baselines, ""), str, "baseline"))
 
 
 def require_baseline(recipe: Recipe) -> None:
@@ -154,18 +155,21 @@ def _shipped_text(name: str) -> str:
     return files("canonlab.recipes").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
 
 
-def _chain(content: Mapping[str, Any], file: Path) -> Iterator[Mapping[str, Any]]:
-    """A recipe, the one that it extends, the one that this extends, and so on."""
-    seen = [file.resolve()]
-    yield content
-    while (reference := content.get("extends")) is not None:
-        if not isinstance(reference, str):
-            raise InputError(f"extends = {shown(reference)}: must be one recipe, a shipped one or a file")
-        content, file = _read(reference, file.parent)
-        if file.resolve() in seen:
-            raise InputError(f"extends = {shown(reference)}: {file} extends itself, if by way of others")
-        seen.append(file.resolve())
-        yield content
+def _chains(content: Mapping[str, Any], file: Path, above: tuple[Path, ...]) -> Iterator[tuple[Mapping[str, Any], ...]]:
+    """A recipe, one that it extends, one that this extends, and so on: each way down; `above` led here."""
+    extended = content.get("extends")
+    above = (*above, file.resolve())
+    if extended is None:
+        yield (content,)
+        return
+    references = extended if isinstance(extended, list) else [extended]
+    if not references or not all(isinstance(reference, str) for reference in references):
+        raise InputError(f"extends = {shown(extended)}: must be a recipe, a shipped one or a file, or a list of some")
+    for reference in references:
+        below, path = _read(reference, file.parent)
+        if path.resolve() in above:
+            raise InputError(f"extends = {shown(reference)}: {path} extends itself, if by way of others")
+        yield from ((content, *chain) for chain in _chains(below, path, above))
 
 
 def _layer(content: Mapping[str, Any]) -> Layer:
@@ -226,19 +230,19 @@ def _without(said: set[str], axes: Axes) -> Axes:
     return left
 
 
-def _runs(recipe: Layer) -> list[RunConfig]:
-    """A recipe's runs, each once."""
-    grids = [recipe.grid | variant for variant in recipe.variants or [{}]]
-    count = sum(math.prod(map(len, axes.values())) for axes in grids)
+def _runs(recipes: Sequence[Layer]) -> list[RunConfig]:
+    """The runs of some recipes, each once."""
+    grids = [(recipe.parts, recipe.grid | variant) for recipe in recipes for variant in recipe.variants or [{}]]
+    count = sum(math.prod(map(len, axes.values())) for _, axes in grids)
     if count > MOST_RUNS:
         raise InputError(f"the recipe has {count:,} runs: at most {MOST_RUNS:,} are made of one")
     runs = {}
-    for axes in grids:
+    for parts, axes in grids:
         paths = [path for names in axes for path in names]
         if twice := next((path for path in paths if paths.count(path) > 1), None):
             raise InputError(f"grid: {twice!r} varies twice, alone and together with other fields")
         for rows in itertools.product(*axes.values()):
-            run = _run(recipe.parts, zip(paths, itertools.chain(*rows), strict=True))
+            run = _run(parts, zip(paths, itertools.chain(*rows), strict=True))
             runs[repr(run)] = run
     return list(runs.values())
 
