@@ -81,7 +81,7 @@ def sides(contrast: Contrast, task: str) -> tuple[Side, Side | float]:
     """What is compared on a task; Depo's half of the hops is as good as all of them in these fixtures."""
 
     def side(architecture: Architecture, measure: Measure) -> Side:
-        return architecture, task, Measure() if measure.kind == "half" else measure
+        return architecture, task, Measure() if measure.kind in ("most", "half") else measure
 
     first, second = side(contrast.first, contrast.measure), contrast.second
     return first, second if isinstance(second, float) else side(second, contrast.against)

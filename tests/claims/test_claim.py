@@ -18,12 +18,12 @@ def reversed_truth(claim: Claim, contrast: Contrast, true_numbers: Callable[...,
     """The numbers that make a claim true, but for one contrast, of which they make the reverse true."""
     found = true_numbers(claim)
     for task in contrast.tasks:
-        half, main = Measure("half"), Measure()
-        first = contrast.first, task, main if contrast.measure == half else contrast.measure
+        hops, main = (Measure("most"), Measure("half")), Measure()
+        first = contrast.first, task, main if contrast.measure in hops else contrast.measure
         if isinstance(contrast.second, float):
             found[first] = contrast.second + (0.05 if contrast.least < 0 else -0.05)
             continue
-        second = contrast.second, task, main if contrast.against == half else contrast.against
+        second = contrast.second, task, main if contrast.against in hops else contrast.against
         worse = {"speed": 2.0}.get(contrast.measure.kind, 0.5)
         found[first] = worse * found[second]
         if contrast.measure.kind != "speed" and found[first] > found[second] - 0.1:

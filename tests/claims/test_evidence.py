@@ -8,11 +8,34 @@ from typing import Any
 import pytest
 
 from canonlab.claims.architecture import Architecture
-from canonlab.claims.contrast import Contrast, Measure, above, as_good, below, better, faster, on_average
-from canonlab.claims.evidence import OPEN, REFUTED, SUPPORTED, Evidence, average, comparable, gather
+from canonlab.claims.contrast import (
+    Contrast,
+    Measure,
+    above,
+    as_good,
+    below,
+    better,
+    faster,
+    on_average,
+    twice_as_deep,
+)
+from canonlab.claims.evidence import (
+    FACTOR,
+    NATS,
+    OPEN,
+    POINTS,
+    REFUTED,
+    SUPPORTED,
+    Evidence,
+    average,
+    comparable,
+    gather,
+)
 from canonlab.results.compare import Value
 from canonlab.results.groups import sections
 from canonlab.results.load import Run
+from canonlab.tasks.base import Evaluation
+from fabricate import metric
 
 CANON, PLAIN = Architecture("llama-rope", "ABCD"), Architecture("llama-rope")
 Make = Callable[..., Run]
@@ -102,7 +125,72 @@ def test_capacity_is_what_100_exposures_leave_per_parameter(run: Make) -> None:
     ]
     found = evidence(contrast, many + few)
     assert found.comparison and 2**found.comparison.difference == pytest.approx(1.2)
-    assert found.verdict == SUPPORTED and contrast.factor
+    assert found.verdict == SUPPORTED and found.unit == FACTOR
+
+
+def by_loss(run: Make, first: float, second: float, **settings: Any) -> list[Run]:
+    """Both architectures on Mano, as `pair`, but with losses that runs are compared by."""
+    return [
+        dataclasses.replace(made, result=dataclasses.replace(made.result, evaluation=evaluation))
+        for made, loss in zip(pair(run, 0.4, 0.5, **settings), (first, second), strict=True)
+        if made.result
+        for old in [made.result.evaluation]
+        for metrics in [{**old.metrics, "loss": metric(loss, loss - 0.001, loss + 0.001, None)}]
+        for evaluation in [Evaluation(metrics, ("loss", *old.headline), {})]
+    ]
+
+
+def test_of_a_loss_less_is_better_and_the_unit_is_nats(run: Make) -> None:
+    runs = [r for seed in range(3) for r in by_loss(run, 0.6 + 0.01 * seed, 0.9, seed=seed)]
+    found = evidence(ON_MANO, runs)
+    assert found.comparison and found.comparison.difference == pytest.approx(0.29)
+    assert (found.verdict, found.unit) == (SUPPORTED, NATS) and found.places[0].where.endswith("steps of 32, loss")
+
+
+def test_losses_and_right_answers_are_not_averaged(run: Make) -> None:
+    runs = [r for seed in range(3) for r in by_loss(run, 0.6, 0.9, seed=seed)]
+    runs += [run("brevo", a, {"accuracy": v}, seed=seed) for seed in range(3) for a, v in ((CANON, 0.9), (PLAIN, 0.5))]
+    found = evidence(on_average(CANON, PLAIN, "mano", "brevo"), runs)
+    assert found.unit == POINTS and [place.unit for place in found.used] == [POINTS] and len(found.places) == 2
+    assert found.verdict == OPEN and found.missing == (
+        "runs of llama-rope + Canon-ABCD and llama-rope on mano that are compared by right answers, as elsewhere",
+    )
+
+
+def test_hops_of_runs_that_are_compared_by_the_loss(run: Make) -> None:
+    """All hops of one side against half the hops of the other."""
+    contrast = twice_as_deep(CANON, PLAIN)
+
+    def runs(most: float, half: float) -> list[Run]:
+        found = []
+        for seed in range(3):
+            for a, losses in ((CANON, (most, 0.0)), (PLAIN, (0.9, half))):
+                made = run("depo", a, {"accuracy_k4": 0.5, "accuracy_k2": 0.5}, seed=seed)
+                assert made.result
+                old = made.result.evaluation
+                names = zip(("loss_k4", "loss_k2"), losses, strict=True)
+                metrics = {**old.metrics, **{n: metric(x + 0.001 * seed, x, x + 0.01, None) for n, x in names}}
+                metrics["loss"] = metric(0.5, 0.4, 0.6, None)
+                led = Evaluation(metrics, ("loss", *old.headline), {})
+                found.append(dataclasses.replace(made, result=dataclasses.replace(made.result, evaluation=led)))
+        return found
+
+    assert evidence(contrast, runs(0.2, 0.4)).verdict == SUPPORTED
+    assert evidence(contrast, runs(0.6, 0.4)).verdict == REFUTED
+
+
+def test_knowledge_by_the_loss_takes_no_exposures(run: Make) -> None:
+    (contrast,) = better(CANON, PLAIN, "capo")
+    runs = []
+    for seed in range(3):
+        for a, loss in ((CANON, 1.2), (PLAIN, 1.5)):
+            made = run("capo", a, {"bits_per_parameter": 0.1}, seed=seed, exposures=0)
+            assert made.result
+            metrics = {**made.result.evaluation.metrics, "loss": metric(loss, loss, loss, None)}
+            led = Evaluation(metrics, ("loss", "bits_per_parameter"), {})
+            runs.append(dataclasses.replace(made, result=dataclasses.replace(made.result, evaluation=led)))
+    found = evidence(contrast, runs)
+    assert found.verdict == SUPPORTED and found.unit == NATS
 
 
 def test_a_model_that_knows_nothing_is_no_infinite_factor(run: Make) -> None:

@@ -66,7 +66,7 @@ def test_run_folders_are_judged(tmp_path: Path) -> None:
     lifted, speed = judge(CLAIMS[1:3], sections(load_runs([tmp_path])))
     parts = {str(part.contrast): part.verdict for part in lifted.evidence}
     assert parts["llama-rope + Canon-ABCD better than llama-rope on depo"] == "supported"
-    assert parts["llama-rope + Canon-ABCD as good as llama-rope at half the hops on depo"] == "supported"
+    assert parts["llama-rope + Canon-ABCD at all hops as good as llama-rope at half the hops on depo"] == "supported"
     assert lifted.verdict == "not decided" and "a run of llama-rope on mano" in lifted.missing
     parts = {str(part.contrast): part.verdict for part in speed.evidence}
     assert parts["llama-rope + Canon-ABCD faster than llama-rope in learning 1-hop accuracy on depo"] == "supported"

@@ -1,5 +1,6 @@
 """Reading run folders: what training writes, what a kill leaves behind, and what damage says."""
 
+import dataclasses
 import json
 import math
 import shutil
@@ -10,7 +11,11 @@ from typing import Any
 import pytest
 
 from canonlab.errors import InputError, Unreadable
-from canonlab.results.load import load_run, load_runs
+from canonlab.results.cells import cells
+from canonlab.results.groups import sections
+from canonlab.results.load import Curves, load_run, load_runs
+from canonlab.tasks.base import Evaluation
+from canonlab.tasks.metrics import Metric
 from canonlab.training.loop import train
 from canonlab.training.run import create_run
 from fabricate import write_run
@@ -287,3 +292,30 @@ def test_folders_without_runs(fabricate: Fabricate, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no run found in .*empty"):
         load_runs([tmp_path / "empty"])
+
+
+def test_the_area_is_the_mean_height_of_the_curve() -> None:
+    def height(*points: tuple[int, float], metric: str = "loss") -> float | None:
+        found = [(step, Evaluation({"loss": Metric(y, None, 1, y - 1, y + 2, 1)}, ("loss",), {})) for step, y in points]
+        area = Curves(evaluations=tuple(found)).area(metric)
+        assert area is None or (area.value - area.low, area.high - area.value) == pytest.approx((1, 2))
+        return area and area.value
+
+    assert height((10, 1.0), (20, 0.5), (40, 0.5)) == pytest.approx((10 * 0.75 + 20 * 0.5) / 30)
+    assert height((10, 1.0)) is None and height((10, 1.0), (20, 1.0), metric="kl") is None
+    assert height((0, 1.0), (5, math.nan), (10, 0.0)) == pytest.approx(0.5)
+
+
+def test_runs_may_be_compared_by_an_area(tmp_path: Path) -> None:
+    config = tiny_config()
+    training = dataclasses.replace(config.training, metric="area_loss")
+    created = create_run(dataclasses.replace(config, training=training), tmp_path / "run")
+    result = train(created, Recorder(), "canonlab train copy")
+    assert result["evaluation"]["headline"][0] == result["best"]["metric"] == "loss"
+    (run,) = load_runs([tmp_path])
+    assert run.result and run.result.evaluation.headline[:2] == ("area_loss", "loss")
+    first, last = (evaluation.metrics["loss"].value for _, evaluation in run.curves.evaluations)
+    assert run.result.evaluation.metrics["area_loss"].value == pytest.approx((first + last) / 2)
+    (section,) = sections([run])
+    (cell,) = cells(section)
+    assert cell.metric == "area_loss" and cell.sign == -1

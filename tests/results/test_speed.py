@@ -1,6 +1,5 @@
 """Skill speed: the first step from which on a difficulty is learnt."""
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,9 +7,8 @@ import pytest
 
 from canonlab.results.groups import sections
 from canonlab.results.load import Curves, load_runs
-from canonlab.results.speed import area, first_step, levels, reached
+from canonlab.results.speed import first_step, levels, reached
 from canonlab.tasks.base import Evaluation
-from canonlab.tasks.metrics import Metric
 from fabricate import metric
 
 
@@ -47,13 +45,3 @@ def test_every_seed_counts_and_never_is_no_number(fabricate: Callable[..., Path]
     assert hops == sorted(hops) and hops[0] < hops[2]
     slow = found["llama-rope", 4, 0.95]
     assert slow.steps == (None, None, None) and slow.median is None
-
-
-def test_the_area_is_the_mean_height_of_the_curve() -> None:
-    def curves(*points: tuple[int, float]) -> Curves:
-        found = [(step, Evaluation({"loss": Metric(y, None, 1, y, y, 1)}, ("loss",), {})) for step, y in points]
-        return Curves(evaluations=tuple(found))
-
-    assert area(curves((10, 1.0), (20, 0.5), (40, 0.5)), "loss") == pytest.approx((10 * 0.75 + 20 * 0.5) / 30)
-    assert area(curves((10, 1.0)), "loss") is None and area(curves((10, 1.0), (20, 1.0)), "kl") is None
-    assert area(curves((0, 1.0), (5, math.nan), (10, 0.0)), "loss") == pytest.approx(0.5)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from canonlab.models.config import ModelConfig
-from canonlab.results.architecture import ANY, in_words, unusual, with_canon
+from canonlab.results.architecture import ANY, SCALES, in_words, unusual, with_canon
 from canonlab.results.comparability import terms
 from canonlab.results.groups import OWN, SIZE
 
@@ -35,12 +35,13 @@ class Architecture:
             return False
         if self.layers is not None and not str(settings[SIZE]).startswith(f"{self.layers}L"):
             return False
-        return unusual(settings) == dict(self.settings)
+        apart = {name: value for name, value in unusual(settings).items() if name not in SCALES}
+        return apart == dict(self.settings)
 
     def place(self, settings: Mapping[str, Any]) -> str:
         """What two rows of a task must share to be evidence: the terms of a comparison, with the width in place of the
         size where layers are given, and the settings that make no other architecture."""
         size = str(settings[SIZE])
         shared = dict(terms(settings)) | {SIZE: re.sub(r"^\d+L", "", size) if self.layers is not None else size}
-        rest = [settings.get(f"model.{key}", getattr(ModelConfig, key)) for key in ANY]
+        rest = [settings.get(f"model.{key}", getattr(ModelConfig, key)) for key in (*ANY, *SCALES)]
         return repr([sorted(shared.items()), rest])

@@ -12,29 +12,32 @@ from canonlab.results.words import enumeration, metric_label
 from canonlab.tasks.catalog import TASKS
 
 MARGIN = 0.05
-"""What "as good as" allows: five points. Training once more changes less than that where a task is learnt well."""
+"""What "as good as" allows: five points, or 0.05 nats. Training once more changes less than that where a task is learnt
+well."""
 
 
 @dataclass(frozen=True)
 class Measure:
     """A number of a run, the greater the better.
 
-    `main` is the task's main metric; for Capo, log2 of the bits known per parameter. `half` is Depo's accuracy at half
-    of its most hops. `metric` is the one named. `speed` is -log2 of the step at which the metric named reaches 50%.
+    `main` is the metric that runs are compared by: the task's own, or less the loss; of Capo's bits per parameter
+    log2. `most` and `half` are Depo's accuracy, or less its loss, at its most hops and at half as many. `metric` is the
+    one named. `speed` is -log2 of the step at which the metric named reaches 50%.
     """
 
-    kind: Literal["main", "half", "metric", "speed"] = "main"
+    kind: Literal["main", "most", "half", "metric", "speed"] = "main"
     metric: str = ""
 
     def __str__(self) -> str:
         label = metric_label(self.metric)
-        return {"main": "", "half": "at half the hops", "metric": label, "speed": f"learning {label}"}[self.kind]
+        words = {"main": "", "most": "at all hops", "half": "at half the hops", "metric": label}
+        return words.get(self.kind, f"learning {label}")
 
 
 MAIN = Measure()
 
-RANK = {"main": 0, "half": 1}
-"""Which of a cell's values a measure is."""
+RANK = {"main": 0, "most": 0, "half": 1}
+"""Which of a published cell's values a measure is, and which of the metrics that a task quotes."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,6 @@ class Contrast:
     against: Measure = MAIN
     least: float = 0.0
     most: float = math.inf
-
-    @property
-    def factor(self) -> bool:
-        """Whether the difference is one of logarithms, to be read as a factor."""
-        return self.measure.kind == "speed" or "capo" in self.tasks
 
     def __str__(self) -> str:
         place = f"on {enumeration(self.tasks)}"
@@ -100,8 +98,7 @@ def in_order(architecture: Architecture, task: str, *metrics: str) -> tuple[Cont
 
 def twice_as_deep(first: Architecture, second: Architecture) -> Contrast:
     """The first at the most hops is as good as the second at half of them (Depo)."""
-    half = Measure("half")
-    return Contrast(first, second, "as good as", ("depo",), MAIN, half, least=-MARGIN)
+    return Contrast(first, second, "as good as", ("depo",), Measure("most"), Measure("half"), least=-MARGIN)
 
 
 def above(first: Architecture, bound: float, task: str, metric: str) -> Contrast:

@@ -3,6 +3,7 @@
 A place is a task at one difficulty, a size and a length of training. Differences of places are averaged seed by seed,
 so that each seed gives one number and the interval is Student's over these numbers, however much places depend on each
 other. Both sides of a place must have been tried at as many learning rates: the best of more is better by chance.
+Places whose runs are compared by the loss are no part of an average of those that are compared by right answers.
 """
 
 import dataclasses
@@ -12,13 +13,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from canonlab.claims.architecture import Architecture
-from canonlab.claims.contrast import Contrast, Measure
+from canonlab.claims.contrast import RANK, Contrast, Measure
 from canonlab.results.cells import Cell, as_many_rates, cells
 from canonlab.results.compare import DECIDING, LEVEL, Comparison, Value, common_seeds, compare, seeds_for
 from canonlab.results.groups import Section
 from canonlab.results.load import Run
 from canonlab.results.speed import THRESHOLDS, first_step
 from canonlab.results.words import enumeration, metric_label, plural, settings_text
+from canonlab.tasks.metrics import lower_is_better
 
 SUPPORTED, REFUTED, OPEN = "supported", "refuted", "open"
 
@@ -27,6 +29,10 @@ ONLY = {"capo": ("training.exposures", 100)}
 
 CAPACITY = "bits_per_parameter"
 """The main metric of Capo, which is compared by factors."""
+
+POINTS, FACTOR, NATS = "points", "factor", "nats"
+"""What a difference is one of: shares of right answers, log2 of factors, or losses (less the loss, so that more is
+better)."""
 
 FLOOR = 0.01
 """Bits per parameter that count as nothing: a ratio to less would mean nothing."""
@@ -44,6 +50,7 @@ class Place:
     comparison: Comparison
     at_edge: bool
     pair: Pair
+    unit: str
 
 
 @dataclass(frozen=True)
@@ -57,13 +64,19 @@ class Evidence:
 
     @cached_property
     def used(self) -> tuple[Place, ...]:
-        """The places that the difference is taken over: of each task those with enough seeds for a decision, as only
-        seeds that all places have are averaged; all where none has enough."""
+        """The places that the difference is taken over: of one unit, and of each task those with enough seeds for a
+        decision, as only seeds that all places have are averaged; all where none has enough."""
         found: list[Place] = []
         for task in self.contrast.tasks:
-            of_task = [place for place in self.places if place.task == task]
+            of_task = [place for place in self.places if place.task == task and place.unit == self.unit]
             found += [place for place in of_task if place.comparison.seeds >= DECIDING] or of_task
         return tuple(found)
+
+    @cached_property
+    def unit(self) -> str:
+        """What the difference is one of: that of places of the most tasks, which if equal are not those of losses."""
+        tasks = {unit: {place.task for place in self.places if place.unit == unit} for unit in (POINTS, FACTOR, NATS)}
+        return max(tasks, key=lambda unit: len(tasks[unit]))
 
     @cached_property
     def comparison(self) -> Comparison | None:
@@ -128,6 +141,8 @@ def _meant(cell: Cell) -> bool:
     """Whether claims are about a cell: a user's own task is none of the paper's, whatever its name."""
     if cell.section.task.get("source"):
         return False
+    if lower_is_better(cell.metric):
+        return True
     key, wanted = ONLY.get(cell.section.task["name"], ("", None))
     return cell.rows[0].settings.get(key) == wanted
 
@@ -148,6 +163,10 @@ def gather(contrast: Contrast, found: Sequence[Cell], level: float = LEVEL) -> E
         elif all(place.comparison.seeds < DECIDING for place in of_task):
             missing.append(f"{DECIDING} seeds of {_sides(contrast)} on {task}")
     evidence = Evidence(contrast, tuple(places), tuple(dict.fromkeys(missing)), level)
+    if not missing and (other := [task for task in contrast.tasks if task not in {p.task for p in evidence.used}]):
+        alike = "by the loss" if evidence.unit == NATS else "by right answers"
+        missing.append(f"runs of {_sides(contrast)} on {enumeration(other)} that are compared {alike}, as elsewhere")
+        evidence = dataclasses.replace(evidence, missing=tuple(missing))
     together = evidence.comparison
     if not missing and together and together.seeds < DECIDING:
         few = f"{DECIDING} seeds common to the {len(evidence.used)} places of {_sides(contrast)}"
@@ -184,7 +203,17 @@ def _place(contrast: Contrast, first: Cell, second: Cell) -> Place | str:
     task = first.section.task["name"]
     batch = first.rows[0].settings.get("training.batch")
     where = f"{task} {settings_text(first.section.parameters)}, {first.size}, {first.steps:,} steps of {batch}"
-    return Place(task, where, comparison, first.at_edge or second.at_edge, pair)
+    if lower_is_better(first.metric):
+        where += f", {metric_label(first.metric)}"
+    return Place(task, where, comparison, first.at_edge or second.at_edge, pair, _unit(first, contrast.measure))
+
+
+def _unit(cell: Cell, measure: Measure) -> str:
+    if measure.kind == "speed":
+        return FACTOR
+    if lower_is_better(measure.metric or cell.metric):
+        return NATS
+    return FACTOR if cell.metric == CAPACITY and not measure.metric else POINTS
 
 
 def values(cell: Cell, measure: Measure) -> dict[int, Value]:
@@ -197,10 +226,13 @@ def values(cell: Cell, measure: Measure) -> dict[int, Value]:
         return dict(_speeds(cell, measure.metric))
     if measure.kind == "metric":
         return cell.values(measure.metric)
-    if measure.kind == "half":
-        headline = cell.section.own_headline
-        return cell.values(headline[1]) if len(headline) > 1 else {}
-    found = cell.values(cell.metric)
+    metric = cell.metric
+    if measure.kind != "main":
+        hops = dict(enumerate(cell.section.own_headline)).get(RANK[measure.kind])
+        if hops is None:
+            return {}
+        metric = hops if cell.sign > 0 else hops.replace("accuracy", "loss")
+    found = cell.values(metric)
     if cell.sign < 0:  # of a loss, less is better
         return {seed: dataclasses.replace(value, value=-value.value) for seed, value in found.items()}
     return {seed: _logarithm(value) for seed, value in found.items()} if cell.metric == CAPACITY else found

@@ -13,7 +13,8 @@ from canonlab.results.summary import finite
 def summary(judgements: Sequence[Judgement]) -> dict[str, Any]:
     """Claims with their verdicts, ready for strict JSON.
 
-    Differences are shares of right answers; of a comparison with `factor` true, log2 of a factor.
+    Differences are shares of right answers; where a comparison's `unit` is "factor" log2 of one, where it is "nats" of
+    losses, more being better.
     """
     return finite({"format": 1, "claims": [_claim(judgement) for judgement in judgements]})
 
@@ -34,7 +35,7 @@ def _comparison(part: Evidence) -> dict[str, Any]:
         "first": str(contrast.first),
         "second": contrast.second if isinstance(contrast.second, float) else str(contrast.second),
         "tasks": contrast.tasks,
-        "factor": contrast.factor,
+        "unit": part.unit,
         "least": contrast.least,
         "most": contrast.most,
         "verdict": part.verdict,

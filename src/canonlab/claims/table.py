@@ -8,7 +8,7 @@ from rich.text import Text
 
 from canonlab.claims.claim import FAILS, HOLDS, UNDECIDED, Claim, Judgement
 from canonlab.claims.contrast import Contrast, published_difference
-from canonlab.claims.evidence import Evidence
+from canonlab.claims.evidence import FACTOR, NATS, POINTS, Evidence
 from canonlab.results.words import NOTHING, enumeration, plural
 
 NAMED = 6
@@ -56,7 +56,7 @@ def _table(evidence: Sequence[Evidence]) -> Table:
         edge = " ↔" if any(place.at_edge for place in part.used) else ""
         table.add_row(
             Text(f"{contrast}{edge}"),
-            NOTHING if found is None else _amount(found.difference, contrast.factor),
+            NOTHING if found is None else _amount(found.difference, part.unit),
             interval,
             NOTHING if found is None else str(found.seeds),
             str(len(part.used)),
@@ -74,23 +74,25 @@ def _where(evidence: Sequence[Evidence]) -> str:
 
 
 def _interval(part: Evidence) -> str:
-    found, factor = part.comparison, part.contrast.factor
+    found = part.comparison
     if found is None or found.seeds < 2:
         return ""
     low, high = found.low, found.high
-    if not factor:  # a difference of shares cannot be more than all
+    if part.unit == POINTS:  # a difference of shares cannot be more than all
         low, high = max(low, -1.0), min(high, 1.0)
-    return f"{_amount(low, factor)} to {_amount(high, factor)}"
+    return f"{_amount(low, part.unit)} to {_amount(high, part.unit)}"
 
 
 def _published(contrast: Contrast) -> str:
     found = published_difference(contrast)
-    return NOTHING if found is None else _amount(found, False)
+    return NOTHING if found is None else _amount(found, POINTS)
 
 
-def _amount(difference: float, factor: bool) -> str:
-    """Points with their sign, such as "+12.3"; of a logarithm the factor, "x1.32"."""
-    return f"x{2 ** min(difference, 99.0):.3g}" if factor else f"{100 * difference:+.1f}"
+def _amount(difference: float, unit: str) -> str:
+    """Points with their sign, such as "+12.3"; of a logarithm the factor, "x1.32"; of losses "+0.215 nats"."""
+    if unit == NATS:
+        return f"{difference:+.3f} nats"
+    return f"x{2 ** min(difference, 99.0):.3g}" if unit == FACTOR else f"{100 * difference:+.1f}"
 
 
 def _legend(judgements: Sequence[Judgement]) -> Text:
@@ -100,7 +102,8 @@ def _legend(judgements: Sequence[Judgement]) -> Text:
     told = ", ".join(f"{count} {word}" for word, count in counts.items())
     return Text(
         f"{plural(len(judgements), 'claim')}: {told}. "
-        "Differences: percentage points of the main metric, or factors (x) of bits per parameter and of speed; "
+        "Differences: percentage points of the main metric, factors (x) of bits per parameter and of speed, or nats by "
+        "which a loss is lower where runs are compared by it; "
         "averaged over places (difficulty, size, length of training), each side at its best learning rate, with ↔ "
         "where that is at the edge of those tried. A comparison supports its claim when its 95% interval lies "
         "within the bounds; a claim holds when all do, and fails when one is refuted at the level 0.05 / "

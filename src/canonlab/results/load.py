@@ -5,17 +5,20 @@ Nothing else in reports and claims reads these files.
 """
 
 import dataclasses
+import itertools
+import math
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from canonlab.errors import InputError, Unreadable
 from canonlab.files import entry, exists, read_json, unreadable
 from canonlab.tasks.base import Evaluation
+from canonlab.tasks.metrics import AREA, Metric
 from canonlab.training.metrics_log import read_metrics
 from canonlab.training.parts import DIVERGED
 from canonlab.training.record import Record, is_run, read_evaluation, read_record, read_result
@@ -33,6 +36,24 @@ class Curves:
     def last_step(self) -> int:
         """The last step that was logged, 0 when there is none."""
         return max([0, *self.loss_steps[-1:], *(step for step, _ in self.evaluations[-1:])])
+
+    def area(self, metric: str) -> Metric | None:
+        """The mean height of a metric's curve between its first evaluation and its last, by the trapezoidal rule.
+
+        Its interval is as wide as theirs, on average. None with fewer than two evaluations.
+        """
+        known = [(step, evaluation.metrics.get(metric)) for step, evaluation in self.evaluations]
+        found = [(step, each) for step, each in known if each and math.isfinite(each.value)]
+        if len(found) < 2:
+            return None
+        parts = [(after - before, a, b) for (before, a), (after, b) in itertools.pairwise(found)]
+
+        def height(side: Literal["value", "low", "high"]) -> float:
+            heights = (width * (getattr(a, side) + getattr(b, side)) / 2 for width, a, b in parts)
+            return math.fsum(heights) / (found[-1][0] - found[0][0])
+
+        last = found[-1][1]
+        return Metric(height("value"), None, last.count, height("low"), height("high"), last.clusters)
 
 
 @dataclass(frozen=True)
@@ -151,8 +172,18 @@ def load_run(folder: Path) -> Run:
     result = _read_result(path, record.written_identity) if exists(path) else None
     extent = result.provenance.get("log") if result else None
     curves = _read_curves(log, extent) if extent or exists(log) else Curves()
+    metric = record.asked["training"]["metric"]
+    if result and metric.startswith(AREA) and (area := curves.area(metric.removeprefix(AREA))):
+        result = dataclasses.replace(result, evaluation=_led_by(result.evaluation, metric, area))
     diverged = _read_diverged(folder / DIVERGED) if exists(folder / DIVERGED) else None
     return Run(folder, record, curves, result, diverged)
+
+
+def _led_by(evaluation: Evaluation, name: str, metric: Metric) -> Evaluation:
+    """The evaluation with one more metric, its main one."""
+    return dataclasses.replace(
+        evaluation, metrics={**evaluation.metrics, name: metric}, headline=(name, *evaluation.headline)
+    )
 
 
 def _run_folders(path: Path, closed: list[InputError]) -> Iterator[Path]:

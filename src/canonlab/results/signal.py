@@ -14,7 +14,6 @@ from typing import Any
 from canonlab.results.compare import Value
 from canonlab.results.decide import Rule
 from canonlab.results.groups import ARCHITECTURE, Row, Section
-from canonlab.results.speed import area
 from canonlab.results.words import settings_text
 
 APART = ("training.seed", "resolved", "model.mixer", *ARCHITECTURE)
@@ -68,8 +67,8 @@ def _shared(row: Row) -> dict[str, Any]:
 def _values(row: Row, metric: str, curve: bool) -> dict[int, Value]:
     if not curve:
         return {run.seed: Value(found.value, data=run.data) for run, found in row.measured(metric)}
-    heights = ((run, area(run.curves, metric)) for run in row.finished)
-    return {run.seed: Value(height, data=run.data) for run, height in heights if height is not None}
+    heights = ((run, run.curves.area(metric)) for run in row.finished)
+    return {run.seed: Value(height.value, data=run.data) for run, height in heights if height}
 
 
 def _signal(

@@ -1,6 +1,5 @@
 """Skill speed: after how many training steps a difficulty is learnt. Source: Part 4.1, section 4 (finding 2.1)."""
 
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -49,20 +48,6 @@ def first_step(curves: Curves, metric: str, threshold: float) -> int | None:
         if value >= threshold and following >= threshold:
             return step
     return None
-
-
-def area(curves: Curves, metric: str) -> float | None:
-    """The mean height of a metric's curve between its first evaluation and its last, by the trapezoidal rule.
-
-    It tells how soon something is learnt as well as how well. None with fewer than two evaluations.
-    """
-    found = [
-        (step, evaluation.metrics[metric].value)
-        for step, evaluation in curves.evaluations
-        if metric in evaluation.metrics and math.isfinite(evaluation.metrics[metric].value)
-    ]
-    parts = ((after - before) * (a + b) / 2 for (before, a), (after, b) in itertools.pairwise(found))
-    return math.fsum(parts) / (found[-1][0] - found[0][0]) if len(found) > 1 else None
 
 
 def levels(section: Section) -> list[tuple[int, str]]:

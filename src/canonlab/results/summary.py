@@ -10,7 +10,7 @@ from canonlab.results.findings import Finding, findings
 from canonlab.results.groups import Row, Section, sections
 from canonlab.results.load import Run
 from canonlab.results.notes import section_notes
-from canonlab.results.speed import Reached, area, reached
+from canonlab.results.speed import Reached, reached
 
 
 def summary(runs: Sequence[Run], baseline: str = "") -> dict[str, Any]:
@@ -89,7 +89,7 @@ def _run(run: Run) -> dict[str, Any]:
         "step": run.evaluated_step,
         "steps": run.steps,
         "metrics": {name: dataclasses.asdict(measure) for name, measure in metrics.items()},
-        "areas": {name: area(run.curves, name) for name in metrics},
+        "areas": {name: area.value if (area := run.curves.area(name)) else None for name in metrics},
         "cost": run.result.cost if run.result else None,
         **(run.result.provenance if run.result else {}),
     }

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from canonlab.errors import visible
-from canonlab.tasks.metrics import Metric
+from canonlab.tasks.metrics import AREA, Metric
 
 NOTHING = "–"
 
@@ -39,7 +39,9 @@ def metric_family(name: str) -> tuple[str, str, int] | None:
 
 
 def metric_label(name: str) -> str:
-    """A metric's name for people: `accuracy_k4` -> "4-hop accuracy", `token_accuracy` -> "token accuracy"."""
+    """A metric's name for people: `accuracy_k4` -> "4-hop accuracy", `area_loss` -> "loss over training"."""
+    if name.startswith(AREA):
+        return f"{metric_label(name.removeprefix(AREA))} over training"
     if family := metric_family(name):
         base, letter, n = family
         return FAMILIES.get(letter, "{base}, {letter} = {n}").format(base=metric_label(base), letter=letter, n=n)

@@ -16,12 +16,16 @@ Z95 = 1.959963984540054
 """The 97.5% quantile of the normal distribution: half of a two-sided 95% interval, in standard deviations."""
 
 
-LOWER = re.compile(r"loss(_[a-z]+\d*)?|kl")
+AREA = "area_"
+"""What stands before a metric's name for the mean height of its curve over training: it tells how soon something is
+learnt as well as how well."""
+
+LOWER = re.compile(rf"(?:{AREA})?(loss(_[a-z]+\d*)?|kl)")
 """Metrics of which less is better, by their names."""
 
 
 def lower_is_better(name: str) -> bool:
-    """Whether less of a metric is better: of `loss`, of `loss_k4` and its like, and of `kl`."""
+    """Whether less of a metric is better: of `loss`, of `loss_k4` and its like, of `kl`, and of their areas."""
     return LOWER.fullmatch(name) is not None
 
 

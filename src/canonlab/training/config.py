@@ -66,7 +66,8 @@ class TrainingConfig:
         clip: Largest gradient norm; 0 for no clipping.
         isolate: Instances packed into one window don't see each other.
         microbatch: Windows in one forward and backward pass; 0 for the whole batch.
-        metric: What runs are compared and the best checkpoint is chosen by, such as loss; auto for the task's own.
+        metric: What runs are compared and the best checkpoint is chosen by, such as loss; area_loss for its mean over
+            the evaluations in training; auto for the task's own.
         eval_every: Steps between evaluations.
         eval_windows: Windows of each of them.
         final_windows: Windows of the final evaluation; 0 for the task's default (95% intervals of at most one point).

@@ -12,6 +12,7 @@ from canonlab.models.decoder import Decoder
 from canonlab.models.generate import Isolated, generate
 from canonlab.tasks.base import Evaluation, Task
 from canonlab.tasks.evaluation import marked_loss
+from canonlab.tasks.metrics import AREA
 from canonlab.training.backend import Backend
 
 LOSS_WINDOWS, LOSS_BATCH = 256, 32
@@ -39,7 +40,11 @@ def evaluate(
 
 
 def led_by(evaluation: Evaluation, metric: str) -> Evaluation:
-    """The evaluation with another main metric, auto for its own. InputError when it has none of that name."""
+    """The evaluation with another main metric, auto for its own; for an area under a curve, what is under it.
+
+    InputError when it has none of that name.
+    """
+    metric = metric.removeprefix(AREA)
     if metric == "auto":
         return evaluation
     if metric not in evaluation.metrics:

@@ -23,6 +23,7 @@ from canonlab.plugins import Plugin, is_plugin, load_plugin
 from canonlab.tasks.base import MAX_CONTEXT, MAX_WINDOWS, Evaluation, Task, typed_settings
 from canonlab.tasks.catalog import build_task
 from canonlab.tasks.check import check_task
+from canonlab.tasks.metrics import AREA
 from canonlab.training.backend import Backend, resolve_backend
 from canonlab.training.config import RunConfig, TaskConfig, TrainingConfig
 from canonlab.training.evaluation import evaluate, led_by
@@ -122,8 +123,7 @@ def plan_run(config: RunConfig, backend: Backend | None = None, shared: dict[str
         raise InputError(f"isolate = true: the task {task.name} has no token that opens an instance")
     resolved = dataclasses.replace(config, training=_with_steps(config.training, task))
     _require_room(resolved.training, task)
-    if config.training.metric not in ("auto", "loss"):  # which every task has
-        led_by(_once(shared, [config.task, "metrics"], partial(_evaluation, task)), config.training.metric)
+    _require_metric(resolved.training, lambda: _once(shared, [config.task, "metrics"], partial(_evaluation, task)))
     decoder = config.model.decoder(len(task.vocabulary))
     weights = FLOAT_BYTES * _once(shared, decoder, partial(_parameters, config.model.model, decoder))
     require_memory("size", config.model.size, weights, "its parameters alone")
@@ -236,6 +236,17 @@ def _require_room(training: TrainingConfig, task: Task) -> None:
             f"steps = {shown(training.steps)}: times the batch {training.batch} is more than {MAX_WINDOWS} windows"
         )
     require_memory("batch", training.batch, training.batch * task.context * TOKEN_BYTES, "its tokens alone")
+
+
+def _require_metric(training: TrainingConfig, evaluation: Callable[[], Evaluation]) -> None:
+    """InputError where the task has no such metric, or its area too few evaluations."""
+    if training.metric.removeprefix(AREA) not in ("auto", "loss"):  # which every task has
+        led_by(evaluation(), training.metric)
+    if training.metric.startswith(AREA) and training.steps <= training.eval_every:
+        raise InputError(
+            f"metric = {training.metric}: is over the evaluations in training, two or more; eval_every = "
+            f"{training.eval_every} makes one in {training.steps} steps"
+        )
 
 
 def _unused_exposures(config: RunConfig, task: Task) -> list[str]:
