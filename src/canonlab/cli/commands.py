@@ -39,6 +39,8 @@ COMMANDS = {
     "report": "results.report",
     "claims": "results.claims",
     "agreement": "results.agreement",
+    "signal": "design.signal",
+    "null": "design.null",
     "demo": "sweeps.demo",
     "bench": "results.bench",
 }

@@ -58,7 +58,7 @@ def claims(
     as_json: Json = False,
 ) -> None:
     """The published findings: which recipes test them and, given runs, whether each holds, fails or is not decided."""
-    found = published.judge(published.CLAIMS, sections(_load(runs)[0]) if runs else [])
+    found = published.judge(published.CLAIMS, sections(load(runs)[0]) if runs else [])
     if as_json:
         terminal.print_json(published.summary(found))
     else:
@@ -72,7 +72,7 @@ def agreement(
     as_json: Json = False,
 ) -> None:
     """Do small models order architectures as the paper's do? Kendall's tau for each skill, with an interval."""
-    found = agreements(sections(_load(runs)[0]))
+    found = agreements(sections(load(runs)[0]))
     rows = [
         {
             "task": f"{each.section.task['name']} {settings_text(each.section.parameters)}",
@@ -122,7 +122,7 @@ def write_report(
 ) -> list[Run]:
     """Print the table of some runs, unless that is to be `quiet`, and write their page: in this order, as the page may
     have no place to be."""
-    runs, left_out = _load(paths)
+    runs, left_out = load(paths)
     failure: InputError | None = None
     if not as_json and not quiet:
         console.print_tables(reports.terminal_tables(runs, baseline))
@@ -139,7 +139,7 @@ def write_report(
     return runs
 
 
-def _load(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
+def load(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
     """The runs in some folders, and a line for each that can't be read, and for what is left of their sweeps, which
     are said here."""
     left_out: list[str] = []

@@ -11,10 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from canonlab.errors import unknown
 from canonlab.results.compare import Value
 from canonlab.results.decide import Rule
 from canonlab.results.groups import ARCHITECTURE, Row, Section
-from canonlab.results.words import settings_text
+from canonlab.results.words import metric_label, settings_text
+from canonlab.tasks.metrics import AREA
 
 APART = ("training.seed", "resolved", "model.mixer", *ARCHITECTURE)
 """What runs of a group may differ in."""
@@ -40,18 +42,20 @@ class Signal:
     """Of the longest run."""
 
 
-def signals(found: Sequence[Section], metric: str = "", curve: bool = False) -> Iterator[Signal]:
-    """The signal of every group of two architectures or more; by the metric that the runs are compared by unless one
-    is named, at the end of training or, as a mean over the `curve`, all along."""
+def signals(found: Sequence[Section], metric: str = "") -> Iterator[Signal]:
+    """The signal of every group of two architectures or more with two finished seeds each; by the metric that the runs
+    are compared by unless one is named. InputError when a section has none of that name."""
     for section in found:
         groups: dict[str, list[Row]] = {}
         for row in section.rows:
             groups.setdefault(repr(sorted(_shared(row).items())), []).append(row)
         name = metric or section.headline[0]
+        if name.removeprefix(AREA) not in section.metrics:
+            raise unknown("metric", name, section.metrics)
         every = [_shared(rows[0]) for rows in groups.values()]
         varied = [key for key in every[0] if len({repr(each.get(key)) for each in every}) > 1]
         for rows in groups.values():
-            sides = {row.architecture: _values(row, name, curve) for row in rows}
+            sides = {row.architecture: _values(row, name) for row in rows}
             sides = {architecture: side for architecture, side in sides.items() if len(side) > 1}
             if len(sides) > 1:
                 settings = {key: value for key, value in _shared(rows[0]).items() if key in varied}
@@ -64,10 +68,10 @@ def _shared(row: Row) -> dict[str, Any]:
     }
 
 
-def _values(row: Row, metric: str, curve: bool) -> dict[int, Value]:
-    if not curve:
+def _values(row: Row, metric: str) -> dict[int, Value]:
+    if not metric.startswith(AREA):
         return {run.seed: Value(found.value, data=run.data) for run, found in row.measured(metric)}
-    heights = ((run, run.curves.area(metric)) for run in row.finished)
+    heights = ((run, run.curves.area(metric.removeprefix(AREA))) for run in row.finished)
     return {run.seed: Value(height.value, data=run.data) for run, height in heights if height}
 
 
@@ -96,9 +100,9 @@ def _signal(
 def as_row(signal: Signal) -> dict[str, Any]:
     """For a table."""
     return {
-        "task": signal.section.task["name"],
+        "task": f"{signal.section.task['name']} {settings_text(signal.section.parameters)}",
         "settings": settings_text(dict(signal.settings)) or "-",
-        "metric": signal.metric,
+        "metric": metric_label(signal.metric),
         "architectures": len(signal.means),
         "seeds": signal.seeds,
         "signal": f"{signal.ratio:.1f}",
