@@ -39,6 +39,11 @@ def test_a_rule_that_errs_is_found_out(fabricate: Fabricate) -> None:
 
 
 def test_few_seeds_say_nothing(fabricate: Fabricate) -> None:
-    assert not list(nulls(sections(load_runs([made(fabricate, [0.1] * 5)])), {3: 0.05}, 1.5, 10))
-    (found,) = nulls(sections(load_runs([made(fabricate, [0.1 * n for n in range(7)])])), {3: 0.01, 8: 0.04}, 1.5, 10)
+    folder = made(fabricate, [0.1] * 5)
+    assert not list(nulls(sections(load_runs([folder])), {3: 0.05}, 1.5, 10))
+
+
+def test_looks_take_seeds_for_the_last_of_them(fabricate: Fabricate) -> None:
+    folder = made(fabricate, [0.1 * n for n in range(7)])
+    (found,) = nulls(sections(load_runs([folder])), {3: 0.01, 8: 0.04}, 1.5, 10)
     assert found.looks is None
