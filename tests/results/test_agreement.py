@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -46,12 +47,28 @@ def test_the_paper_s_own_order_agrees_and_a_reversed_pair_is_named(fabricate: Fa
     (found,) = agreements(sections(load_runs([runs(fabricate, values)])))
     assert found.tau == 1 and found.low <= 1 <= found.high and found.otherwise == [] and found.decided > 0
     assert found.panel == "depo1, K = 8" and len(found.architectures) == 4
+    apart = [abs(means[a] - means[b]) > 10 for a, b in combinations(chosen, 2)]
+    assert found.plain == sum(apart) and found.plainly_otherwise == 0 < found.as_published <= found.decided
+
+
+def test_some_may_be_left_out(fabricate: Fabricate) -> None:
+    values = {
+        ("llama-rope", ""): 0.9,
+        ("llama-rope", "ABCD"): 0.2,
+        ("llama-nope", "ABCD"): 0.5,
+        ("llama-nope", ""): 0.1,
+    }
+    found = sections(load_runs([runs(fabricate, values)]))
+    (some,) = agreements(found, ["llama-rope/none"])
+    assert len(some.architectures) == 3 and "llama-rope" not in some.architectures
+    assert agreements(found, ["llama-rope"]) == []
 
 
 def test_a_pair_that_is_decided_otherwise(fabricate: Fabricate) -> None:
     values = {("llama-rope", ""): 0.9, ("llama-rope", "ABCD"): 0.2, ("llama-nope", "ABCD"): 0.5}
     (found,) = agreements(sections(load_runs([runs(fabricate, values)])))
     assert ("llama-rope", "llama-rope + Canon-ABCD") in found.otherwise and found.tau < 0
+    assert found.plainly_otherwise > 0
 
 
 def test_two_architectures_are_no_order(fabricate: Fabricate) -> None:

@@ -10,7 +10,7 @@ from canonlab import benchmarks, reports
 from canonlab import claims as published
 from canonlab.claims import table as claims_table
 from canonlab.cli import console, terminal
-from canonlab.cli.arguments import Json, require_outputs
+from canonlab.cli.arguments import Json, option, require_outputs
 from canonlab.errors import InputError, unknown
 from canonlab.results.agreement import agreements
 from canonlab.results.groups import sections
@@ -69,10 +69,14 @@ def agreement(
     runs: Annotated[
         Positional[tuple[Path, ...]], arg(metavar="RUNS...", help="Run folders, or folders that hold some.")
     ],
+    without: Annotated[
+        tuple[str, ...],
+        option("MODEL[/CANON] ...", "Architectures to leave out, such as those that settings were chosen on."),
+    ] = (),
     as_json: Json = False,
 ) -> None:
     """Do small models order architectures as the paper's do? Kendall's tau for each skill, with an interval."""
-    found = agreements(sections(load(runs)[0]))
+    found = agreements(sections(load(runs)[0]), without)
     rows = [
         {
             "task": f"{each.section.task['name']} {settings_text(each.section.parameters)}",
@@ -83,6 +87,7 @@ def agreement(
             "tau": round(each.tau, 2),
             "95% interval": f"{each.low:.2f} to {each.high:.2f}",
             "decided otherwise": f"{len(each.otherwise)} of {each.decided}",
+            "10 points apart in the paper": f"{each.plain}: {each.as_published} as there, {each.plainly_otherwise} not",
         }
         for each in found
     ]

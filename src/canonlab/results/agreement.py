@@ -15,7 +15,7 @@ import numpy as np
 
 from canonlab.results.cells import Cell, cells, rivals
 from canonlab.results.decide import Rule
-from canonlab.results.groups import Section
+from canonlab.results.groups import Section, is_baseline
 from canonlab.results.published import tables
 
 PANELS: dict[str, tuple[str, int | None]] = {
@@ -29,6 +29,9 @@ PANELS: dict[str, tuple[str, int | None]] = {
 LEAST = 3
 """Architectures that an order is made of at least."""
 
+PLAIN = 10.0
+"""Published means that are so many points apart differ plainly."""
+
 RESAMPLES = 2000
 
 
@@ -37,7 +40,8 @@ class Agreement:
     """Of one group of rivals in a section: `tau` with its 95% interval over seeds that are drawn anew.
 
     `architectures` are those that have a published mean, the best of the section first. `otherwise` are pairs that are
-    decided, the better one first, while the published means are the other way round.
+    decided, the better one first, while the published means are the other way round. `plain` are pairs whose published
+    means are `PLAIN` points apart, of which `as_published` are decided as these are and `plainly_otherwise` are not.
     """
 
     section: Section
@@ -50,6 +54,9 @@ class Agreement:
     decided: int
     """Pairs that are decided, either way."""
     otherwise: list[tuple[str, str]]
+    plain: int
+    as_published: int
+    plainly_otherwise: int
 
 
 class _Side(NamedTuple):
@@ -59,18 +66,19 @@ class _Side(NamedTuple):
     paper: float
 
 
-def agreements(found: Sequence[Section]) -> list[Agreement]:
-    """The agreement of every group of rivals that has enough published architectures."""
-    return [agreed for section in found for agreed in _of_section(section)]
+def agreements(found: Sequence[Section], without: Sequence[str] = ()) -> list[Agreement]:
+    """The agreement of every group of rivals that has enough published architectures, `without` some of them: gla/AbCD,
+    or gla with any Canon set."""
+    return [agreed for section in found for agreed in _of_section(section, without)]
 
 
-def _of_section(section: Section) -> list[Agreement]:
+def _of_section(section: Section, without: Sequence[str]) -> list[Agreement]:
     panel = PANELS.get(section.task["name"])
     if panel is None or section.task.get("source"):
         return []
     published = published_means(*panel)
     groups = rivals([cell for cell in cells(section) if cell.spread])
-    made = (_agreement(section, group, published, panel) for group in groups)
+    made = (_agreement(section, group, published, panel, without) for group in groups)
     return [agreed for agreed in made if agreed]
 
 
@@ -89,11 +97,13 @@ def _agreement(
     group: Sequence[Cell],
     published: Mapping[tuple[str, str], float],
     panel: tuple[str, int | None],
+    without: Sequence[str],
 ) -> Agreement | None:
     sides = []
     for cell in group:
         points = "" if (canon := str(cell.model["model.canon"])) == "none" else canon
-        if (paper := published.get((str(cell.model["model.model"]), points))) is not None:
+        left_out = any(is_baseline(cell.model, name) for name in without)
+        if not left_out and (paper := published.get((str(cell.model["model.model"]), points))) is not None:
             values = [cell.sign * each.value for each in cell.values(cell.metric).values()]
             sides.append(_Side(cell, values, paper))
     if len(sides) < LEAST:
@@ -103,6 +113,9 @@ def _agreement(
     low, high = _interval(sides)
     rule = Rule(tuple(cell.values(cell.metric) for cell in group))
     pairs = [pair for one, other in itertools.combinations(sides, 2) if (pair := _decided(rule, one, other))]
+    plain = [(one, other) for one, other in itertools.combinations(sides, 2) if abs(one.paper - other.paper) > PLAIN]
+    among = [pair for pair in pairs if abs(pair[0].paper - pair[1].paper) > PLAIN]
+    as_published = sum(better.paper > worse.paper for better, worse in among)
     name, K = panel
     return Agreement(
         section,
@@ -114,6 +127,9 @@ def _agreement(
         high,
         len(pairs),
         [(better.cell.architecture, worse.cell.architecture) for better, worse in pairs if better.paper < worse.paper],
+        len(plain),
+        as_published,
+        len(among) - as_published,
     )
 
 

@@ -193,7 +193,7 @@ def sections(runs: Sequence[Run], baseline: str = "") -> list[Section]:
     InputError when there is a `baseline`, an architecture with which others are compared, that none of them is of.
     """
     if baseline and not any(is_baseline(_settings(run), baseline) for run in runs):
-        known = (f"{s['model.model']}/{s['model.canon']}" for s in map(_settings, runs))
+        known = (f"{s['model.model']}/{s['model.canon'] or 'none'}" for s in map(_settings, runs))
         raise unknown("baseline", baseline, known)
     tasks: dict[str, dict[str, list[Run]]] = {}
     for run in sorted(runs, key=lambda run: run.seed):
@@ -207,9 +207,10 @@ def sections(runs: Sequence[Run], baseline: str = "") -> list[Section]:
 
 
 def is_baseline(settings: Mapping[str, Any], baseline: str) -> bool:
-    """Whether a row is of an architecture in words: a model, such as gdn, or one with its Canon set, gdn/AbCD."""
+    """Whether a row is of an architecture in words: a model, such as gdn, or one with its Canon set, gdn/AbCD or
+    gdn/none."""
     model, _, canon = baseline.partition("/")
-    return settings["model.model"] == model and canon in ("", settings["model.canon"])
+    return settings["model.model"] == model and canon in ("", settings["model.canon"] or "none")
 
 
 def level_of(task: Mapping[str, Any], axis: str | None) -> Any:
