@@ -48,7 +48,7 @@ def test_each_setting_by_itself(fabricate: Fabricate) -> None:
 
 
 def test_one_architecture_has_no_signal_and_a_metric_has_to_be_there(fabricate: Fabricate) -> None:
-    folder = made(fabricate, {"gla": [0.1, 0.2, 0.3]})
+    folder = made(fabricate, {"mamba2": [0.1, 0.2, 0.3]})
     assert found(folder) == []
     assert found(made(fabricate, LOSSES), "area_accuracy_k1")
     with pytest.raises(InputError, match="unknown metric 'los'.*did you mean 'loss'"):
