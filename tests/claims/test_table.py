@@ -26,7 +26,7 @@ def test_without_runs_it_says_what_to_run() -> None:
     text = printed(terminal(judge(CLAIMS, []), ran=False))
     assert "1. Horizontal flow is missing" in text and "12. At 1.3B" in text
     assert "- llama-rope, 2 layers better than llama-rope, 1 layer on copy" in text
-    assert "in the grid): paper/copy; for a first look: laptop/copy." in " ".join(text.split())
+    assert "in the grid): paper/copy; for a first look: mini/claims-1 and laptop/copy." in " ".join(text.split())
     assert "No recipe makes these runs yet." in text
     assert "not decided" not in text
 

@@ -115,7 +115,7 @@ CLAIMS = (
         "Two layers of attention, or one with Canon layers, learnt or frozen, copy perfectly; one layer alone doesn't.",
         ("paper/copy",),
         _copy(),
-        small=("laptop/copy",),
+        small=("mini/claims-1", "laptop/copy"),
     ),
     Claim(
         "2",
@@ -124,7 +124,7 @@ CLAIMS = (
         "Reasoning depth 2 to 4 times, breadth and length of manipulation about 30% more, capacity 10 to 15% more.",
         (*PAPER, CAPO),
         (*better(ROPE_CANON, ROPE, *REASONING, "capo"), twice_as_deep(ROPE_CANON, ROPE)),
-        small=("laptop/depo", *GPU),
+        small=("mini/claims-2", "laptop/depo", *GPU),
     ),
     Claim(
         "2.1",
@@ -137,7 +137,7 @@ CLAIMS = (
             *in_order(ROPE, "depo", *HOPS),
             *faster(ROPE_CANON, ROPE, "depo", *HOPS),
         ),
-        small=("laptop/depo", "gpu/depo"),
+        small=("mini/claims-2", "laptop/depo", "gpu/depo"),
     ),
     Claim(
         "3",
@@ -151,7 +151,7 @@ CLAIMS = (
             *(on_average(NOPE_CANON, other, *REASONING) for other in (ALIBI, HALIBI)),
             *(on_average(QUARTER_CANON, other, *REASONING) for other in (ROPE_CANON, NOPE_CANON)),
         ),
-        small=GPU[:3],
+        small=("mini/claims-3", *GPU[:3]),
     ),
     Claim(
         "4",
@@ -161,6 +161,7 @@ CLAIMS = (
         "Each point helps and all four help most; without the residual training is less stable.",
         ("paper/canon-sets",),
         _points(),
+        small=("mini/claims-4",),
     ),
     Claim(
         "5",
@@ -171,7 +172,7 @@ CLAIMS = (
         "mixture of experts loses.",
         ("paper/mlp", "paper/brevo1", "paper/brevo2", "paper/mano", CAPO, "paper/capo-moe"),
         _mlps(),
-        small=("gpu/capo",),
+        small=("mini/claims-5", "gpu/capo"),
     ),
     Claim(
         "6",
@@ -183,7 +184,7 @@ CLAIMS = (
             *better(GLA_CANON, GLA, *REASONING, "capo"),
             *(on_average(GLA_CANON, other, *REASONING) for other in (GLA_CONV, MAMBA_CONV)),
         ),
-        small=GPU,
+        small=("mini/claims-6", *GPU),
     ),
     Claim(
         "7",
@@ -198,6 +199,7 @@ CLAIMS = (
             on_average(MAMBA_CANON, MAMBA_CONV, *REASONING),
             on_average(MAMBA_CONV, MIMETIC, *REASONING),
         ),
+        small=("mini/claims-7",),
     ),
     Claim(
         "8",
@@ -211,7 +213,7 @@ CLAIMS = (
             *better(GDN_CONV, GDN, "mano", "lano"),
             *better(GDN_CANON, GDN_CONV, "mano", "lano"),
         ),
-        small=("gpu/mano", "gpu/lano"),
+        small=("mini/claims-8", "gpu/mano", "gpu/lano"),
     ),
     Claim(
         "9",
@@ -221,7 +223,7 @@ CLAIMS = (
         "Canon layers never hurt, and plain GLA with them is nearly enough.",
         (*PAPER, "paper/linear"),
         _outside(),
-        small=GPU[:4],
+        small=("mini/claims-9", *GPU[:4]),
     ),
     Claim(
         "10",
@@ -231,7 +233,7 @@ CLAIMS = (
         "Two to four times as deep; about 1.4 times the capacity.",
         ("paper/depo1", "paper/depo2", CAPO),
         _everywhere(),
-        small=("gpu/depo", "gpu/capo"),
+        small=("mini/claims-10", "gpu/depo", "gpu/capo"),
     ),
     Claim(
         "11",
@@ -241,7 +243,7 @@ CLAIMS = (
         "One-hop accuracy of linear models stays below 99%, and hybrids reason as deep as Transformers.",
         ("paper/depo1", "paper/depo2", "paper/hybrids"),
         _retrieval(),
-        small=("gpu/depo",),
+        small=("mini/claims-11", "gpu/depo"),
     ),
     Claim(
         "12",
