@@ -36,7 +36,7 @@ def test_all_are_trained_alike_but_for_model_and_seed() -> None:
     for skill in SKILLS:
         first = run_of(skill, architectures[0], 0)
         other = run_of(skill, architectures[1], 2)
-        assert first.task == other.task and first.training.metric.startswith("loss")
+        assert first.task == other.task and "loss" in first.training.metric
         assert first.model.state_share == other.model.state_share > 0
         assert (first.training.seed, other.training.seed) == (0, 2)
 
