@@ -32,7 +32,7 @@ def test_a_model_is_trained_beside_references_and_one_more_trains_alone(
 
     def short(*args: Any) -> RunConfig:
         run = whole(*args)
-        training = dataclasses.replace(run.training, steps=3, eval_every=3, eval_windows=2, final_windows=4)
+        training = dataclasses.replace(run.training, steps=4, eval_every=2, eval_windows=2, final_windows=4)
         return dataclasses.replace(run, training=training)
 
     monkeypatch.setattr(suite, "run_of", short)
@@ -45,11 +45,11 @@ def test_a_model_is_trained_beside_references_and_one_more_trains_alone(
     assert [(row["skill"], row["model"]) for row in found["profile"]] == [
         (skill, name) for skill in ("copy", "depo") for name in ("Mean", "Mean + Canon-ACD")
     ]
-    assert found["pairs"] == 8 and len(found["sentences"]) == 8
+    assert found["pairs"] == len(found["differences"]) == 8 and len(found["sentences"]) == 4
     assert all(row["place"].endswith("of 3") for row in found["profile"])
     before = {path: path.stat().st_mtime_ns for path in out.glob("*/result.json")}
     assert len(before) == 2 * 4 * 3
     compare((mine, "gla"), skills=("copy", "depo"), out=out, as_json=True)
     after = {path: path.stat().st_mtime_ns for path in out.glob("*/result.json")}
     assert before.items() <= after.items() and len(after) == len(before) + 2 * 2 * 3
-    assert (out / "report.html").is_file()
+    assert all((out / name).is_file() for name in ("report.html", "profile.html", "profile.svg"))

@@ -19,7 +19,8 @@ from canonlab.results.cells import cells
 from canonlab.results.findings import BETTER, findings
 from canonlab.results.groups import Row, Section
 from canonlab.results.load import Curves, Result, Run
-from canonlab.sweeps.suite import LOOKS, REFERENCES, pairs
+from canonlab.results.profile import LOOKS, pairs
+from canonlab.sweeps.suite import REFERENCES
 from canonlab.tasks.base import Evaluation
 from canonlab.tasks.metrics import Z95, Metric, share
 from canonlab.training.record import Record

@@ -41,7 +41,7 @@ COMMANDS = {
     "agreement": "results.agreement",
     "signal": "design.signal",
     "null": "design.null",
-    "demo": "sweeps.demo",
+    "demo": "compare.demo",
     "bench": "results.bench",
 }
 """What each command is: a module of this package, and a function there."""

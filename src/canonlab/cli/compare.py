@@ -1,54 +1,39 @@
 """The command for a mixer's inventor: what is it good at, beside eight references?"""
 
-import math
+import dataclasses
 import re
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
+from canonlab import reports
 from canonlab.cli import console, terminal
 from canonlab.cli.arguments import Json, option
 from canonlab.cli.results import write_report
 from canonlab.cli.sweeps import make
-from canonlab.errors import InputError
+from canonlab.errors import InputError, require_integer
 from canonlab.models.config import ModelConfig
 from canonlab.models.cost import parameters
-from canonlab.results.cells import Cell, cells
-from canonlab.results.groups import Section, sections
+from canonlab.results.cells import cells
+from canonlab.results.groups import sections
 from canonlab.results.load import load_runs
-from canonlab.results.words import metric_label, si
+from canonlab.results.profile import LOOKS, Profile, Skill, differences, rows, sentences, skill
+from canonlab.results.summary import finite
 from canonlab.sweeps.engines import Crew
 from canonlab.sweeps.prepare import prepare
 from canonlab.sweeps.status import Observer
-from canonlab.sweeps.suite import (
-    LOOKS,
-    REFERENCES,
-    SKILLS,
-    Architecture,
-    Pair,
-    matched,
-    more_seeds,
-    pairs,
-    place,
-    suite,
-)
+from canonlab.sweeps.suite import REFERENCES, SKILLS, Architecture, matched, more_seeds, suite
 from canonlab.training.config import RunConfig
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
-
-class Skill(NamedTuple):
-    """What was found of one skill: its section, the cell of each architecture, and the pairs."""
-
-    name: str
-    section: Section
-    cells: Mapping[Architecture, Cell]
-    pairs: list[Pair]
+DEMO, SHOWN = ("depo", "brevo"), (("gla", "none"), ("gla", "AbCD"))
+"""The skills of the demo, and what it shows beside the first references."""
 
 
 def compare(
@@ -83,15 +68,32 @@ def compare(
     references = [Architecture(*each) for each in REFERENCES if each not in known]
     began = time.monotonic()
     runs = suite(skills, [*mine, *references], min(LOOKS))
-    found = _made(runs, out, skills, mine, references)
+    found = profile(runs, out, skills, mine, references)
     for count in list(LOOKS)[1:]:
-        open_pairs = {skill.name: named for skill in found if (named := _open(skill, [*mine, *references]))}
+        open_pairs = {skill.name: named for skill in found.skills if (named := _open(skill, [*mine, *references]))}
         if not open_pairs or time.monotonic() - began > seconds:
             break
         runs = list({repr(run): run for run in [*runs, *more_seeds(open_pairs, count)]}.values())
-        found = _made(runs, out, skills, mine, references)
-    write_report((out,), out / "report.html", as_json, quiet=True)
-    _print(found, mine, references, as_json)
+        found = profile(runs, out, skills, mine, references)
+    show(found, out, as_json)
+
+
+def demo(
+    out: Annotated[Path, arg(help="Folder of the runs.")] = Path("runs/demo"),
+    steps: Annotated[int | None, arg(help="Fewer steps than the recipes', for a quick look.")] = None,
+    as_json: Json = False,
+) -> None:
+    """A skill profile in small: linear attention beside attention, with and without Canon layers, on two skills."""
+    if steps is not None:
+        require_integer("steps", steps, 2)  # an evaluation in the middle, and one at the end
+    mine, references = ([Architecture(*each) for each in group] for group in (SHOWN, REFERENCES[:2]))
+    runs = suite(DEMO, [*mine, *references], min(LOOKS))
+    if steps is not None:
+        runs = [
+            dataclasses.replace(run, training=dataclasses.replace(run.training, steps=steps, eval_every=steps // 2))
+            for run in runs
+        ]
+    show(profile(runs, out, DEMO, mine, references), out, as_json)
 
 
 def _seconds(budget: str) -> float:
@@ -125,95 +127,50 @@ def _fits(model: str, points: str) -> bool:
     return True
 
 
-def _made(
+def profile(
     runs: Sequence[RunConfig],
     out: Path,
     skills: Sequence[str],
     mine: Sequence[Architecture],
     references: Sequence[Architecture],
-) -> list[Skill]:
-    """Make runs that aren't made, and look at all of them."""
+) -> Profile:
+    """Make the runs that aren't made, and look at all of them."""
     prepared = prepare(runs, out, "compare", shlex.join(["canonlab", *sys.argv[1:]]))
     make(prepared, "local", Crew())
     for run in Observer(out).survey().of("failed", "diverged", "damaged"):
         terminal.warn(f"{out / run.task.folder} {run.state}: {run.reason}")
     asked = {(run.task.name, repr(run.task.set)): skill for skill in skills for run in suite([skill], [mine[0]], 1)}
     owners = {
-        entry.folder: (asked[run.task.name, repr(run.task.set)], Architecture(run.model.model, run.model.canon))
+        entry.folder: (asked[run.task.name, repr(run.task.set)], (run.model.model, run.model.canon))
         for entry, run in zip(prepared.worklist.entries, runs, strict=True)
     }
     loaded = [run for run in load_runs([out]) if run.folder.name in owners]
-    by_skill = {skill: [run for run in loaded if owners[run.folder.name][0] == skill] for skill in skills}
+    models, others = ([(each.model, each.canon) for each in group] for group in (mine, references))
     found = []
-    for skill, of_skill in by_skill.items():
+    for name in skills:
+        of_skill = [run for run in loaded if owners[run.folder.name][0] == name]
         for section in sections(of_skill) if of_skill else []:
             its = {owners[cell.rows[0].runs[0].folder.name][1]: cell for cell in cells(section) if cell.spread}
-            sides = [[its[each] for each in group if each in its] for group in _plainly(mine, references)]
-            found.append(Skill(skill, section, its, pairs(section, *sides)))
-    return found
-
-
-def _plainly(*groups: Sequence[Architecture]) -> list[list[Architecture]]:
-    """Architectures by their words alone."""
-    return [[each._replace(mlp_ratio=0.0) for each in group] for group in groups]
+            found.append(skill(name, section, its, models, others))
+    return Profile(models, others, found)
 
 
 def _open(skill: Skill, architectures: Sequence[Architecture]) -> list[tuple[Architecture, Architecture]]:
     """The open pairs of a skill, by their architectures."""
-    whole = {each._replace(mlp_ratio=0.0): each for each in architectures}
-    names = {id(cell): whole[architecture] for architecture, cell in skill.cells.items()}
+    whole = {(each.model, each.canon): each for each in architectures}
+    names = {id(cell): whole[name] for name, cell in skill.cells.items()}
     return [(names[id(pair.model)], names[id(pair.reference)]) for pair in skill.pairs if pair.open]
 
 
-def _print(
-    found: Sequence[Skill], mine: Sequence[Architecture], references: Sequence[Architecture], as_json: bool
-) -> None:
-    """The skill profile."""
-    models, others = _plainly(mine, references)
-    rows: list[dict[str, Any]] = []
-    sentences = []
-    for skill in found:
-        for model in (each for each in models if each in skill.cells):
-            cell = skill.cells[model]
-            rivals = [skill.cells[each] for each in others if each in skill.cells]
-            its = [pair for pair in skill.pairs if pair.model is cell]
-            better, worse = ([pair for pair in its if not pair.open and sign * _lead(pair) > 0] for sign in (1, -1))
-            rows.append(
-                {
-                    "skill": skill.name,
-                    "model": cell.architecture,
-                    "value": _value(cell),
-                    "place": f"{place(cell, rivals)} of {1 + len(rivals)}",
-                    "better than": len(better),
-                    "worse than": len(worse),
-                    "open": sum(pair.open for pair in its),
-                    "parameters": si(cell.parameters or math.nan),
-                }
-            )
-            sentences += [_sentence(skill, pair) for pair in its]
-    decided = sum(not pair.open for skill in found for pair in skill.pairs)
-    total = sum(len(skill.pairs) for skill in found)
+def show(found: Profile, out: Path, as_json: bool) -> None:
+    """The profile as a table and in sentences, and as a page beside that of all its runs."""
+    write_report((out,), out / "report.html", as_json, quiet=True)
+    page = reports.write_profile(found, out / "profile.html", link="report.html")
+    reports.write_strip(found, out / "profile.svg")
     if as_json:
-        terminal.print_json({"profile": rows, "sentences": sentences, "decided": decided, "pairs": total})
+        told = {"profile": rows(found), "sentences": sentences(found), "differences": differences(found)}
+        terminal.print_json(finite({**told, "decided": found.decided, "pairs": len(found.pairs), "page": str(page)}))
         return
-    console.print_rows(rows)
-    for line in sentences:
+    console.print_rows(rows(found))
+    for line in [*sentences(found), found.verdict, f"profile: {page.resolve()}"]:
         terminal.say(line)
-    terminal.say(f"{decided} of {total} pairs decided")
-
-
-def _value(cell: Cell) -> str:
-    return f"{cell.spread.mean:.3g} {metric_label(cell.metric)}" if cell.spread else "-"
-
-
-def _lead(pair: Pair) -> float:
-    return pair.decision.difference if pair.decision else 0.0
-
-
-def _sentence(skill: Skill, pair: Pair) -> str:
-    names = f"{skill.name}: {pair.model.architecture} against {pair.reference.architecture}"
-    found = pair.decision
-    if found is None:
-        return f"{names}: too few seeds"
-    word = "open" if pair.open else "better" if found.difference > 0 else "worse"
-    return f"{names}: {word}, by {found.difference:+.3g} ({found.low:+.3g} to {found.high:+.3g}, {pair.seeds} seeds)"

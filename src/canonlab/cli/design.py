@@ -10,9 +10,9 @@ from canonlab.cli.arguments import Json
 from canonlab.cli.results import load
 from canonlab.results.groups import sections
 from canonlab.results.null import nulls
+from canonlab.results.profile import APART, LOOKS
 from canonlab.results.signal import as_row, signals
 from canonlab.results.words import metric_label, settings_text
-from canonlab.sweeps.suite import APART, LOOKS
 
 Runs = Annotated[Positional[tuple[Path, ...]], arg(metavar="RUNS...", help="Run folders, or folders that hold some.")]
 

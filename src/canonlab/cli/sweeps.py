@@ -37,7 +37,7 @@ from canonlab.results.words import plural
 from canonlab.sweeps.engines import Crew, Engine, local, ray, slurm
 from canonlab.sweeps.layout import Layout
 from canonlab.sweeps.prepare import Sweep, prepare
-from canonlab.sweeps.recipe import load_recipe, require_baseline
+from canonlab.sweeps.recipe import require_baseline
 from canonlab.sweeps.status import Observer
 from canonlab.sweeps.worker import retry as make_again
 from canonlab.sweeps.worker import speaking_in, unmade, work
@@ -134,20 +134,6 @@ def _for_gpus(runs: Sequence[RunConfig]) -> list[RunConfig]:
     if any(new.backend.precision != run.backend.precision for new, run in zip(found, runs, strict=True)):
         terminal.warn("the precision of runs on GPUs elsewhere is bf16, as the recipe leaves it open")
     return found
-
-
-def demo(
-    out: Annotated[Path, arg(help="Folder of the runs.")] = Path("runs/demo"),
-    steps: Annotated[int | None, arg(help="Fewer steps than the recipe's, for a quick look.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Can one layer copy? RoPE attention with and without Canon layers, three seeds, and the page."""
-    runs = load_recipe("laptop/copy").runs
-    if steps is not None:
-        runs = [dataclasses.replace(run, training=dataclasses.replace(run.training, steps=steps)) for run in runs]
-    prepared = prepare(runs, out, "demo", shlex.join(["canonlab", *sys.argv[1:]]))
-    make(prepared, "local", Crew())
-    _finish(prepared.worklist, as_json)
 
 
 def make(prepared: Sweep, engine: str, crew: Crew) -> None:

@@ -3,19 +3,15 @@
 All are trained in the same way, on the same data, with three seeds. Then pairs of a model and a reference that are open
 get further seeds, looked at after each. So that many looks err no more often together, each has a part of the error
 (`LOOKS`, 5% in all), and a lead has to be plainer than after one look (`APART`). Runs are found by their identity: what
-has been made is not made again, and one more model makes only its own runs.
+has been made is not made again, and one more model makes only its own runs. `results.profile` says what is decided.
 """
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from canonlab.errors import InputError
 from canonlab.models.cost import parameters
-from canonlab.results.cells import Cell, cells
-from canonlab.results.decide import Decision, Rule, Side
-from canonlab.results.groups import Section
 from canonlab.sweeps.recipe import load_recipe
 from canonlab.training.config import RunConfig
 
@@ -32,12 +28,6 @@ REFERENCES = (
     ("gdn", "AbCD"),
 )
 """Model and Canon set."""
-
-LOOKS = {3: 0.02, 4: 0.01, 5: 0.01, 6: 0.005, 8: 0.005}
-"""Seeds -> the part of the error that the look at so many has."""
-
-APART = 1.5
-"""See `results.decide.APART`."""
 
 MATCHED = 0.03
 """How far numbers of parameters may be apart that count as equal."""
@@ -87,60 +77,6 @@ def matched(architecture: Architecture, vocabulary: int = 64) -> Architecture:
             f"parameters; the nearest is {found:+.1%}"
         )
     return architecture._replace(mlp_ratio=high)
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A model against a reference on one skill: `decision` is that of the last look that was made, or of the first one
-    that decided; `seeds` are those of that look. Its difference is turned so that more is better for the model."""
-
-    model: Cell
-    reference: Cell
-    decision: Decision | None
-    seeds: int
-
-    @property
-    def open(self) -> bool:
-        """Whether more seeds may decide it."""
-        return self.decision is None or not self.decision.decided
-
-
-def pairs(section: Section, models: Sequence[Cell], references: Sequence[Cell]) -> list[Pair]:
-    """All pairs of a model and a reference in a section, after the looks that their seeds allow."""
-    everyone, chosen = [cell for cell in cells(section) if cell.spread], len(models) * len(references)
-    rules = {
-        count: Rule(tuple(_first(cell, count) for cell in everyone), chosen, level, APART)
-        for count, level in LOOKS.items()
-    }
-    return [_looked(rules, model, reference) for model in models for reference in references]
-
-
-def _looked(rules: Mapping[int, Rule], model: Cell, reference: Cell) -> Pair:
-    found, seeds = None, 0
-    for count, rule in rules.items():
-        one, other = (_first(cell, count) for cell in (model, reference))
-        if min(len(one), len(other)) < count:
-            break
-        decision = rule.pair(one, other)
-        found, seeds = decision.reversed if decision and model.sign < 0 else decision, count
-        if found and found.decided:
-            break
-    return Pair(model, reference, found, seeds)
-
-
-def _first(cell: Cell, seeds: int) -> Side:
-    """The values of a cell's seeds below `seeds`."""
-    return {seed: value for seed, value in cell.values(cell.metric).items() if seed < seeds}
-
-
-def place(model: Cell, references: Sequence[Cell]) -> int:
-    """Where a model stands among the references by its mean, 1 for the best."""
-    mine = _mean(model)
-    return 1 + sum(_mean(reference) > mine for reference in references)
-
-
-def _mean(cell: Cell) -> float:
-    return cell.sign * cell.spread.mean if cell.spread else float("-inf")
 
 
 def more_seeds(open_pairs: Mapping[str, Sequence[tuple[Architecture, Architecture]]], count: int) -> list[RunConfig]:
