@@ -26,9 +26,11 @@ from canonlab.results.profile import LOOKS, Profile, Skill, differences, rows, s
 from canonlab.results.summary import finite
 from canonlab.sweeps.engines import Crew
 from canonlab.sweeps.prepare import prepare
+from canonlab.sweeps.shipped import unpack
 from canonlab.sweeps.status import Observer
 from canonlab.sweeps.suite import REFERENCES, SKILLS, Architecture, matched, more_seeds, suite
 from canonlab.training.config import RunConfig
+from canonlab.training.plan import plan_runs
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -48,6 +50,10 @@ def compare(
     budget: Annotated[
         str, option("TIME", "For all; what three seeds leave of it goes to further ones where pairs are open: 10m.")
     ] = "0m",
+    references: Annotated[
+        Literal["trained", "shipped"],
+        arg(help="Train the references here, or take measurements that come with canonlab."),
+    ] = "trained",
     match_params: Annotated[
         FlagCreatePairsOff[bool],
         arg(help="Give the models MLPs with which they have as many parameters as llama-rope."),
@@ -65,17 +71,19 @@ def compare(
     mine = [each for model in models for each in _variants(model, canon)]
     mine = [matched(each) for each in mine] if match_params else mine
     known = {(each.model, each.canon) for each in mine}
-    references = [Architecture(*each) for each in REFERENCES if each not in known]
+    others = [Architecture(*each) for each in REFERENCES if each not in known]
     began = time.monotonic()
-    runs = suite(skills, [*mine, *references], min(LOOKS))
-    found = profile(runs, out, skills, mine, references)
+    runs = suite(skills, [*mine, *others], min(LOOKS))
+    plan_runs(runs)  # what is wrong with a model is said before anything is written
+    notes = [unpack(out)] if references == "shipped" else []
+    found = profile(runs, out, skills, mine, others)
     for count in list(LOOKS)[1:]:
-        open_pairs = {skill.name: named for skill in found.skills if (named := _open(skill, [*mine, *references]))}
+        open_pairs = {skill.name: named for skill in found.skills if (named := _open(skill, [*mine, *others]))}
         if not open_pairs or time.monotonic() - began > seconds:
             break
         runs = list({repr(run): run for run in [*runs, *more_seeds(open_pairs, count)]}.values())
-        found = profile(runs, out, skills, mine, references)
-    show(found, out, as_json)
+        found = profile(runs, out, skills, mine, others)
+    show(dataclasses.replace(found, notes=notes), out, as_json)
 
 
 def demo(
@@ -169,8 +177,9 @@ def show(found: Profile, out: Path, as_json: bool) -> None:
     reports.write_strip(found, out / "profile.svg")
     if as_json:
         told = {"profile": rows(found), "sentences": sentences(found), "differences": differences(found)}
-        terminal.print_json(finite({**told, "decided": found.decided, "pairs": len(found.pairs), "page": str(page)}))
+        counts = {"decided": found.decided, "pairs": len(found.pairs)}
+        terminal.print_json(finite({**told, **counts, "notes": found.notes, "page": str(page)}))
         return
     console.print_rows(rows(found))
-    for line in [*sentences(found), found.verdict, f"profile: {page.resolve()}"]:
+    for line in [*sentences(found), *found.notes, found.verdict, f"profile: {page.resolve()}"]:
         terminal.say(line)

@@ -50,7 +50,7 @@ def profile_html(profile: Profile, link: str) -> str:
     return Template(_resource("profile.html")).substitute(
         title=join(f"Skill profile of {heading(profile)}"),
         lead=lead,
-        notes=_elsewhere(profile),
+        notes=_notes(profile),
         picture=Markup(strip(profile)),
         short=_short(profile),
         skills=tag("section", tag("h2", "Every difference"), *(_skill(skill) for skill in profile.skills)),
@@ -61,8 +61,8 @@ def profile_html(profile: Profile, link: str) -> str:
     )
 
 
-def _elsewhere(profile: Profile) -> Markup:
-    """Says where runs were made, if not all on one machine."""
+def _notes(profile: Profile) -> Markup:
+    """The profile's own, and where runs were made, if not all on one machine."""
     cells = [cell for skill in profile.skills for cell in skill.cells.values() if cell.best]
     made = {
         str((run.result.provenance.get("versions") or {}).get("hardware"))
@@ -71,7 +71,9 @@ def _elsewhere(profile: Profile) -> Markup:
         for run in cell.best.finished
         if run.result
     }
-    return tag("ul", tag("li", f"Made on {enumeration(sorted(made))}."), class_="notes") if len(made) > 1 else join()
+    notes = [f"{title(note)}." for note in profile.notes]
+    notes += [f"Made on {enumeration(sorted(made))}."] if len(made) > 1 else []
+    return tag("ul", *(tag("li", note) for note in notes), class_="notes") if notes else join()
 
 
 def _short(profile: Profile) -> Markup:

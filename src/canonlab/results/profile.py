@@ -102,6 +102,8 @@ class Profile:
     models: Sequence[Name]
     references: Sequence[Name]
     skills: Sequence[Skill]
+    notes: Sequence[str] = ()
+    """Whatever a reader has to know besides."""
 
     @property
     def pairs(self) -> list[Pair]:
