@@ -95,9 +95,14 @@ def test_an_easy_task_without_any_evaluation_does_not_hide_a_harder_one(
 
 def test_two_lengths_of_training_are_two_maps(fabricate: Callable[..., Path]) -> None:
     for steps in (500, 1000):
-        folder = fabricate(steps=steps)
+        fabricate(steps=steps, size="2L64D")
+        folder = fabricate(steps=steps, size="4L64D")
     names = grids(heatmaps_html(sections(load_runs([folder.parent]))))
     assert set(names) == {"llama-rope + Canon-ABCD, steps 500", "llama-rope + Canon-ABCD, steps 1,000"}
+
+
+def test_one_difficulty_and_one_size_are_no_map(fabricate: Callable[..., Path]) -> None:
+    assert heatmaps_html(sections(load_runs([fabricate().parent]))) == ""
 
 
 def test_nothing_finished_nothing_drawn(fabricate: Callable[..., Path]) -> None:

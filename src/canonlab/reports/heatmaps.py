@@ -51,13 +51,15 @@ def heatmaps_html(found: Sequence[Section]) -> Markup:
 
 
 def _family_html(group: Sequence[Section]) -> Markup:
-    """One task at all its difficulties: a table for each architecture."""
+    """One task at all its difficulties: a table for each architecture; nothing at one difficulty and size."""
     architectures = grid(group)
     if not architectures:
         return join("")
     first = group[0]
     metric = metric_label(grid_metric(architectures))
     levels, sizes = _axes(group, architectures)
+    if len(levels) == len(sizes) == 1:  # a table of results says as much in fewer tables
+        return join("")
     maps = (_map_html(name, found, levels, sizes) for name, found in architectures.items())
     settings = settings_text({key: value for key, value in first.parameters.items() if key != first.axis})
     return tag(
