@@ -18,7 +18,7 @@ from canonlab.results.groups import ARCHITECTURE, Row, Section
 from canonlab.results.words import metric_label, settings_text
 from canonlab.tasks.metrics import AREA
 
-APART = ("training.seed", "resolved", "model.mixer", *ARCHITECTURE)
+APART = ("training.seed", "training.microbatch", "resolved", "model.mixer", *ARCHITECTURE)
 """What runs of a group may differ in."""
 
 
