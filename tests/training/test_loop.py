@@ -290,3 +290,16 @@ def test_a_metric_that_the_task_lacks_is_refused_before_there_is_a_folder(folder
     with pytest.raises(InputError, match="metric = area_loss: is over .* two or more; eval_every = 12 makes one in 12"):
         create_run(tiny_config(metric="area_loss", steps=12, eval_every=12), folder)
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("keep", ["final", "best"])
+def test_a_best_checkpoint_that_is_not_to_be_kept_is_never_written(folder: Path, keep: str) -> None:
+    written = set()
+
+    class Watch(Recorder):
+        def record(self, record: dict[str, Any]) -> None:
+            written.update(path.name for path in (folder / "checkpoints").glob("*.safetensors"))
+            super().record(record)
+
+    result = train(create_run(tiny_config(steps=40, lr=0.03, eval_every=5, metric="loss"), folder), Watch(), keep=keep)
+    assert ("best.safetensors" in written) == (keep == "best") and result["best"]["metric"] == "loss"

@@ -101,20 +101,21 @@ def _failures() -> Iterator[None]:
 def _train(run: RunFolder, listener: Listener, command: str, kept: tuple[str, ...] | None) -> dict[str, Any]:
     for note in run.plan.notes:
         listener.message(note)
-    trainer = _Trainer(run, listener)
+    trainer = _Trainer(run, listener, kept)
     try:
         with stop_on_signal() as stop:
             trainer.run(stop)
     finally:
         trainer.log.close()
-    return trainer.finish(command, kept)
+    return trainer.finish(command)
 
 
 class _Trainer:
     """The state of a run between two steps."""
 
-    def __init__(self, run: RunFolder, listener: Listener) -> None:
+    def __init__(self, run: RunFolder, listener: Listener, kept: tuple[str, ...] | None) -> None:
         plan = run.plan
+        self.kept = kept
         self.folder, self.task, self.backend = run.folder, plan.task, plan.backend
         self.identity, self.listener = run.identity, listener
         self.machine = plan.machine
@@ -190,7 +191,7 @@ class _Trainer:
                 command = shlex.join(["canonlab", "resume", str(self.folder)])
                 raise Interrupted(f"stopped at step {self.step} of {config.steps}", command)
 
-    def finish(self, command: str, kept: tuple[str, ...] | None) -> dict[str, Any]:
+    def finish(self, command: str) -> dict[str, Any]:
         """The evaluation that counts, on the final weights; the checkpoints that are kept; and result.json."""
         evaluation = self.evaluate(self.config.final_windows or None)
         tokens = self.config.steps * self.config.batch * self.task.context
@@ -212,8 +213,8 @@ class _Trainer:
             "versions": environment(self.backend.device),
             "command": command,
         }
-        if kept is not None:
-            self.store.thin(kept, self.identity)
+        if self.kept is not None:
+            self.store.thin(self.kept, self.identity)
         write_json(self.folder / "result.json", result)  # last, as nobody goes on with a run that has it
         return read_json(self.folder / "result.json")
 
@@ -268,7 +269,8 @@ class _Trainer:
         value = float(evaluation.metrics[main].value)
         if not math.isnan(value) and (self.best is None or better(main, value, self.best["value"])):
             self.best = {"step": self.step, "metric": main, "value": value}
-            self.store.save("best", self._checkpoint())
+            if self.kept is None or "best" in self.kept:  # writing it waits for the disk
+                self.store.save("best", self._checkpoint())
 
     def _save_last(self) -> None:
         self.log.sync()
