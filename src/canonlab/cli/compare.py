@@ -29,6 +29,7 @@ from canonlab.sweeps.prepare import prepare
 from canonlab.sweeps.shipped import unpack
 from canonlab.sweeps.status import Observer
 from canonlab.sweeps.suite import REFERENCES, SKILLS, Architecture, matched, more_seeds, suite
+from canonlab.tasks.base import MAX_WINDOWS
 from canonlab.training.config import RunConfig
 from canonlab.training.plan import plan_runs
 
@@ -93,7 +94,7 @@ def demo(
 ) -> None:
     """A skill profile in small: linear attention beside attention, with and without Canon layers, on two skills."""
     if steps is not None:
-        require_integer("steps", steps, 2)  # an evaluation in the middle, and one at the end
+        require_integer("steps", steps, 2, MAX_WINDOWS)  # an evaluation in the middle, and one at the end
     mine, references = ([Architecture(*each) for each in group] for group in (SHOWN, REFERENCES[:2]))
     runs = suite(DEMO, [*mine, *references], min(LOOKS))
     if steps is not None:
