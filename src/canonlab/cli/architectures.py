@@ -74,7 +74,7 @@ def import_command(
     as_json: Json = False,
 ) -> None:
     """Bring in a published checkpoint (Llama, LlamaCanon, GLA5, GDN2, Mamba2), to be evaluated or to generate."""
-    folder = out or Path("models") / safe_name(user_path(checkpoint).resolve().name)
+    folder = out or Path("models") / safe_name(user_path(checkpoint).absolute().name)
     require_apart(folder, "out")
     about = import_published(checkpoint, folder)
     if as_json:

@@ -88,10 +88,10 @@ def _holds_other_things(folder: Path) -> bool:
 def _folder(source: str | Path) -> Path:
     """The folder with the files of a checkpoint."""
     folder = user_path(source)
-    if not folder.is_dir():
-        if exists(folder) or not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(source)):
-            raise InputError(f"{source} is no folder, and no name on the Hugging Face hub such as owner/name")
+    if not exists(folder) and re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(source)):
         folder = _fetched(str(source))
+    if not folder.is_dir():
+        raise InputError(f"{source} is no folder, and no name on the Hugging Face hub such as owner/name")
     inner = folder / VARIANT
     return inner if not exists(folder / MODEL) and not has_weights(folder) and inner.is_dir() else folder
 
