@@ -20,6 +20,7 @@ from canonlab.hub.names import family_of
 from canonlab.hub.settings import read_settings
 from canonlab.hub.weights import Weights
 from canonlab.models.generate import generate
+from canonlab.tasks.catalog import build_task
 from commands import Cli
 from plain_checkpoints import (
     as_hugging_face,
@@ -61,7 +62,7 @@ def test_every_published_configuration_loads_strictly(name: str) -> None:
     found = family_of(wanted, "w")
     settings = read_settings(found, {"model": params}, Path("params.json"))
     config = published.decoder_config(settings, weights, found, Path("params.json"))
-    model = published.decoder(config, published.mapped(config, found, weights, settings.interleaved))
+    model = published.build(config, published.mapped(config, found, weights, settings.interleaved))
     tensors = list(model.parameters())
     assert {tensor.dtype for tensor in tensors} == {torch.float32} and all(tensor.is_meta for tensor in tensors)
     count = sum(tensor.numel() for tensor in tensors)
@@ -117,6 +118,8 @@ def test_an_import_is_the_same_model_and_generates(tmp_path: Path) -> None:
     shutil.rmtree(source)
     model = load_published(tmp_path / "own")
     assert not model.training
+    evaluation = build_task("copy", {"N": 6, "context": 28}).evaluate(model, seed=0, windows=2)
+    assert evaluation.metrics["loss"].value > 1
     (answer,) = generate(model, [IDS.tolist()], 4)
     ids = IDS
     for token in answer:
@@ -137,6 +140,10 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
     status, _, err = cli("import Mamba2Canon-tiny --out other")
     assert status == 2 and "out = 'other': exists; name another folder" in err
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "model.safetensors").write_text("mine")
+    status, _, err = cli("import Mamba2Canon-tiny --out taken")
+    assert status == 2 and "exists" in err and (tmp_path / "taken" / "model.safetensors").read_text() == "mine"
     status, _, err = cli("import other")
     assert status == 2 and "other was imported before" in err
 

@@ -37,7 +37,7 @@ from canonlab.training.checkpoint import tensors_hash
 MODEL, TENSORS = "model.json", "model.safetensors"
 
 VARIANT = "default"
-"""The folder of a published repository that has the files; others are intermediate."""
+"""The folder of a published repository that has the files."""
 
 FETCHED = [f"{VARIANT}/params.json", f"{VARIANT}/consolidated.pth"]
 
@@ -81,8 +81,8 @@ def import_published(source: str | Path, out: Path) -> dict[str, Any]:
 
 
 def _holds_other_things(folder: Path) -> bool:
-    """Whether a folder holds more than what a kill before the end of an import leaves behind."""
-    return any(path.name != TENSORS and not path.name.startswith(f".{TENSORS}.") for path in folder.iterdir())
+    """Whether a folder holds more than what a kill in the middle of an import leaves behind."""
+    return any(not path.name.startswith(f".{TENSORS}.") for path in folder.iterdir())
 
 
 def _folder(source: str | Path) -> Path:
@@ -117,7 +117,7 @@ def _published(folder: Path) -> tuple[ModelConfig, Decoder]:
     settings = read_settings(family, parse_json(read_bytes(path), path), path)
     config = decoder_config(settings, weights, family, path)
     require_memory("size", settings.model.size, 4 * parameters(config), "its parameters alone")
-    return settings.model, decoder(config, mapped(config, family, weights, settings.interleaved))
+    return settings.model, build(config, mapped(config, family, weights, settings.interleaved))
 
 
 def decoder_config(settings: Settings, weights: Weights, family: Family, path: Path) -> DecoderConfig:
@@ -131,7 +131,7 @@ def decoder_config(settings: Settings, weights: Weights, family: Family, path: P
     return config
 
 
-def decoder(config: DecoderConfig, tensors: Mapping[str, Tensor]) -> Decoder:
+def build(config: DecoderConfig, tensors: Mapping[str, Tensor]) -> Decoder:
     """The decoder that has these tensors, and no others; it takes no memory beside them."""
     with torch.device("meta"):
         model = Decoder(config)
@@ -210,6 +210,6 @@ def _imported(folder: Path) -> Decoder:
     if tensors_hash(tensors) != entry(about, "weights_sha256", str, path):
         raise InputError(f"{weights.path} is damaged: its weights are not those that were imported")
     try:
-        return decoder(config, tensors)
+        return build(config, tensors)
     except RuntimeError as error:
         raise InputError(f"{weights.path}: is not of the model in {path} ({first_line(error)})") from None
