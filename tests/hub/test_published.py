@@ -303,6 +303,7 @@ def test_what_the_class_of_transformers_may_not_have(changes: dict[str, Any], sa
         ("gla5-canon", {"canon_set": "AbCD"}, "canon_set = 'AbCD': must be 'AbbCD' or 'bb'"),
         ("gdn2-canon", {"canon_set": "bb"}, "trans.model.layers.0.canonA.weight is one too many"),
         ("gdn2-conv", {"canon_set": "AbbCD"}, "trans.model.layers.0.canonA.weight is missing: must be [32, 1, 4]"),
+        ("mamba2-conv", {"mamba_ssm": 2**62}, "state = 4611686018427387904: must be an integer from 1 to 65536"),
         ("mamba2-conv", {"mamba_ssm": None}, "mamba_ssm = None: must be an integer"),
     ],
 )

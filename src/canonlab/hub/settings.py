@@ -1,6 +1,5 @@
 """The settings that published models come with, params.json or config.json, in canonlab's words."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +83,7 @@ def _size(layers: int, width: int, heads: int) -> str:
 
 def _lingua(model: dict[str, Any], where: str) -> ModelConfig:
     layers, width, heads = (_count(model, key, where) for key in ("n_layers", "dim", "n_heads"))
-    inner = _inner(model, 256 * math.ceil(8 * width / 768), where)
+    inner = _inner(model, 256 * -(-width // 96), where)  # 8/3 width, up to a multiple of 256
     return ModelConfig(
         _rotation(maybe(model, "rope_dim", int, where), width // heads, where),
         _size(layers, width, heads),
