@@ -260,7 +260,16 @@ def sizes() -> Iterator[Bad]:
     ):
         yield Bad("mixer", f"train copy --mixer {settings}", (settings.split("=")[0],))
         yield Bad("mixer", f"models gla --mixer {settings}", ())
-    for settings in ("position=x", "position=3", "base=0", "base=nan", "bias=3", "key_share=0", "key_share=-1"):
+    for settings in (
+        "position=x",
+        "position=3",
+        "base=0",
+        "rope_base=0",
+        "rope_base=nan",
+        "bias=3",
+        "key_share=0",
+        "key_share=-1",
+    ):
         yield Bad("mixer", f"check llama-rope --mixer {settings}", (settings.split("=")[0],))
     for settings in (
         "key_share=0",
@@ -268,10 +277,11 @@ def sizes() -> Iterator[Bad]:
         "value_share=-1",
         "value_share=1e300",
         "gate_rank=-1",
+        f"gate_rank={10**30}",
         "feature_map=x",
     ):
         yield Bad("mixer", f"train copy --model gla --mixer {settings}", (settings.split("=")[0],))
-    for settings in ("state=0", "expand=0", "expand=-2", "heads=0", "chunk=0"):
+    for settings in ("state=0", f"state={10**30}", "expand=0", "expand=-2", "heads=0", "chunk=0"):
         yield Bad("mixer", f"train copy --model mamba2 --mixer {settings}", (settings.split("=")[0],))
     for model in ("gla," * 100_000 + "gla", ",".join(["llama-rope", "gdn"] * 5000), "gla,nope", "gla;gdn", "gla, ,gdn"):
         yield Bad("hybrid", ["train", "copy", f"--model={model}"], ("unknown model" if len(model) < 99 else "model",))
@@ -345,6 +355,9 @@ def others() -> Iterator[Bad]:
         "report .": "no run found in .",
         "claims nowhere": "nowhere",
         "claims .": "no run found in .",
+        "import nowhere": "nowhere is no folder, and no name on the Hugging Face hub such as owner/name",
+        "import .": "has no weights: it needs consolidated.pth",
+        "import run --out run/checkpoints": "checkpoints belongs to the run in ",
         "resume nowhere": "nowhere is not a run folder",
         "resume .": "is not a run folder",
         "eval nowhere": "nowhere is not a run folder",

@@ -105,6 +105,7 @@ COMMANDS = {
     "resume {}": "x",
     "report {}": "x",
     "eval {}": "x",
+    "import {}": "x",
 }
 
 
@@ -116,6 +117,8 @@ def cases() -> Iterator[Bad]:
                 yield Bad("file", command.format(file), (file,), make, what=what)
         for path in ("a" * 300, "a/" * 3000 + "x", "", "~nobody/x", "\x1b[31m"):
             yield Bad("path", [word.format(path + file.removeprefix("x")) for word in command.split()], ())
+    for what, make in anywhere("consolidated.pth").items():
+        yield Bad("file", "import .", ("consolidated.pth",), make, what=f"consolidated.pth, {what}")
     for text, says in GRAMMARS.items():
         yield Bad("grammar", "sample lano-cfg3f --set grammar=g.json", (says,), written(g__json=text), what=text)
     for text in TOKENIZERS:

@@ -10,6 +10,7 @@ from canonlab.models.canon_points import CanonConfig
 from canonlab.models.config import ModelConfig
 from canonlab.models.cost import parameters
 from canonlab.models.decoder import DecoderConfig
+from canonlab.models.layers import RMSNorm
 from canonlab.models.presets import PRESETS
 from tiny_runs import MIXER
 
@@ -328,8 +329,30 @@ def test_a_users_mixer_has_the_same_rule_by_naming_its_field(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"init_scale": 0.0}, {"init_scale": -1.0}, {"embedding_std": -0.1}, {"state_share": 1e9}]
+    "wrong",
+    [
+        {"init_scale": 0.0},
+        {"init_scale": -1.0},
+        {"embedding_std": -0.1},
+        {"state_share": 1e9},
+        {"norm_eps": -1e-6},
+        {"rope_base": 1e13},
+    ],
 )
 def test_scales_are_bounded(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError, match="must be a number from 0"):
         ModelConfig(**wrong).decoder(10)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("given", "eps"), [(1e-3, {1e-3}), (0.0, {1e-6, 1e-5})])
+def test_the_eps_of_all_norms_is_one(given: float, eps: set[float]) -> None:
+    model = ModelConfig("llama-rope,gla5,gdn2,mamba2-mlp", "4L64D4H", mixer={"qk_norm": True}, norm_eps=given)
+    norms = [module for module in model.decoder(10).build().modules() if isinstance(module, RMSNorm)]
+    assert len(norms) == 4 * 2 + 1 + 2 + 3 and {norm.eps for norm in norms} == eps
+
+
+def test_the_base_reaches_what_rotates() -> None:
+    base = ModelConfig("gla,llama-rope", "2L64D", rope_base=1e5).decoder(10)
+    assert [block.mixer.arguments.get("rope_base") for block in base.pattern] == [None, 1e5]
+    assert ModelConfig("llama-rope", "2L64D").decoder(10).pattern[0].mixer.arguments["rope_base"] == 1e4
+    assert ModelConfig("gla", "2L64D", rope_base=1e5).decoder(10) == ModelConfig("gla", "2L64D").decoder(10)

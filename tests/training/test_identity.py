@@ -12,6 +12,7 @@ import torch
 from canonlab import training
 from canonlab.errors import InputError, Interrupted
 from canonlab.models.config import ModelConfig
+from canonlab.models.mixers.attention import Attention
 from canonlab.models.mixers.gla import GLA
 from canonlab.tasks.catalog import build_task
 from canonlab.tasks.copy import Copy
@@ -35,13 +36,16 @@ INTRODUCED = {
     ModelConfig: {
         "model": "llama-rope", "size": "8L512D", "canon": "original", "canon_kernel": 4, "canon_residual": True,
         "canon_activation": False, "canon_frozen": False, "mlp": "preset", "mlp_ratio": 0.0, "activation": "preset",
-        "exact_intermediate": False, "tied": False, "mixer": {},
+        "exact_intermediate": False, "tied": False, "mixer": {}, "norm_eps": 0.0, "rope_base": 0.0,
     },
     identity.CanonConfig: {"points": "", "kernel": 4, "residual": True, "activation": False, "frozen": False},
     identity.MLPConfig: {"activation": "silu", "bias": False, "std": 0.02},
     identity.DecoderConfig: {
         "canon": {"points": "", "kernel": 4, "residual": True, "activation": False, "frozen": False}, "tied": False,
         "norm": "rms", "norm_eps": 1e-06, "embedding_std": 0.02, "head_std": 0.02,
+    },
+    Attention.Config: {
+        "position": "rope", "kv_heads": 0, "qk_norm": False, "bias": False, "norm_eps": 1e-06, "rope_base": 10000.0,
     },
     GLA.Config: {
         "feature_map": "identity", "key_share": 0.5, "value_share": 1.0, "conv1d": False, "gate_rank": 0,

@@ -25,6 +25,7 @@ COMMANDS = {
     "show": "data.show",
     "score": "data.score",
     "check": "architectures.check",
+    "import": "architectures.import_command",
     "check-task": "data.check",
     "export-data": "data.export",
     "train": "training.train_command",

@@ -41,6 +41,8 @@ class ModelConfig:
         embedding_std: Of the initial embedding; 0 for the preset's.
         state_share: The width of linear mixers' keys (or state) as a share of what the published model of width 512
             has, whatever this model's width: a small task needs a small state. 0 for the mixer's own rule.
+        norm_eps: Added to the mean square in every norm, those inside mixers too; 0 for the preset's.
+        rope_base: Of the frequencies of attention that rotates, rope_base^(-2i / dimensions); 0 for 10000.
         mixer: Arguments of the mixer's Config, by name.
     """
 
@@ -59,11 +61,13 @@ class ModelConfig:
     init_scale: float = 1.0
     embedding_std: float = 0.0
     state_share: float = 0.0
+    norm_eps: float = 0.0
+    rope_base: float = 0.0
     mixer: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def decoder(self, vocabulary: int) -> DecoderConfig:
         """The decoder for a vocabulary of that many tokens. InputError for anything that does not fit together."""
-        for name, most in (("init_scale", 1000), ("embedding_std", 1000), ("state_share", 1000)):
+        for name, most in MOST.items():
             if not 0 <= (value := getattr(self, name)) <= most or (name == "init_scale" and not value):
                 raise InputError(f"{name} = {shown(value)}: must be a number from 0 to {most}, init_scale above 0")
         size = Size.parse(self.size)
@@ -84,7 +88,7 @@ class ModelConfig:
             canon,
             tied=self.tied,
             norm=first.norm,
-            norm_eps=first.norm_eps,
+            norm_eps=self.norm_eps or first.norm_eps,
             embedding_std=self.embedding_std or first.embedding_std,
             head_std=first.std,
             init_scale=self.init_scale,
@@ -150,6 +154,7 @@ class ModelConfig:
         """The mixer and all of its arguments: defaults, the preset's, those of size and Canon set, the user's."""
         defaults = {field.name: field.default for field in _fields(preset) if _plain(field.default)}
         own = {**defaults, **preset.arguments, "heads": preset.heads(size), "conv1d": convolution}
+        own |= {name: value for name in ("norm_eps", "rope_base") if name in own and (value := getattr(self, name))}
         if self.state_share and (field := getattr(preset.mixer, "state_field", None)):
             declared = typed.fields(preset.mixer.Config).get(field)
             own[field] = self._state(preset, field, declared, own.get(field), size.width)
@@ -172,6 +177,9 @@ class ModelConfig:
             return max(1, round(published * self.state_share))
         return published * self.state_share * PUBLISHED_WIDTH / width  # a share of the model's width
 
+
+MOST = {"init_scale": 1000, "embedding_std": 1000, "state_share": 1000, "norm_eps": 1, "rope_base": 10**12}
+"""Numbers that may be anything from 0 to here."""
 
 PUBLISHED_WIDTH = 512
 """Of the published models that `state_share` refers to: 8L512D."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from canonlab.canon.transforms import Operator
 
 BASE = 10000.0
+"""The published one; models of long contexts have a larger one."""
 
 ROTATED_SHARES = {
     "rope": (1.0, 1.0),
@@ -39,19 +40,19 @@ def halibi_reach(heads: int, device: torch.device) -> Tensor:
 
 
 @partial(Operator, "canonlab::rotary_table")
-def rotary_table(positions: Tensor, dimensions: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """cos and sin, each (..., dimensions / 2), of positions (...) times the frequencies BASE^(-2i / dimensions).
+def rotary_table(positions: Tensor, dimensions: int, dtype: torch.dtype, base: float = BASE) -> tuple[Tensor, Tensor]:
+    """cos and sin, each (..., dimensions / 2), of positions (...) times the frequencies base^(-2i / dimensions).
 
     An operator of its own, so that a compiler computes the table once instead of fusing the trigonometry into every
     element of q and k.
     """
     exponents = torch.arange(0, dimensions, 2, dtype=dtype, device=positions.device) / dimensions
-    angles = positions[..., None].to(dtype) * BASE**-exponents
+    angles = positions[..., None].to(dtype) * base**-exponents
     return angles.cos(), angles.sin()
 
 
 @rotary_table.node.register_fake
-def _(positions: Tensor, dimensions: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def _(positions: Tensor, dimensions: int, dtype: torch.dtype, base: float = BASE) -> tuple[Tensor, Tensor]:
     shape = (*positions.shape, dimensions // 2)
     return positions.new_empty(shape, dtype=dtype), positions.new_empty(shape, dtype=dtype)
 

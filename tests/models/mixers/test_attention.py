@@ -261,13 +261,14 @@ def test_no_token_changes_an_earlier_output(arguments: dict[str, object]) -> Non
         assert not torch.allclose(after[:, changed], before[:, changed])
 
 
-def test_qk_norm_is_over_all_heads_before_canon_and_rotation() -> None:
-    mixer = attention(qk_norm=True, kv_heads=2, position="nope")
+@pytest.mark.parametrize("eps", [1e-6, 0.5])
+def test_qk_norm_is_over_all_heads_before_canon_and_rotation(eps: float) -> None:
+    mixer = attention(qk_norm=True, kv_heads=2, position="nope", norm_eps=eps)
     x = random(2, 5, HEADS * HEAD_WIDTH)
     q, k, v = mixer.qkv(x).split([32, 16, 16], dim=-1)
     assert mixer.q_norm is not None and mixer.k_norm is not None
     q, k = (
-        y * (y.square().mean(-1, keepdim=True) + 1e-6) ** -0.5 * norm.weight
+        y * (y.square().mean(-1, keepdim=True) + eps) ** -0.5 * norm.weight
         for y, norm in ((q, mixer.q_norm), (k, mixer.k_norm))
     )
     q, k, v = mixer.canon(torch.cat([q, k, v], -1)).split([32, 16, 16], dim=-1)

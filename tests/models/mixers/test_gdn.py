@@ -421,7 +421,7 @@ def test_narrow_widths_come_out_whole(heads):
         ({"heads": 4, "width": 30}, r"key_share = 0.75: of the width 30 is no whole number .*multiples of 4"),
         ({"heads": 4, "value_share": -1.0}, "value_share = -1.0: must be a positive number"),
         ({"heads": 4, "key_share": math.nan}, "key_share = nan: must be a positive number"),
-        ({"heads": 4, "gate_rank": -1}, "gate_rank = -1: must be an integer of at least 0"),
+        ({"heads": 4, "gate_rank": -1}, "gate_rank = -1: must be an integer from 0 to 65536"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):

@@ -319,7 +319,7 @@ def test_mimetic_initialisation(conv1d):
     "arguments, message",
     [
         ({"heads": 5}, "heads = 5: must divide the inner width 32"),
-        ({"heads": 0}, "heads = 0: must be an integer of at least 1"),
+        ({"heads": 0}, "heads = 0: must be an integer from 1 to 65536"),
         ({"state": 0}, "state = 0"),
         ({"decay_init": "unifrom"}, "unknown decay_init 'unifrom'; did you mean 'uniform'"),
         ({"init": "mimetics"}, "unknown init 'mimetics'; did you mean 'mimetic'"),

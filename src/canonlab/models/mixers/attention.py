@@ -1,5 +1,6 @@
 """Causal softmax attention: multi-head or with grouped queries, with every kind of position."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,15 @@ from canonlab.errors import InputError, require_integer, shown, unknown
 from canonlab.models.layers import RMSNorm, linear
 from canonlab.models.mixers.base import CanonFactory, Mixer, MixerState
 from canonlab.models.mixers.softmax import Sight, attend
-from canonlab.models.positions import POSITIONS, ROTATED_SHARES, alibi_slopes, halibi_reach, rotary_table, rotate
+from canonlab.models.positions import (
+    BASE,
+    POSITIONS,
+    ROTATED_SHARES,
+    alibi_slopes,
+    halibi_reach,
+    rotary_table,
+    rotate,
+)
 
 
 class Attention(Mixer):
@@ -32,6 +41,8 @@ class Attention(Mixer):
             kv_heads: Heads of keys and values, a divisor of heads; 0 for as many.
             qk_norm: RMSNorm over all heads of q together, and of k, before Canon-B and rotation.
             bias: Projections have biases, 0 at first.
+            norm_eps: Of the QK-norm.
+            rope_base: Of the rotation's frequencies, rope_base^(-2i / dimensions).
         """
 
         width: int
@@ -40,6 +51,8 @@ class Attention(Mixer):
         kv_heads: int = 0
         qk_norm: bool = False
         bias: bool = False
+        norm_eps: float = 1e-6
+        rope_base: float = BASE
 
         def __post_init__(self) -> None:
             require_integer("heads", self.heads, 1)
@@ -52,6 +65,8 @@ class Attention(Mixer):
                 raise unknown("position", self.position, POSITIONS)
             if self.position == "halibi" and self.heads % 2:
                 raise InputError(f"position = 'halibi': needs an even number of heads, not {self.heads}")
+            if not 0 < self.rope_base < math.inf:
+                raise InputError(f"rope_base = {shown(self.rope_base)}: must be a finite number above 0")
             self._check_rotation()
 
         def _check_rotation(self) -> None:
@@ -83,7 +98,9 @@ class Attention(Mixer):
         self.rotated_dimensions = round(share_dimensions * config.head_width)
         self.widths = [config.width, *[config.key_heads * config.head_width] * 2]
         self.qkv = linear(config.width, sum(self.widths), std=0.02, bias=config.bias)
-        self.q_norm, self.k_norm = (RMSNorm(width, eps=1e-6) if config.qk_norm else None for width in self.widths[:2])
+        self.q_norm, self.k_norm = (
+            RMSNorm(width, config.norm_eps) if config.qk_norm else None for width in self.widths[:2]
+        )
         self.canon = canon(sum(self.widths))
         self.out = linear(config.width, config.width, std=0.02, bias=config.bias)
 
@@ -103,7 +120,7 @@ class Attention(Mixer):
             positions = positions + state["length"][:, None]
         precise = torch.float64 if x.dtype == torch.float64 else torch.float32
         if self.rotated_dimensions:
-            cos, sin = rotary_table(positions, self.rotated_dimensions, precise)
+            cos, sin = rotary_table(positions, self.rotated_dimensions, precise, self.config.rope_base)
             q_BTHE = rotate(q_BTHE, cos, sin, round(self.share_heads * self.config.heads))
             k_BTGE = rotate(k_BTGE, cos, sin, round(self.share_heads * self.config.key_heads))
         seen = segment_ids

@@ -47,6 +47,7 @@ from canonlab.models.mixers.recurrence import (
     within_chunks,
 )
 from canonlab.models.mixers.scan import delta_scan
+from canonlab.models.sizes import MOST_WIDTH
 
 CHUNK = 64
 """Positions in a chunk: of 16 to 128 within 4% of the fastest on a CPU, in fp32 and bf16, for 512 and 4096 tokens."""
@@ -180,7 +181,7 @@ class GatedDeltaNet(Mixer):
 
         def __post_init__(self) -> None:
             require_integer("heads", self.heads, 1)
-            require_integer("gate_rank", self.gate_rank, 0)
+            require_integer("gate_rank", self.gate_rank, 0, MOST_WIDTH)
             common = math.gcd(self.key_width, self.value_width)
             if common % self.heads:
                 fitting = ", ".join(str(n) for n in range(1, common + 1) if common % n == 0)

@@ -21,6 +21,7 @@ from canonlab.models.mixers import fla
 from canonlab.models.mixers.base import CanonFactory, Mixer, MixerState
 from canonlab.models.mixers.recurrence import begins, empty_state, first_state, recall, remember, width_of
 from canonlab.models.mixers.scan import diagonal_scan
+from canonlab.models.sizes import MOST_WIDTH
 
 DECAY_RANK = 16
 """Inner width of the two matrices that give the decays."""
@@ -164,7 +165,7 @@ class GLA(Mixer):
 
         def __post_init__(self) -> None:
             require_integer("heads", self.heads, 1)
-            require_integer("gate_rank", self.gate_rank, 0)
+            require_integer("gate_rank", self.gate_rank, 0, MOST_WIDTH)
             for name in ("key", "value"):
                 if (width := getattr(self, f"{name}_width")) % self.heads:
                     raise InputError(

@@ -40,6 +40,7 @@ from canonlab.models.mixers.recurrence import (
     within_chunks,
 )
 from canonlab.models.mixers.scan import diagonal_scan
+from canonlab.models.sizes import MOST_WIDTH
 
 CHUNK = 32
 """Positions in a chunk: the fastest of 16, 32, 64 and 128 on a CPU, forward and backward at width 512."""
@@ -162,7 +163,7 @@ class Mamba2(Mixer):
 
         def __post_init__(self) -> None:
             for name in ("heads", "state", "expansion"):
-                require_integer(name, getattr(self, name), 1)
+                require_integer(name, getattr(self, name), 1, MOST_WIDTH)
             if self.inner % self.heads:
                 raise InputError(f"heads = {self.heads}: must divide the inner width {self.inner}")
             if self.decay_init not in DECAY_INITS:

@@ -1,0 +1,122 @@
+"""The files that hold weights, opened without reading them: PyTorch's and safetensors, whole or in shards.
+
+Nothing is executed: what is no plain tensor in a file of PyTorch's makes it an error.
+"""
+
+import pickle
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from canonlab.checks import first_line
+from canonlab.errors import InputError, shown
+from canonlab.files import entry, exists, opened, parse_json, read_bytes, unreadable
+
+PICKLED, INDEX = "consolidated.pth", "model.safetensors.index.json"
+WHOLE = ("model.safetensors", "consolidated.safetensors")
+FILES = (PICKLED, *WHOLE, INDEX)
+
+NEEDED = 'it must be torch.save({"model": tensors})'
+
+ZIP = b"PK\x03\x04"
+"""The first bytes of what torch.save has written since PyTorch 1.6; an older file begins with a pickle."""
+
+FLOATS = {torch.float64, torch.float32, torch.float16, torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Named tensors in files: their shapes at once, each tensor when it is read. `path` is the file for messages."""
+
+    path: Path
+    shapes: dict[str, tuple[int, ...]]
+    read: Callable[[str], Tensor]
+
+
+def has_weights(folder: Path) -> bool:
+    return any(exists(folder / name) for name in FILES)
+
+
+def open_weights(folder: Path) -> Weights:
+    """The weights in a folder. InputErrors name the file, and the tensor where it is one's fault."""
+    if exists(folder / PICKLED):
+        return _pickled(folder / PICKLED)
+    for name in WHOLE:
+        if exists(folder / name):
+            return open_safetensors(folder / name)
+    if exists(folder / INDEX):
+        return _sharded(folder / INDEX)
+    raise InputError(f"{folder} has no weights: it needs {', '.join(FILES[:-1])} or {INDEX}")
+
+
+def _pickled(path: Path) -> Weights:
+    """`torch.save({"model": tensors})`; mapped into memory, so that a tensor is read when it is used."""
+    with opened(path) as file:
+        if file.read(len(ZIP)) != ZIP:
+            raise InputError(f"{path}: is no file of weights, and nothing of it was executed; {NEEDED}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError:
+        raise InputError(f"{path}: holds more than weights, and nothing of it was executed; {NEEDED}") from None
+    except Exception as error:  # a damaged archive may raise anything
+        reason = first_line(error).partition(". ")[0]  # without PyTorch's advice to developers
+        raise InputError(f"{path}: is damaged ({reason}); {NEEDED}") from None
+    tensors = content.get("model") if isinstance(content, dict) else None
+    if not isinstance(tensors, dict):
+        found = f"has {', '.join(map(str, content))}" if isinstance(content, dict) else f"is a {type(content).__name__}"
+        raise InputError(f"{path}: {found}; {NEEDED}")
+    for name, tensor in tensors.items():
+        plain = isinstance(tensor, Tensor) and tensor.layout is torch.strided and not tensor.is_meta
+        if not (isinstance(name, str) and plain and tensor.dtype in FLOATS):
+            kind = f"a tensor of {tensor.dtype}" if isinstance(tensor, Tensor) else shown(tensor)
+            raise InputError(f"{path}: {name} = {kind}: must be a plain tensor of floating-point numbers")
+    return Weights(path, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, tensors.__getitem__)
+
+
+def open_safetensors(path: Path) -> Weights:
+    """The weights in one file."""
+    return _safetensors(path, [path])
+
+
+def _sharded(index: Path) -> Weights:
+    """The shards that an index names, which lie beside it."""
+    places = entry(parse_json(read_bytes(index), index), "weight_map", dict, index)
+    for name, file in places.items():
+        if not isinstance(file, str) or Path(file).name != file:
+            raise InputError(f"{index}: weight_map, {name} = {shown(file)}: must be the name of a file beside it")
+    weights = _safetensors(index, [index.with_name(file) for file in sorted(set(places.values()))])
+    for name, file in places.items():
+        if name not in weights.shapes:
+            raise InputError(f"{index.with_name(file)}: {name} is missing, which {index.name} says is there")
+    return weights
+
+
+def _safetensors(path: Path, files: Iterable[Path]) -> Weights:
+    places: dict[str, Any] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for file in files:
+        try:
+            opened(file).close()  # the library's own words for what the system says are those for damage
+            tensors = safe_open(file, framework="pt")
+            for name in tensors.keys():  # noqa: SIM118 (it is no mapping)
+                part = tensors.get_slice(name)
+                if part.get_dtype() not in ("F64", "F32", "F16", "BF16"):
+                    raise InputError(f"{file}: {name} is of {part.get_dtype()}: must be of floating-point numbers")
+                if name in places:
+                    raise InputError(f"{file}: {name} is in another shard too")
+                places[name], shapes[name] = tensors, tuple(part.get_shape())
+        except OSError as error:
+            raise unreadable(file, error) from None
+        except SafetensorError as error:
+            raise InputError(f"{file}: is no whole safetensors file ({error})") from None
+
+    def read(name: str) -> Tensor:
+        tensor: Tensor = places[name].get_tensor(name)
+        return tensor
+
+    return Weights(path, shapes, read)
