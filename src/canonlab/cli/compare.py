@@ -80,9 +80,11 @@ def compare(
     found = profile(runs, out, skills, mine, others)
     for count in list(LOOKS)[1:]:
         open_pairs = {skill.name: named for skill in found.skills if (named := _open(skill, [*mine, *others]))}
-        if not open_pairs or time.monotonic() - began > seconds:
+        wider = list({repr(run): run for run in [*runs, *more_seeds(open_pairs, count)]}.values())
+        # a look that would not be done in time is not begun: as long for each run as it took so far
+        if not open_pairs or (time.monotonic() - began) * len(wider) / len(runs) > seconds:
             break
-        runs = list({repr(run): run for run in [*runs, *more_seeds(open_pairs, count)]}.values())
+        runs = wider
         found = profile(runs, out, skills, mine, others)
     show(dataclasses.replace(found, notes=notes), out, as_json)
 
