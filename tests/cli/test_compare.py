@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,12 @@ import pytest
 from canonlab.cli import compare as module
 from canonlab.cli.compare import compare
 from canonlab.errors import InputError
+from canonlab.results.cells import cells
+from canonlab.results.groups import sections
+from canonlab.results.load import load_runs
+from canonlab.results.profile import Profile, skill
 from canonlab.sweeps import suite
+from canonlab.sweeps.suite import Architecture
 from canonlab.training.config import RunConfig
 from tiny_runs import MIXER
 
@@ -22,6 +28,33 @@ def test_a_budget_is_a_time(budget: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="name a model"):
         compare((), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_look_is_made_on_the_skills_that_are_done_in_time(
+    fabricate: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs of a second keep the machine for half of one; of two skills those of the quicker one come first."""
+    for seed in range(3):
+        for model in ("gdn", "llama-rope"):
+            folder = fabricate(model=model, canon="", seed=seed)
+    (section,) = sections(load_runs([folder.parent]))
+    named = {(str(cell.model["model.model"]), "none"): cell for cell in cells(section)}
+    mine, others = [Architecture("gdn", "none")], [Architecture("llama-rope", "none")]
+    sides = [(each.model, each.canon) for each in (*mine, *others)]
+    skills = [skill(name, section, named, sides[:1], sides[1:]) for name in ("lano", "copy")]
+    monkeypatch.setattr(module, "_seconds_of_a_run", lambda skill: {"copy": 2.0, "lano": 8.0}[skill.name])
+    monkeypatch.setattr(module, "_open", lambda skill, architectures: [(mine[0], others[0])])
+    runs = suite.suite(["lano", "copy"], [*mine, *others], 3)
+    found = Profile(sides[:1], sides[1:], skills)
+
+    def made(left: float) -> list[tuple[str, int]]:
+        took = 0.5 * (2.0 + 8.0) / 2 * len(runs)
+        more = module._in_time(found, runs, [*mine, *others], 4, left, took)
+        return [(run.task.name, run.training.seed) for run in more]
+
+    assert made(1.9) == []
+    assert made(2.1) == made(9.9) == [("copy", 3), ("copy", 3)]
+    assert made(10.1) == [("copy", 3), ("copy", 3), ("lano-mini", 3), ("lano-mini", 3)]
 
 
 @pytest.mark.slow

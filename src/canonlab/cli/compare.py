@@ -79,12 +79,11 @@ def compare(
     notes = [unpack(out)] if references == "shipped" else []
     found = profile(runs, out, skills, mine, others)
     for count in list(LOOKS)[1:]:
-        open_pairs = {skill.name: named for skill in found.skills if (named := _open(skill, [*mine, *others]))}
-        wider = list({repr(run): run for run in [*runs, *more_seeds(open_pairs, count)]}.values())
-        # a look that would not be done in time is not begun: as long for each run as it took so far
-        if not open_pairs or (time.monotonic() - began) * len(wider) / len(runs) > seconds:
+        took = time.monotonic() - began
+        more = _in_time(found, runs, [*mine, *others], count, seconds - took, took)
+        if not more:
             break
-        runs = wider
+        runs += more
         found = profile(runs, out, skills, mine, others)
     show(dataclasses.replace(found, notes=notes), out, as_json)
 
@@ -164,6 +163,35 @@ def profile(
             its = {owners[cell.rows[0].runs[0].folder.name][1]: cell for cell in cells(section) if cell.spread}
             found.append(skill(name, section, its, models, others))
     return Profile(models, others, found)
+
+
+def _in_time(
+    found: Profile,
+    runs: Sequence[RunConfig],
+    architectures: Sequence[Architecture],
+    count: int,
+    left: float,
+    took: float,
+) -> list[RunConfig]:
+    """The runs that the look at `count` seeds takes besides those that `took` so many seconds, on the skills that are
+    done with it in the time `left`, those of the shortest runs first."""
+    lasts = {each.name: _seconds_of_a_run(each) for each in found.skills}
+    # how long one second of a run keeps the machine, which makes several at once
+    pace = took * len(lasts) / max(1e-9, len(runs) * sum(lasts.values()))
+    made, more = {repr(run) for run in runs}, []
+    for each in sorted(found.skills, key=lambda each: lasts[each.name]):
+        pairs = _open(each, architectures)
+        new = [run for run in more_seeds({each.name: pairs}, count) if repr(run) not in made]
+        if (time_of := pace * lasts[each.name] * len(new)) <= left:
+            more += new
+            left -= time_of
+    return more
+
+
+def _seconds_of_a_run(skill: Skill) -> float:
+    """The mean over architectures."""
+    costs = [cell.best.cost("seconds") or 0.0 for cell in skill.cells.values() if cell.best]
+    return sum(costs) / max(1, len(costs))
 
 
 def _open(skill: Skill, architectures: Sequence[Architecture]) -> list[tuple[Architecture, Architecture]]:
