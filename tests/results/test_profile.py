@@ -69,3 +69,9 @@ def test_a_profile_tells_what_is_better_worse_and_open(fabricate: Fabricate) -> 
     assert sentences(profile) == ["depo: gdn + Canon-ABCD is better than llama-rope; open against 1"]
     first, second = differences(profile)
     assert first["verdict"] == "better" and first["low"] > 0 and second["verdict"] == "open"
+
+
+def test_nothing_is_said_of_a_skill_without_a_reference(fabricate: Fabricate) -> None:
+    found = of(fabricate, {MINE: [0.1, 0.11, 0.12]})
+    profile = Profile([MINE], [REFERENCE], [skill("depo", found[MINE].section, found, [MINE], [REFERENCE])])
+    assert sentences(profile) == [] and rows(profile)[0]["place"] == "1 of 1"

@@ -49,20 +49,45 @@ def test_what_is_packed_comes_out_as_runs_that_are_made(tmp_path: Path, package:
     assert {path.name for path in (tmp_path / "out" / "seed-0").iterdir()} == set(PARTS)
 
 
-def test_a_run_that_is_made_stays_and_one_that_a_kill_left_is_made(
-    tmp_path: Path, package: Callable[[list[Path]], Path]
+def test_a_folder_that_exists_stays_as_it_is(tmp_path: Path, package: Callable[[list[Path]], Path]) -> None:
+    folders = [tmp_path / "runs" / name for name in ("mine", "other")]
+    for seed, folder in enumerate(folders):
+        train(create_run(tiny_config(seed=seed), folder), Recorder(), "canonlab train")
+    package(folders)
+    working = tmp_path / "out" / "mine"  # somebody trains there: no result yet
+    working.mkdir(parents=True)
+    (working / "metrics.jsonl").write_text("mine")
+    unpack(tmp_path / "out")
+    assert {path.name: path.read_text() for path in working.iterdir()} == {"metrics.jsonl": "mine"}
+    assert (tmp_path / "out" / "other" / "result.json").is_file()
+
+
+def test_a_kill_leaves_no_half_of_a_run(
+    tmp_path: Path, package: Callable[[list[Path]], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "runs" / "mine"
     train(create_run(tiny_config(), folder), Recorder(), "canonlab train")
     package([folder])
-    unpack(tmp_path / "out")
-    own = tmp_path / "out" / "mine" / "result.json"
-    own.write_text("mine")
-    unpack(tmp_path / "out")
-    assert own.read_text() == "mine"
-    own.unlink()
-    unpack(tmp_path / "out")
-    assert own.read_bytes() == (folder / "result.json").read_bytes()
+    whole, before = shipped.ZipFile.extractall, []
+
+    def killed(self: zipfile.ZipFile, path: str, members: list[str]) -> None:
+        whole(self, path, members[:1])
+        before.append((Path(path) / "mine").is_dir())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shipped.ZipFile, "extractall", killed)
+    with pytest.raises(KeyboardInterrupt):
+        unpack(tmp_path / "out")
+    assert before == [True] and not list((tmp_path / "out").iterdir())
+
+
+def test_a_place_that_is_no_folder_is_said(tmp_path: Path, package: Callable[[list[Path]], Path]) -> None:
+    folder = tmp_path / "runs" / "mine"
+    train(create_run(tiny_config(), folder), Recorder(), "canonlab train")
+    package([folder])
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="out = .*file.*: cannot be written"):
+        unpack(tmp_path / "file")
 
 
 def test_without_an_archive_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from string import Template
 
 from canonlab import __version__
 from canonlab.files import write_text
+from canonlab.pictures import svg
 from canonlab.reports.markup import Markup, join, tag
 from canonlab.reports.strip import heading, strip
 from canonlab.results.agreement import agreements
@@ -20,6 +21,28 @@ MINIATURE = (
     "These are miniatures: models of about a hundred thousand parameters on tasks small enough to be learnt in "
     "seconds. What is decided here is decided at this size, and is a reason to look closer at a larger one."
 )
+
+_COLOURS = {
+    svg.PAPER: "panel",
+    svg.WHITE: "panel",
+    svg.INK: "ink",
+    svg.SOFT: "soft",
+    svg.FAINT: "rule",
+    svg.BLUE: "series-0",
+    svg.ORANGE: "series-1",
+    svg.GREEN: "series-2",
+    svg.PINK: "series-3",
+    svg.AMBER: "series-4",
+    svg.SKY: "series-5",
+}
+"""What the page calls the picture's colours."""
+
+_THEME = "".join(
+    f'figure svg [{part}="{colour}"] {{ {part}: var(--{name}); }}\n'
+    for colour, name in _COLOURS.items()
+    for part in ("fill", "stroke")
+)
+"""A picture stands alone with colours of its own; in the page they follow light and dark."""
 
 
 def write_profile(profile: Profile, path: str | os.PathLike[str], link: str) -> Path:
@@ -38,10 +61,12 @@ def write_strip(profile: Profile, path: str | os.PathLike[str]) -> None:
 
 def profile_html(profile: Profile, link: str) -> str:
     """The text of the page."""
-    runs = sum(len(cell.best.finished) for skill in profile.skills for cell in skill.cells.values() if cell.best)
+    seeds = [len(cell.best.finished) for skill in profile.skills for cell in skill.cells.values() if cell.best]
+    low, high = min(seeds, default=0), max(seeds, default=0)
+    each = plural(low, "seed") if low == high else f"{low} to {high} seeds"
     lead = join(
-        f"{plural(runs, 'run')} on {plural(len(profile.skills), 'skill')}: {profile.verdict}, with an error of 5% for "
-        "all pairs of a skill together, and over all looks at more seeds. ",
+        f"{plural(sum(seeds), 'run')} on {plural(len(profile.skills), 'skill')}, {each} of each: {profile.verdict}, ",
+        "with an error of 5% for all pairs of a skill together, and over all looks at more seeds. ",
         MINIATURE,
         " ",
         tag("a", "All runs, with their curves", href=link),
@@ -57,7 +82,7 @@ def profile_html(profile: Profile, link: str) -> str:
         costs=_costs(profile),
         agreement=_agreement(profile),
         version=join(__version__),
-        style=_resource("page.css"),
+        style=_resource("page.css") + _THEME,
     )
 
 

@@ -1,6 +1,7 @@
 """The picture of a skill profile: a row for each skill, on which architectures stand from worst to best."""
 
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import NamedTuple
 from xml.etree.ElementTree import Element, SubElement, tostring
 
@@ -29,11 +30,11 @@ from canonlab.results.words import metric_label
 MODELS, REFERENCES = (ORANGE, INK, SKY), (BLUE, GREEN, PINK, AMBER)
 """Colours of the models and of the references, one for all Canon sets of a model."""
 
-WIDTH, LEFT, HEIGHT, HEAD = 900, 190, 58, 64
-"""Of the drawing: its width, where axes begin, the height of a skill's row and that of what stands above all rows."""
+WIDTH, LEFT, HEIGHT, HEAD = 900, 200, 52, 64
+"""Of the drawing: its width, where axes begin, the height of a row of one lane and that of what stands above all."""
 
-LANE, WIDE, NARROW = 9, 7.0, 5.0
-"""How far dots give way to one another, and the radii of the models' and the references'."""
+LANE, WIDE, NARROW = 15, 6.5, 5.0
+"""The height of a lane, in which nothing overlaps, and the radii of the models' dots and the references'."""
 
 
 class Mark(NamedTuple):
@@ -49,9 +50,9 @@ def strip(profile: Profile) -> str:
     marks = _marks(profile)
     names = {name: cell.architecture for skill in profile.skills for name, cell in skill.cells.items()}
     legend = _legend(marks, names)
-    canvas = Canvas(WIDTH, legend.height + HEIGHT * len(profile.skills))
-    for row, skill in enumerate(profile.skills):
-        _row(canvas, legend.height + HEIGHT * row + HEIGHT / 2, skill, marks)
+    canvas = Canvas(WIDTH, legend.height)
+    for skill in profile.skills:
+        canvas.height += _row(canvas, canvas.height, skill, marks)
     whole, height = WIDTH + 2 * MARGIN, MARGIN + HEAD + canvas.height + MARGIN / 2
     size = {"width": number(whole), "height": number(height), "viewBox": f"0 0 {number(whole)} {number(height)}"}
     root = Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "role": "img", **size})
@@ -105,7 +106,8 @@ def _legend(marks: dict[Name, Mark], names: dict[Name, str]) -> Canvas:
     return canvas
 
 
-def _row(canvas: Canvas, y: float, skill: Skill, marks: dict[Name, Mark]) -> None:
+def _row(canvas: Canvas, top: float, skill: Skill, marks: dict[Name, Mark]) -> float:
+    """Draw a skill below `top`; returns the height that it takes."""
     shown = {name: skill.cells[name] for name in marks if name in skill.cells}
     seeds = [cell.sign * each.value for cell in shown.values() for each in cell.values(cell.metric).values()]
     worst, best = min(seeds, default=0.0), max(seeds, default=0.0)
@@ -114,27 +116,39 @@ def _row(canvas: Canvas, y: float, skill: Skill, marks: dict[Name, Mark]) -> Non
     def x(value: float) -> float:
         return LEFT + (right - LEFT) * ((value - worst) / (best - worst) if best > worst else 0.5)
 
+    ordered = sorted(shown, key=lambda name: -marks[name].radius)
+    lanes = _lanes([_reach(shown[name], x, marks[name]) for name in ordered])
+    y = top + HEIGHT / 2 - LANE * min(lanes, default=0)
+    height = HEIGHT + LANE * (max(lanes, default=0) - min(lanes, default=0))
     canvas.text(0, y - 7, skill.name, 14, anchor="start", bold=True)
     canvas.text(0, y + 9, metric_label(skill.metric), 10, SOFT, anchor="start")
     canvas.line(LEFT, y, right, y, FAINT)
     sign = next((cell.sign for cell in shown.values()), 1)
     for end, at, anchor in ((worst, LEFT, "start"), (best, right, "end")):
-        canvas.text(at, y + HEIGHT / 2 - 8, f"{sign * end:.3g}", 10, SOFT, anchor)
-    ordered = sorted(shown, key=lambda name: -marks[name].radius)
-    placed: list[tuple[float, float]] = []
-    for name in ordered:
-        middle = x(mean(shown[name]))
-        placed.append((middle, _lane(middle, placed)))
-        _range(canvas, shown[name], x, y + placed[-1][1], marks[name])
-    for name, (middle, lane) in zip(ordered, placed, strict=True):
-        _dot(canvas, middle, y + lane, marks[name])
+        canvas.text(at, top + height - 8, f"{sign * end:.3g}", 10, SOFT, anchor)
+    for name, lane in zip(ordered, lanes, strict=True):
+        _range(canvas, shown[name], x, y + lane * LANE, marks[name])
+        _dot(canvas, x(mean(shown[name])), y + lane * LANE, marks[name])
+    return height
 
 
-def _lane(x: float, placed: Sequence[tuple[float, float]]) -> float:
-    """How far from the axis a dot at x goes, so that it lies on no other: the nearest lane that is free."""
-    lanes = [step * LANE for step in (0, -1, 1, -2, 2)]
-    free = [lane for lane in lanes if all(abs(x - other) > 2 * NARROW + 2 or lane != at for other, at in placed)]
-    return free[0] if free else 0.0
+def _reach(cell: Cell, x: Callable[[float], float], mark: Mark) -> tuple[float, float]:
+    """From where to where an architecture is drawn, with a little room."""
+    places = [x(cell.sign * each.value) for each in cell.values(cell.metric).values()]
+    middle, half = x(mean(cell)), mark.radius + 2
+    return min(*places, middle - half) - 2, max(*places, middle + half) + 2
+
+
+def _lanes(reaches: Sequence[tuple[float, float]]) -> list[int]:
+    """For each the nearest lane to the axis, which is 0, where it touches nothing that came before it."""
+    taken: list[tuple[int, float, float]] = []
+    for low, high in reaches:
+        lanes = (lane for step in count() for lane in (-step, step))
+        free = next(
+            lane for lane in lanes if all(at != lane or high < low_ or high_ < low for at, low_, high_ in taken)
+        )
+        taken.append((free, low, high))
+    return [lane for lane, _, _ in taken]
 
 
 def _range(canvas: Canvas, cell: Cell, x: Callable[[float], float], y: float, mark: Mark) -> None:

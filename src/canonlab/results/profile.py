@@ -162,7 +162,8 @@ def sentences(profile: Profile) -> list[str]:
             ]
             open_ones = len(skill.of(cell, "open"))
             rest = [f"open against {open_ones}"] if open_ones else []
-            found.append(f"{skill.name}: {cell.architecture} is {'; '.join([*told, *rest])}")
+            if told or rest:  # no reference has a finished run otherwise
+                found.append(f"{skill.name}: {cell.architecture} is {'; '.join([*told, *rest])}")
     return found
 
 
