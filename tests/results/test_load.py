@@ -319,3 +319,17 @@ def test_runs_may_be_compared_by_an_area(tmp_path: Path) -> None:
     (section,) = sections([run])
     (cell,) = cells(section)
     assert cell.metric == "area_loss" and cell.sign == -1
+
+
+def test_a_field_that_is_newer_than_a_folder_makes_no_other_row(fabricate: Fabricate) -> None:
+    """Runs of one setting made before and after a mixer got a field: the field is at the value that it came with."""
+    folders = [fabricate(seed=0), fabricate(seed=1)]
+
+    def newer(content: dict[str, Any]) -> None:
+        for block in content["config"]["model"]["pattern"]:
+            assert block["mixer"]["class"] == "Attention"
+            block["mixer"]["arguments"] |= {"norm_eps": 1e-6, "rope_base": 10_000.0}
+
+    edit(folders[1] / "config.json", newer)
+    (section,) = sections(load_runs(folders))
+    assert len(section.rows) == 1 and len(section.rows[0].runs) == 2

@@ -99,6 +99,29 @@ def _told_block(block: Mapping[str, Any], own: set[str]) -> dict[str, Any]:
     }
 
 
+def completed(model: Mapping[str, Any]) -> dict[str, Any]:
+    """A model as a run folder has it, with the fields that are newer than the folder at the values they came with."""
+    own = {source["class"] for source in model["sources"]}
+    return {
+        **introduced(DecoderConfig),
+        **model,
+        "canon": {**introduced(CanonConfig), **model["canon"]},
+        "pattern": [_completed_block(block, own) for block in model["pattern"]],
+    }
+
+
+def _completed_block(block: Mapping[str, Any], own: set[str]) -> dict[str, Any]:
+    mixer, mlp = block["mixer"], block["mlp"]
+    built_in = None if mixer["class"] in own else MIXERS.get(mixer["class"])
+    arguments = {**introduced(built_in.Config), **mixer["arguments"]} if built_in else mixer["arguments"]
+    return {
+        **introduced(BlockConfig),
+        **block,
+        "mixer": {**mixer, "arguments": arguments},
+        "mlp": {**introduced(MLPConfig), **mlp} if mlp else mlp,
+    }
+
+
 def identity(config: Mapping[str, Any]) -> str:
     """SHA-256 of what identifies a run."""
     return sha256(identifying(config))

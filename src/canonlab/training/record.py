@@ -26,7 +26,7 @@ from canonlab.tasks.base import Evaluation
 from canonlab.tasks.catalog import TASKS
 from canonlab.tasks.metrics import Metric, problem
 from canonlab.training.config import TrainingConfig
-from canonlab.training.identity import FIELDS, MEASURING, identifying, introduced, split_training
+from canonlab.training.identity import FIELDS, MEASURING, completed, identifying, introduced, split_training
 
 REQUIRED: dict[str, type] = {
     "identity": str,
@@ -120,6 +120,7 @@ def read_record(folder: Path) -> Record:
     apart = {*MEASURING, "microbatch"}
     kept = {name: value for name, value in introduced(TrainingConfig).items() if name not in apart}
     config["training"] = {**kept, **config["training"]}
+    config["model"] = completed(config["model"])
     asked = {
         **asked,
         "model": {**introduced(ModelConfig), **asked["model"]},
