@@ -120,7 +120,6 @@ def read_record(folder: Path) -> Record:
     apart = {*MEASURING, "microbatch"}
     kept = {name: value for name, value in introduced(TrainingConfig).items() if name not in apart}
     config["training"] = {**kept, **config["training"]}
-    config["model"] = completed(config["model"])
     asked = {
         **asked,
         "model": {**introduced(ModelConfig), **asked["model"]},
@@ -129,6 +128,7 @@ def read_record(folder: Path) -> Record:
     try:
         identified_by = identifying(config)
         identity = sha256(identified_by if file["format"] == 1 else file["identified_by"])
+        config["model"] = completed(config["model"])
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is damaged: {type(error).__name__} {error}") from None
     if file["format"] > 1 and identity != file["identity"]:
