@@ -287,6 +287,8 @@ def test_a_metric_that_the_task_lacks_is_refused_before_there_is_a_folder(folder
         create_run(tiny_config(metric="accuracy_k4"), folder)
     with pytest.raises(InputError, match="unknown metric 'accuracy_k4'"):
         create_run(tiny_config(metric="area_accuracy_k4"), folder)
+    with pytest.raises(InputError, match="unknown metric 'auto'"):
+        create_run(tiny_config(metric="area_auto"), folder)
     with pytest.raises(InputError, match="metric = area_loss: is over .* two or more; eval_every = 12 makes one in 12"):
         create_run(tiny_config(metric="area_loss", steps=12, eval_every=12), folder)
     assert not folder.exists()

@@ -1,7 +1,7 @@
 """Commands for who designs experiments: do settings tell architectures apart, and never an architecture from itself?"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
@@ -29,12 +29,7 @@ def signal(
     Choose the settings of a small experiment by it, on seeds and architectures that you don't report on.
     """
     rows = [as_row(each) for each in signals(sections(load(runs)[0]), metric)]
-    if as_json:
-        terminal.print_json(rows)
-    elif not rows:
-        terminal.say("no settings here have two architectures or more, with two finished seeds of each")
-    else:
-        console.print_rows(rows)
+    _print(rows, "no settings here have two architectures or more, with two finished seeds of each", as_json)
 
 
 def null(runs: Runs, as_json: Json = False) -> None:
@@ -50,9 +45,14 @@ def null(runs: Runs, as_json: Json = False) -> None:
         }
         for each in nulls(sections(load(runs)[0]), LOOKS, APART)
     ]
+    _print(rows, "no architecture here has six finished seeds or more", as_json)
+
+
+def _print(rows: list[dict[str, Any]], nothing: str, as_json: bool) -> None:
+    """Print rows, or what to say where there are none."""
     if as_json:
         terminal.print_json(rows)
     elif not rows:
-        terminal.say("no architecture here has six finished seeds or more")
+        terminal.say(nothing)
     else:
         console.print_rows(rows)

@@ -39,7 +39,7 @@ class Signal:
     decided: int
     pairs: int
     seconds: float
-    """Of the longest run."""
+    """A run of the slowest architecture, on average."""
 
 
 def signals(found: Sequence[Section], metric: str = "") -> Iterator[Signal]:

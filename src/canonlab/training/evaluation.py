@@ -44,9 +44,9 @@ def led_by(evaluation: Evaluation, metric: str) -> Evaluation:
 
     InputError when it has none of that name.
     """
-    metric = metric.removeprefix(AREA)
     if metric == "auto":
         return evaluation
+    metric = metric.removeprefix(AREA)
     if metric not in evaluation.metrics:
         raise unknown("metric", metric, evaluation.metrics)
     rest = (name for name in evaluation.headline if name != metric)

@@ -240,7 +240,7 @@ def _require_room(training: TrainingConfig, task: Task) -> None:
 
 def _require_metric(training: TrainingConfig, evaluation: Callable[[], Evaluation]) -> None:
     """InputError where the task has no such metric, or its area too few evaluations."""
-    if training.metric.removeprefix(AREA) not in ("auto", "loss"):  # which every task has
+    if training.metric not in ("auto", "loss", f"{AREA}loss"):  # which every task has
         led_by(evaluation(), training.metric)
     if training.metric.startswith(AREA) and training.steps <= training.eval_every:
         raise InputError(
