@@ -4,10 +4,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 REFERENCES ?= .venv-references
+HUB ?= .venv-hub
 # As many processes as there are cores, eight at most: each loads PyTorch and all tests first.
 PARALLEL ?= -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test test-slow kills test-references lint types package clean
+.PHONY: demo test test-slow kills test-references test-hub lint types package clean
 
 demo: $(INSTALLED)
 	$(BIN)/canonlab demo
@@ -27,6 +28,11 @@ test-references: $(REFERENCES)/installed
 	$(REFERENCES)/bin/pip list --disable-pip-version-check | grep -iE '^(torch|triton|transformers|fla-core|einops) '
 	$(REFERENCES)/bin/pytest -rs tests/models/references tests/models/mixers/test_fla.py
 
+# Beside Hugging Face's libraries, in an environment of their own; elsewhere these tests are skipped.
+test-hub: $(HUB)/installed
+	$(HUB)/bin/pip list --disable-pip-version-check | grep -iE '^(torch|transformers|peft|lm_eval) '
+	$(HUB)/bin/pytest $(PARALLEL) -m "not slow" tests/hub
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -39,7 +45,7 @@ package: $(INSTALLED)
 	$(BIN)/python -m build --no-isolation
 
 clean:
-	rm -rf $(VENV) $(REFERENCES) dist build
+	rm -rf $(VENV) $(REFERENCES) $(HUB) dist build
 
 $(INSTALLED): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "canonlab needs Python 3.11 or newer; set PYTHON=..."'
@@ -48,11 +54,13 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $(INSTALLED)
 
+$(REFERENCES)/installed: GROUP = references
+$(HUB)/installed: GROUP = hub
 # The lock first, so that nothing here brings another torch; pip knows dependency groups from 25.1 on.
-$(REFERENCES)/installed: requirements.lock pyproject.toml
-	$(PYTHON) -m venv $(REFERENCES)
-	$(REFERENCES)/bin/pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(REFERENCES)/bin/pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(REFERENCES)/bin/pip install --quiet --disable-pip-version-check -c requirements.lock --group references
-	$(REFERENCES)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	touch $(REFERENCES)/installed
+$(REFERENCES)/installed $(HUB)/installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(@D)/bin/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(@D)/bin/pip install --quiet --disable-pip-version-check -c requirements.lock --group $(GROUP)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
