@@ -1,9 +1,11 @@
-"""How fast each family trains beside attention, and how its cost grows with the length of the sequence."""
+"""How fast each family trains beside attention, how its cost grows with the length of the sequence, and what computes
+its recurrence fastest."""
 
 from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from canonlab.benchmarks.train import Step, best_times
 from canonlab.models.config import ModelConfig
@@ -13,10 +15,13 @@ from canonlab.training.backend import resolve_backend
 from canonlab.training.config import BackendConfig
 
 Row = dict[str, Any]
+Form = Callable[..., tuple[Tensor, Tensor]]
 
 LINEAR = ("gla", "gla5", "mamba2-mlp", "mamba2", "gdn", "gdn2")
 OTHERS = ("llama-alibi", "llama-halibi", "gpt2-rope", "llama-moe")
 LENGTHS = (512, 1024, 2048, 4096, 8192)
+STATES = ((16, 25, 4, 4, 16), (8, 192, 4, 8, 16), (4, 512, 4, 16, 64), (4, 512, 4, 64, 64), (4, 512, 4, 64, 128))
+"""Batch, positions, heads, key and value width of a head: the first two are of miniatures."""
 
 
 def bench_mixers(threads: int = 1, rounds: int = 5) -> dict[str, list[Row]]:
@@ -26,11 +31,13 @@ def bench_mixers(threads: int = 1, rounds: int = 5) -> dict[str, list[Row]]:
     try:
         families = _families(threads, rounds)
         growth = [_growth(model, threads) for model in (REFERENCE, *LINEAR)]
+        recurrences = [_recurrences(shape, rounds) for shape in STATES]
     finally:
         torch.set_num_threads(before)
     return {
         f"forward and backward, 8L512D, 1 x 512 tokens, fp32, {threads} thread(s)": families,
         f"microseconds a token, forward and backward, 2L512D, fp32, {threads} thread(s)": growth,
+        "milliseconds of a recurrence, forward and backward, by chunks in PyTorch and by compiled loops": recurrences,
     }
 
 
@@ -67,3 +74,29 @@ def _growth(model: str, threads: int) -> Row:
 def _step(size: str, model: str, canon: str, threads: int, tokens: int) -> Step:
     backend, _ = resolve_backend(BackendConfig("cpu", "fp32", "off", threads), 512)
     return Step(size, canon, backend, 1, tokens, model)
+
+
+def _recurrences(shape: tuple[int, int, int, int, int], rounds: int) -> Row:
+    batch, time, heads, keys, values = shape
+    q, k = (torch.nn.functional.normalize(torch.randn(batch, time, heads, keys), dim=-1) for _ in range(2))
+    v, log_decay = torch.randn(batch, time, heads, values), -torch.rand(batch, time, heads, keys)
+    cases: dict[str, tuple[tuple[Form, Form], tuple[Any, ...]]] = {
+        "gla": ((gla.chunked, gla.stepped), (q, k, v, log_decay, 1.0)),
+        "gdn": ((gdn.chunked, gdn.stepped), (q, k, v, torch.rand(batch, time, heads), log_decay[..., 0], 1.0)),
+        "mamba2": ((mamba2.chunked, mamba2.stepped), (q[:, :, 0], k[:, :, 0], v, log_decay[..., 0])),
+    }
+    row: Row = {"batch x positions": f"{batch} x {time}", "heads": heads, "state": f"{keys} x {values}"}
+    for name, (forms, inputs) in cases.items():
+        times = best_times([_with_gradients(form, inputs) for form in forms], rounds)
+        row |= {f"{name}, {kind}": 1e3 * seconds for kind, seconds in zip(("chunks", "loops"), times, strict=True)}
+    return row
+
+
+def _with_gradients(form: Form, inputs: tuple[Any, ...]) -> Callable[[], None]:
+    leaves = [x.clone().requires_grad_() for x in inputs if isinstance(x, Tensor)]
+    rest = inputs[len(leaves) :]
+
+    def run() -> None:
+        torch.autograd.grad(form(*leaves, *rest)[0].sum(), leaves)
+
+    return run

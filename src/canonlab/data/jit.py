@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -150,17 +150,17 @@ def _by_one_process(load_or_compile: Callable[[Any], Any], lock: Path) -> Callab
     return in_turn
 
 
-def kernel(function: F) -> F:
+def kernel(function: F, fastmath: Collection[str] = ()) -> F:
     """Compile `function` on its first call, without the GIL; later processes load the machine code from disk.
 
-    Kernels work on integers only, and signed and unsigned ones never meet in one operation (numba turns the pair into
-    a float). No `fastmath`, no bounds checks: callers pass arrays of the right shape. Where numba may not compile
-    (NUMBA_DISABLE_JIT), they run as the Python that they are: slowly, to the same integers.
+    Kernels of data work on integers only, and signed and unsigned ones never meet in one operation (numba turns the
+    pair into a float). No bounds checks: callers pass arrays of the right shape. Where numba may not compile
+    (NUMBA_DISABLE_JIT), they run as the Python that they are: slowly, to the same integers. `fastmath` is numba's.
     """
     config: Any = numba.config
     if config.DISABLE_JIT:
         return cast(F, np.errstate(over="ignore")(function))  # of a product's 64 low bits, NumPy says that it overflows
-    compiled: Any = numba.njit(nogil=True, error_model="numpy")(function)
+    compiled: Any = numba.njit(nogil=True, error_model="numpy", fastmath=set(fastmath) or False)(function)
     folder = kernel_cache()
     if folder is not None:
         outside, config.CACHE_DIR = config.CACHE_DIR, str(folder)

@@ -18,7 +18,7 @@ import torch
 from canonlab.canon import Canon, choose_implementation
 from canonlab.errors import InputError, require_integer, shown, unknown
 from canonlab.models.decoder import Decoder
-from canonlab.models.mixers import fla
+from canonlab.models.mixers import fla, stepwise
 from canonlab.models.mixers.base import Mixer
 from canonlab.training.config import MOST_THREADS, BackendConfig
 
@@ -135,9 +135,11 @@ def resolve_backend(config: BackendConfig, width: int, head: int | None = None) 
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     linear = config.linear
     if linear == "auto":
-        linear = "fla" if fla.available(device) else "torch"
+        linear = "fla" if fla.available(device) else "numba" if stepwise.available(device) else "torch"
     elif linear == "fla":
         fla.require(device)
+    elif linear == "numba" and not stepwise.available(device):
+        raise InputError(f"linear = 'numba': needs a CPU and numba, and is to run on {str(device)!r}")
     return Backend(str(device), precision, compile_blocks, threads, choose_implementation(device, dtype), linear), notes
 
 
@@ -159,7 +161,8 @@ def usable(begun: Backend) -> tuple[Backend, list[str]]:
     if backend.canon not in (canon, "reference"):
         notes.append(f"the run was begun with Canon by {backend.canon} and goes on by {canon}")
         backend = dataclasses.replace(backend, canon=canon)
-    if backend.linear != "torch" and not (backend.linear == "fla" and fla.available(device)):
+    available = {"torch": True, "fla": fla.available(device), "numba": stepwise.available(device)}
+    if not available.get(backend.linear):
         notes.append(f"the run was begun with linear mixers by {backend.linear} and goes on by torch")
         backend = dataclasses.replace(backend, linear="torch")
     return backend, [f"{note}, so bits will differ" for note in notes]

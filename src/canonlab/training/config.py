@@ -17,7 +17,7 @@ WORDS: dict[str, Collection[str]] = {
     "schedule": SCHEDULES,
     "precision": ("auto", "fp32", "bf16"),
     "compile": ("auto", "on", "off"),
-    "linear": ("auto", "torch", "fla"),
+    "linear": ("auto", "torch", "numba", "fla"),
 }
 """What a field may be."""
 
@@ -125,8 +125,9 @@ class BackendConfig:
             (on a CPU from width 128 on, and where attention has no narrow heads).
         compile: Whether each block goes through torch.compile, on or off; auto leaves small models eager.
         threads: Of CPU arithmetic; 0 for as many as PyTorch takes by itself.
-        linear: What computes linear mixers: torch (chunks in PyTorch, anywhere), or fla (flash-linear-attention, on a
-            GPU); auto takes fla where it can run.
+        linear: What computes linear mixers: torch (chunks in PyTorch, anywhere), numba (the same, but in compiled
+            loops where a state is small and the numbers aren't bf16; on a CPU), or fla (flash-linear-attention, on a
+            GPU); auto takes the last that can run.
     """
 
     device: str = "auto"

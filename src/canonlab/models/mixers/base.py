@@ -38,7 +38,7 @@ class Mixer(nn.Module, ABC):
     """The argument that says how wide the keys or the state are, for `ModelConfig.state_share`: an integer, or a float
     that is a share of the model's width; None where the state has no width of its own, as attention's cache."""
     implementation: str = "torch"
-    """Who computes it where there is a choice: "torch" or "fla" (flash-linear-attention). A trainer sets it."""
+    """Who computes it where there is a choice: one of `fla.IMPLEMENTATIONS`. A trainer sets it."""
 
     @abstractmethod
     def forward(

@@ -23,8 +23,9 @@ from canonlab.canon.transforms import transformed
 from canonlab.errors import InputError
 from canonlab.models.mixers.recurrence import begins
 
-IMPLEMENTATIONS = ("torch", "fla")
-"""What computes a linear mixer: plain PyTorch, on every device, or these kernels."""
+IMPLEMENTATIONS = ("torch", "numba", "fla")
+"""What computes a linear mixer: plain PyTorch, on every device; loops of `stepwise` on a CPU, where states are small;
+or these kernels."""
 
 OLDEST = (0, 6)
 """The first version of fla-core that will do: the delta rule's kernel of earlier ones refuses float32."""

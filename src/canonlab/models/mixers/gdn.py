@@ -18,7 +18,8 @@ W = (I + M)^{-1} diag(beta),
     S'  = e^{g_L} S + sum_j e^{g_L - g_j} k_j u_j^T.
 
 Everything but the loop over S (`delta_scan`) is done for all chunks at once, and every exponent is at most 0.
-`recurrent`, `chunked` and `fla.gated_delta` take and give the same. A cached step is `recurrent` for one position.
+`recurrent`, `chunked`, `stepped` (for small states) and `fla.gated_delta` take and give the same. A cached step is
+`recurrent` for one position.
 
 Sources: Yang, Kautz, Hatamizadeh, Gated Delta Networks, arXiv 2412.06464, sections 3 and 4; Yang et al., Parallelizing
 Linear Transformers with the Delta Rule, arXiv 2406.06484, for the chunks.
@@ -34,7 +35,7 @@ from torch import Tensor, nn
 
 from canonlab.errors import InputError, require_integer
 from canonlab.models.layers import RMSNorm, ShortConv, linear, low_rank, time_step_bias
-from canonlab.models.mixers import fla
+from canonlab.models.mixers import fla, stepwise
 from canonlab.models.mixers.base import CanonFactory, Mixer, MixerState
 from canonlab.models.mixers.recurrence import (
     LOG_DECAY_FLOOR,
@@ -127,6 +128,25 @@ def chunked(
     o_BCHLV = (q_BCHLK * from_start_BCHL[..., None]) @ before_BCHKV
     o_BCHLV = o_BCHLV + (within_BCHLL * (q_BCHLK @ k_BCHLK.mT)) @ u_BCHLV
     return o_BCHLV.transpose(2, 3).flatten(1, 2)[:, :time].to(v_dtype), final_BHKV
+
+
+def stepped(
+    q_BTHK: Tensor,
+    k_BTHK: Tensor,
+    v_BTHV: Tensor,
+    beta_BTH: Tensor,
+    log_decay_BTH: Tensor,
+    scale: float,
+    initial_BHKV: Tensor | None = None,
+    segment_ids: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`recurrent` in compiled code, for small states (`stepwise.fits`)."""
+    first_BHKV = first_state(initial_BHKV, v_BTHV, k_BTHK.shape[-1], beta_BTH.dtype)
+    decay_BTH = log_decay_BTH.exp()
+    if segment_ids is not None:
+        decay_BTH = decay_BTH.masked_fill(begins(segment_ids)[..., None], 0)
+    decay_BTHK = decay_BTH[..., None].expand(k_BTHK.shape)
+    return stepwise.rows(scale * q_BTHK, k_BTHK, v_BTHV, decay_BTHK, beta_BTH, first_BHKV, True)
 
 
 def _split(x: Tensor, length: int) -> Tensor:
@@ -227,9 +247,14 @@ class GatedDeltaNet(Mixer):
         q_BTHK, k_BTHK = _unit(q_BTHK.to(dtype)), _unit(k_BTHK.to(dtype))
         beta_BTH, dt_BTH = self.beta_and_decay(x).to(dtype).chunk(2, -1)
         log_decay_BTH = -self.A_log.to(dtype).exp() * F.softplus(dt_BTH + self.dt_bias.to(dtype))
-        form = recurrent if x.shape[1] == 1 else fla.gated_delta if self.implementation == "fla" else chunked
         scale, initial = (self.keys // self.heads) ** -0.5, recall(state, segment_ids)
         beta_BTH = beta_BTH.sigmoid()
+        if x.shape[1] == 1:
+            form = recurrent
+        elif self.implementation == "numba" and stepwise.fits(v_BTHV, k_BTHK.shape[-1], v_BTHV.shape[-1]):
+            form = stepped
+        else:
+            form = fla.gated_delta if self.implementation == "fla" else chunked
         o_BTHV, final_BHKV = form(q_BTHK, k_BTHK, v_BTHV, beta_BTH, log_decay_BTH, scale, initial, segment_ids)
         remember(state, final_BHKV, segment_ids)
         gate_BTHV = self.gate(x).unflatten(-1, (self.heads, -1))

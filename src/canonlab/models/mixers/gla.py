@@ -2,8 +2,9 @@
 
     S_t = diag(a_t) S_{t-1} + k_t v_t^T        o_t = scale S_t^T q_t        0 <= a_t <= 1, scale = K^(-1/2)
 
-per head, S_0 = 0. Three equal forms: `recurrent` is the definition, `chunked` is for training, and a cached step is
-`recurrent` for one token. Decays are given as logarithms; a log decay of -inf starts a new segment, exactly.
+per head, S_0 = 0. Equal forms: `recurrent` is the definition, `chunked` is for training, `stepped` too where states
+are small, and a cached step is `recurrent` for one token. Decays are given as logarithms; a log decay of -inf starts a
+new segment, exactly.
 
 Legend: B batch, T time, C chunks, L positions in a chunk, N blocks in a chunk, H heads, K key width, V value width.
 """
@@ -17,7 +18,7 @@ from torch import Tensor
 from canonlab.errors import InputError, require_integer, unknown
 from canonlab.models.canon_points import NoCanon
 from canonlab.models.layers import RMSNorm, ShortConv, linear, low_rank
-from canonlab.models.mixers import fla
+from canonlab.models.mixers import fla, stepwise
 from canonlab.models.mixers.base import CanonFactory, Mixer, MixerState
 from canonlab.models.mixers.recurrence import begins, empty_state, first_state, recall, remember, width_of
 from canonlab.models.mixers.scan import diagonal_scan
@@ -95,6 +96,22 @@ def chunked(
     before_BCHKV, final_BHKV = diagonal_scan(decay_BCHK, update_BCHKV.to(initial_BHKV.dtype), initial_BHKV)
     o_BCHLV = scores_BCHLL @ v + (q * since_start.exp()).to(v.dtype) @ before_BCHKV.to(v.dtype)
     return o_BCHLV.transpose(2, 3).flatten(1, 2)[:, :time], final_BHKV
+
+
+def stepped(
+    q_BTHK: Tensor,
+    k_BTHK: Tensor,
+    v_BTHV: Tensor,
+    log_decay_BTHK: Tensor,
+    scale: float,
+    initial_BHKV: Tensor | None = None,
+    segment_ids: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`recurrent` in compiled code, for small states (`stepwise.fits`)."""
+    first_BHKV = first_state(initial_BHKV, v_BTHV, k_BTHK.shape[-1], log_decay_BTHK.dtype)
+    decay_BTHK = _restart(log_decay_BTHK, segment_ids).exp()
+    ones_BTH = v_BTHV.new_ones(v_BTHV.shape[:3])
+    return stepwise.rows(scale * q_BTHK, k_BTHK, v_BTHV, decay_BTHK, ones_BTH, first_BHKV, False)
 
 
 def _restart(log_decay_BTHK: Tensor, segment_ids: Tensor | None) -> Tensor:
@@ -210,7 +227,12 @@ class GLA(Mixer):
         pre = self.decay(x).unflatten(-1, (self.heads, -1))
         log_decay_BTHK = F.logsigmoid(pre.to(torch.promote_types(pre.dtype, torch.float32))) / DECAY_ROOT
         scale, initial = q_BTHK.shape[-1] ** -0.5, recall(state, segment_ids)
-        form = recurrent if x.shape[1] == 1 else fla.gla if self.implementation == "fla" else chunked
+        if x.shape[1] == 1:
+            form = recurrent
+        elif self.implementation == "numba" and stepwise.fits(v_BTHV, k_BTHK.shape[-1], v_BTHV.shape[-1]):
+            form = stepped
+        else:
+            form = fla.gla if self.implementation == "fla" else chunked
         o_BTHV, final_BHKV = form(q_BTHK, k_BTHK, v_BTHV, log_decay_BTHK, scale, initial, segment_ids)
         remember(state, final_BHKV, segment_ids)
         return self.out(self.norm(o_BTHV).flatten(2) * F.silu(self.gate(x))), state

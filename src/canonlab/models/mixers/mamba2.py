@@ -4,8 +4,8 @@ Source: "Transformers are SSMs", arXiv 2405.21060. Per head, with a state S (K x
 
     S_t = a_t S_{t-1} + k_t v_t^T,    o_t = S_t^T q_t                                  (1)
 
-In Mamba2's letters q is C, k is B (both shared by all heads), v is Delta x and log a is Delta A. Three equal forms:
-`recurrent` is (1), `chunked` is for training, and a cached step is (1) for one token.
+In Mamba2's letters q is C, k is B (both shared by all heads), v is Delta x and log a is Delta A. Equal forms:
+`recurrent` is (1), `chunked` is for training, `stepped` too where states are small, and a cached step is (1).
 
 The chunked form (state space duality, section 6 there) cuts time into chunks of L positions. With b_t the sum of log a
 from the chunk's first position to t included, and S the state before the chunk:
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from canonlab.errors import InputError, require_integer, unknown
 from canonlab.models.canon_points import NoCanon
 from canonlab.models.layers import RMSNorm, ShortConv, inverse_softplus, time_step_bias
-from canonlab.models.mixers import fla
+from canonlab.models.mixers import fla, stepwise
 from canonlab.models.mixers.base import CanonFactory, Mixer, MixerState
 from canonlab.models.mixers.recurrence import (
     LOG_DECAY_FLOOR,
@@ -126,6 +126,26 @@ def chunked(
 
     o_BCLHV = within_BCHLV.transpose(2, 3) + from_start_BCLH[..., None] * earlier_BCLHV
     return o_BCLHV.flatten(1, 2)[:, :time].to(v_BTHV.dtype), final_BKHV.transpose(1, 2)
+
+
+def stepped(
+    q_BTK: Tensor,
+    k_BTK: Tensor,
+    v_BTHV: Tensor,
+    log_decay_BTH: Tensor,
+    initial_BHKV: Tensor | None = None,
+    segment_ids: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`recurrent` in compiled code, for small states (`stepwise.fits`)."""
+    first_BHKV = first_state(initial_BHKV, v_BTHV, k_BTK.shape[-1], log_decay_BTH.dtype)
+    decay_BTH = log_decay_BTH.exp()
+    if segment_ids is not None:
+        decay_BTH = decay_BTH.masked_fill(begins(segment_ids)[..., None], 0)
+    o_BTN, final_BKN = stepwise.columns(
+        q_BTK, k_BTK, v_BTHV.flatten(2), decay_BTH, first_BHKV.transpose(1, 2).flatten(2)
+    )
+    heads, values = v_BTHV.shape[2:]
+    return o_BTN.unflatten(2, (heads, values)), final_BKN.unflatten(2, (heads, values)).transpose(1, 2)
 
 
 class Mamba2(Mixer):
@@ -239,6 +259,8 @@ class Mamba2(Mixer):
         elif self.implementation == "fla":
             c_BTHK, b_BTHK = (t[:, :, None].expand(-1, -1, self.heads, -1) for t in (c_BTK, b_BTK))
             o_BTHV, final_BHKV = fla.simple_gla(c_BTHK, b_BTHK, v_BTHV, log_decay_BTH, 1.0, initial_BHKV, segment_ids)
+        elif self.implementation == "numba" and stepwise.fits(v_BTHV, self.state, self.widths[0]):
+            o_BTHV, final_BHKV = stepped(c_BTK, b_BTK, v_BTHV, log_decay_BTH, initial_BHKV, segment_ids)
         else:
             o_BTHV, final_BHKV = chunked(c_BTK, b_BTK, v_BTHV, log_decay_BTH, initial_BHKV, segment_ids)
         remember(state, final_BHKV, segment_ids)

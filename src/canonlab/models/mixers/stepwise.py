@@ -1,0 +1,230 @@
+"""Linear recurrences position by position in compiled code, for states so small that products over chunks don't pay.
+
+A chunked form is some fifty operators, each of which costs more than its arithmetic when heads are a few channels
+wide. Two loops serve all mixers here; both take what `recurrent` of a mixer's file takes, and are its twins:
+
+    rows       a decay for each key of a head, with the delta rule or without: GLA, Gated DeltaNet
+    columns    keys and queries of all heads in common, a decay for each value: Mamba2
+
+The states of a sequence, which the gradients need, are computed again where they are: in a core's cache. So there is a
+limit to their size (`fits`).
+
+Legend: B batch, T time, H heads, K key width, V value width, N = H V.
+"""
+
+import functools
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from canonlab.canon.functional import HAS_NUMBA, MAY_COMPILE
+from canonlab.canon.transforms import Operator, captured, transformed
+
+MOST_STATES = 1 << 21
+"""Numbers in all states of a sequence. With so many, 512 positions of 64 x 64 in a head, the loops take 0.4 to 0.6
+times as long as chunks on one core of an AMD EPYC (Zen 5), with eight times as many 1.2 to 2 times; of 25 positions of
+4 x 16, a tenth."""
+
+STATES_PER_THREAD = 1 << 17
+"""Numbers in the states below which a thread costs more than it saves."""
+
+
+def available(device: torch.device | str) -> bool:
+    """Whether the loops can run there."""
+    return HAS_NUMBA and MAY_COMPILE and torch.device(device).type == "cpu"
+
+
+def fits(v: Tensor, keys: int, values: int) -> bool:
+    """Whether the loops are for `v` (B, T, ...) and states of keys x values: on a CPU, and not in half precision."""
+    here = v.device.type == "cpu" and v.dtype in (torch.float32, torch.float64)
+    small = (v.shape[1] + 1) * keys * values <= MOST_STATES
+    return here and small and not transformed() and not captured()
+
+
+def _plain_rows(
+    q_BTHK: Tensor,
+    k_BTHK: Tensor,
+    v_BTHV: Tensor,
+    decay_BTHK: Tensor,
+    beta_BTH: Tensor,
+    first_BHKV: Tensor,
+    delta: bool,
+) -> tuple[Tensor, Tensor]:
+    S, outputs = first_BHKV, []
+    for t in range(q_BTHK.shape[1]):
+        S = decay_BTHK[:, t, :, :, None] * S
+        k_BHK1, error_BHV = k_BTHK[:, t, :, :, None], v_BTHV[:, t]
+        if delta:
+            error_BHV = error_BHV - (k_BHK1 * S).sum(-2)
+        S = S + k_BHK1 * (beta_BTH[:, t, :, None] * error_BHV)[..., None, :]
+        outputs.append((q_BTHK[:, t, :, :, None] * S).sum(-2))
+    return torch.stack(outputs, 1), S
+
+
+def _plain_columns(
+    q_BTK: Tensor, k_BTK: Tensor, v_BTN: Tensor, decay_BTH: Tensor, first_BKN: Tensor
+) -> tuple[Tensor, Tensor]:
+    S, outputs = first_BKN, []
+    decay_BTN = decay_BTH.repeat_interleave(v_BTN.shape[-1] // decay_BTH.shape[-1], -1)
+    for t in range(q_BTK.shape[1]):
+        S = decay_BTN[:, t, None] * S + k_BTK[:, t, :, None] * v_BTN[:, t, None]
+        outputs.append((q_BTK[:, t, :, None] * S).sum(-2))
+    return torch.stack(outputs, 1), S
+
+
+def _empty(*tensors: Tensor) -> list[Tensor]:
+    return [torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in tensors]
+
+
+def _run(loop: str, states: int, *arguments: Any) -> None:
+    """Run a loop over the rows of a batch, on as many threads as PyTorch itself would use at most.
+
+    Tensors have the batch first, and no thread writes where another does: the results don't hang on their number.
+    """
+    from canonlab.models.mixers import loops  # numba takes a second to load: only for those who use it
+
+    arrays = [x.detach().contiguous().numpy() if isinstance(x, Tensor) else x for x in arguments]
+    batch = len(arrays[0])
+    threads = max(1, min(torch.get_num_threads(), batch, batch * states // STATES_PER_THREAD))
+
+    def run(thread: int) -> None:
+        mine = slice(batch * thread // threads, batch * (thread + 1) // threads)
+        getattr(loops, loop)(*(x[mine] if isinstance(x, np.ndarray) else x for x in arrays))
+
+    pending = [_pool(torch.get_num_threads(), os.getpid()).submit(run, thread) for thread in range(1, threads)]
+    run(0)
+    for future in pending:
+        future.result()
+
+
+@functools.cache
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+    """One pool for each number of threads; `process` because a forked child has none of its parent's threads."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="stepwise")
+
+
+def _run_rows(
+    q_BTHK: Tensor,
+    k_BTHK: Tensor,
+    v_BTHV: Tensor,
+    decay_BTHK: Tensor,
+    beta_BTH: Tensor,
+    first_BHKV: Tensor,
+    delta: bool,
+) -> tuple[Tensor, Tensor]:
+    (o_BTHV,), state_BHKV = _empty(v_BTHV), first_BHKV.clone(memory_format=torch.contiguous_format)
+    inputs = (q_BTHK, k_BTHK, v_BTHV, decay_BTHK, beta_BTH)
+    _run("rows_forward", q_BTHK.shape[1] * first_BHKV[0].numel(), *inputs, delta, state_BHKV, o_BTHV)
+    return o_BTHV, state_BHKV
+
+
+def _run_columns(
+    q_BTK: Tensor, k_BTK: Tensor, v_BTN: Tensor, decay_BTH: Tensor, first_BKN: Tensor
+) -> tuple[Tensor, Tensor]:
+    (o_BTN,), state_BKN = _empty(v_BTN), first_BKN.clone(memory_format=torch.contiguous_format)
+    _run("columns_forward", q_BTK.shape[1] * first_BKN[0].numel(), q_BTK, k_BTK, v_BTN, decay_BTH, state_BKN, o_BTN)
+    return o_BTN, state_BKN
+
+
+def _run_rows_backward(
+    q_BTHK: Tensor,
+    k_BTHK: Tensor,
+    v_BTHV: Tensor,
+    decay_BTHK: Tensor,
+    beta_BTH: Tensor,
+    first_BHKV: Tensor,
+    delta: bool,
+    go_BTHV: Tensor,
+    gfinal_BHKV: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    inputs, g_BHKV = (q_BTHK, k_BTHK, v_BTHV, decay_BTHK, beta_BTH), gfinal_BHKV.clone()
+    found, states = _empty(*inputs), q_BTHK.shape[1] * first_BHKV[0].numel()
+    _run("rows_backward", states, *inputs, delta, first_BHKV, go_BTHV, g_BHKV, *found)
+    return *found, g_BHKV  # type: ignore[return-value]
+
+
+def _run_columns_backward(
+    q_BTK: Tensor,
+    k_BTK: Tensor,
+    v_BTN: Tensor,
+    decay_BTH: Tensor,
+    first_BKN: Tensor,
+    go_BTN: Tensor,
+    gfinal_BKN: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    inputs, g_BKN = (q_BTK, k_BTK, v_BTN, decay_BTH), gfinal_BKN.clone()
+    found, states = _empty(*inputs), q_BTK.shape[1] * first_BKN[0].numel()
+    _run("columns_backward", states, *inputs, first_BKN, go_BTN, g_BKN, *found)
+    return *found, g_BKN  # type: ignore[return-value]
+
+
+def _plain_rows_backward(*inputs: Any) -> tuple[Tensor, ...]:
+    *tensors, delta, go, gfinal = inputs
+
+    def forward(*inputs: Tensor) -> tuple[Tensor, Tensor]:
+        return _plain_rows(*inputs, delta)  # type: ignore[call-arg]
+
+    return torch.func.vjp(forward, *tensors)[1]((go, gfinal))
+
+
+def _plain_columns_backward(*inputs: Tensor) -> tuple[Tensor, ...]:
+    *tensors, go, gfinal = inputs
+    return torch.func.vjp(_plain_columns, *tensors)[1]((go, gfinal))
+
+
+rows = Operator("canonlab::rows", _plain_rows, _run_rows, "cpu")
+"""q, k, decay (B, T, H, K), v (B, T, H, V), beta (B, T, H), the first state (B, H, K, V), whether by the delta rule
+-> o (B, T, H, V) and the last state:
+
+    S_t = D_t + beta_t k_t (v_t - delta D_t^T k_t)^T with D_t = diag(decay_t) S_{t-1},    o_t = S_t^T q_t."""
+
+columns = Operator("canonlab::columns", _plain_columns, _run_columns, "cpu")
+"""q, k (B, T, K), v (B, T, N), decay (B, T, H), the first state (B, K, N) -> o (B, T, N) and the last state:
+
+    S_t = S_{t-1} diag(decay_t, each V times) + k_t v_t^T,    o_t = S_t^T q_t."""
+
+rows_backward = Operator("canonlab::rows_backward", _plain_rows_backward, _run_rows_backward, "cpu")
+columns_backward = Operator("canonlab::columns_backward", _plain_columns_backward, _run_columns_backward, "cpu")
+
+
+@rows.node.register_fake
+def _(q: Tensor, k: Tensor, v: Tensor, decay: Tensor, beta: Tensor, first: Tensor, delta: bool) -> tuple[Tensor, ...]:
+    return tuple(_empty(v, first))
+
+
+@columns.node.register_fake
+def _(q: Tensor, k: Tensor, v: Tensor, decay: Tensor, first: Tensor) -> tuple[Tensor, ...]:
+    return tuple(_empty(v, first))
+
+
+@rows_backward.node.register_fake
+def _(q: Tensor, k: Tensor, v: Tensor, decay: Tensor, beta: Tensor, first: Tensor, *_: Any) -> tuple[Tensor, ...]:
+    return tuple(_empty(q, k, v, decay, beta, first))
+
+
+@columns_backward.node.register_fake
+def _(q: Tensor, k: Tensor, v: Tensor, decay: Tensor, first: Tensor, *_: Any) -> tuple[Tensor, ...]:
+    return tuple(_empty(q, k, v, decay, first))
+
+
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    ctx.delta = inputs[6:]  # of rows alone
+    ctx.save_for_backward(*inputs[:6])
+
+
+def _differentiate(operator: Any) -> Any:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        # Gradients are enabled when those of these gradients are wanted, and the operator has none.
+        run = operator.plain if torch.is_grad_enabled() else operator
+        found = run(*ctx.saved_tensors, *ctx.delta, *(grad.contiguous() for grad in grads))
+        return (*found, *(None for _ in ctx.delta))
+
+    return backward
+
+
+rows.node.register_autograd(_differentiate(rows_backward), setup_context=_remember)
+columns.node.register_autograd(_differentiate(columns_backward), setup_context=_remember)
