@@ -1,6 +1,7 @@
 """How fast each family trains beside attention, how its cost grows with the length of the sequence, and what computes
 its recurrence fastest."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from canonlab.benchmarks.train import Step, best_times
 from canonlab.models.config import ModelConfig
 from canonlab.models.cost import cost
+from canonlab.models.mixers import gdn, gla, mamba2
 from canonlab.models.table import REFERENCE, VOCABULARY
 from canonlab.training.backend import resolve_backend
 from canonlab.training.config import BackendConfig
