@@ -166,7 +166,7 @@ def _plain_rows_backward(*inputs: Any) -> tuple[Tensor, ...]:
     *tensors, delta, go, gfinal = inputs
 
     def forward(*inputs: Tensor) -> tuple[Tensor, Tensor]:
-        return _plain_rows(*inputs, delta)  # type: ignore[call-arg]
+        return _plain_rows(*inputs, delta)  # type: ignore[arg-type]
 
     return torch.func.vjp(forward, *tensors)[1]((go, gfinal))
 
