@@ -9,7 +9,7 @@ from tyro.conf import Positional, arg
 from canonlab.cli import console, terminal
 from canonlab.cli.arguments import Json, Mixer, option, parse_settings
 from canonlab.errors import InputError
-from canonlab.files import safe_name, user_path
+from canonlab.files import safe_name
 from canonlab.hub import import_published
 from canonlab.models import table
 from canonlab.models.check import check_mixer
@@ -17,6 +17,7 @@ from canonlab.models.check.costs import readable
 from canonlab.models.config import ModelConfig
 from canonlab.training.backend import find_device
 from canonlab.training.run import require_apart
+from canonlab.typed import user_path
 
 
 def models(

@@ -16,7 +16,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from canonlab.cli import terminal
 from canonlab.errors import InputError
-from canonlab.files import user_path
+from canonlab.typed import user_path
 
 COMMANDS = {
     "tasks": "data.tasks",

@@ -24,6 +24,9 @@ from canonlab.models.moe import MoE
 MIXERS = {mixer.__name__: mixer for mixer in (Attention, GLA, Mamba2, GatedDeltaNet)}
 """By the name that a configuration has for each."""
 
+CARRIED = not __name__.startswith("canonlab.")
+"""Whether this is an export's copy."""
+
 ROOM = 64
 """Tokens beyond the first ones that a new state has room for."""
 
@@ -117,7 +120,7 @@ class CanonlabForCausalLM(PreTrainedModel, GenerationMixin):
     def __init__(self, config: CanonlabConfig) -> None:
         super().__init__(config)
         self.model = Decoder(config.architecture())
-        if not __name__.startswith("canonlab."):  # an export has no compiled kernels
+        if CARRIED:  # without compiled kernels
             for module in self.modules():
                 if isinstance(module, Canon):
                     module.implementation = "reference"
@@ -226,5 +229,6 @@ def _segments(mask: Tensor | None, time: int) -> Tensor | None:
     return torch.where(mask, 0, -1)
 
 
-AutoConfig.register("canonlab", CanonlabConfig, exist_ok=True)
-AutoModelForCausalLM.register(CanonlabConfig, CanonlabForCausalLM, exist_ok=True)
+if not CARRIED:
+    AutoConfig.register(CanonlabConfig.model_type, CanonlabConfig)
+    AutoModelForCausalLM.register(CanonlabConfig, CanonlabForCausalLM)

@@ -21,7 +21,7 @@ from canonlab import typed
 from canonlab.checks import first_line
 from canonlab.errors import InputError, unknown
 from canonlab.extras import optional
-from canonlab.files import entry, exists, parse_json, read_bytes, read_json, user_path, write_json, writing
+from canonlab.files import entry, exists, parse_json, read_bytes, read_json, write_json, writing
 from canonlab.hub.names import Family, Row, family_of, rows, symbols
 from canonlab.hub.settings import Settings, read_settings
 from canonlab.hub.weights import Weights, has_weights, open_safetensors, open_weights
@@ -33,6 +33,7 @@ from canonlab.models.positions import ROTATED_SHARES
 from canonlab.models.presets import PRESETS
 from canonlab.models.sizes import require_memory
 from canonlab.training.checkpoint import tensors_hash
+from canonlab.typed import user_path
 
 MODEL, TENSORS = "model.json", "model.safetensors"
 
