@@ -1,8 +1,8 @@
-"""The code that an export carries: `modeling.py` and what it imports, as transformers loads code that comes with a model.
+"""The code that an export carries: `modeling.py` and what it imports, as transformers loads such code.
 
-That takes files of one folder, which import one another by lines `from .name import ...` alone, and what else they import
-must be installed. So the module canonlab.models.decoder becomes canonlab_models_decoder.py, and so on. Compiled kernels
-stay behind. Operators get names of their folder, since PyTorch knows each name once.
+That is files of one folder that import one another by lines `from .name import ...`; whatever else they import must be
+installed. The module canonlab.models.decoder becomes canonlab_models_decoder.py, and so on. Compiled kernels stay
+behind. PyTorch knows the name of an operator once, so there each copy of the code has names of its own.
 """
 
 import ast

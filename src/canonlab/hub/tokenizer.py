@@ -1,0 +1,43 @@
+"""A task's vocabulary as a tokenizer for transformers: each word between spaces is the name of a token."""
+
+from typing import Any
+
+from canonlab.tasks.base import Task
+
+
+def tokenizer_files(task: Task) -> dict[str, dict[str, Any]]:
+    """tokenizer.json and tokenizer_config.json, parsed. A word that names no token is an error where it is read."""
+    special = {"bos_token": task.separator, "eos_token": end_name(task), "pad_token": pad_name(task)}
+    named = {key: name for key, name in special.items() if name is not None}
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    ids = {token.name: token.id for token in task.vocabulary}
+    added = [{"id": ids[name], "content": name, **flags} for name in dict.fromkeys(named.values())]
+    tokenizer = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": sorted(added, key=lambda token: token["id"]),
+        "normalizer": None,
+        "pre_tokenizer": {"type": "WhitespaceSplit"},
+        "post_processor": None,
+        "decoder": None,
+        "model": {"type": "WordLevel", "vocab": ids, "unk_token": ""},
+    }
+    about = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "padding_side": "left",
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": 1 << 40,
+        **named,
+    }
+    return {"tokenizer.json": tokenizer, "tokenizer_config.json": about}
+
+
+def end_name(task: Task) -> str | None:
+    """The token that ends what a model writes; None where the task has none."""
+    return next((token.name for token in task.vocabulary if token.name == "<eos>"), None)
+
+
+def pad_name(task: Task) -> str:
+    """The token that stands where a batch is padded, which no model sees."""
+    return task.separator if task.separator_id is not None and task.separator else task.vocabulary[0].name
