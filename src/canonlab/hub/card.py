@@ -17,7 +17,7 @@ tags:
 {tags}{index}---
 """
 
-USE = '''
+USE = """
 ## Use
 
 ```python
@@ -26,13 +26,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 model = AutoModelForCausalLM.from_pretrained("DIR", trust_remote_code=True)  # without it where canonlab is installed
 {tokenizer}```
 
-The code in this folder is canonlab's ({version}), without its compiled CPU kernels. Weights are in single precision; for
-half precision use autocast. `canonlab import DIR` brings the model back.
-'''
+The code in this folder is canonlab's ({version}), without its compiled CPU kernels. Weights are in single precision;
+for half precision use autocast. `canonlab import DIR` brings the model back.
+"""
 
-TOKENIZED = '''tokenizer = AutoTokenizer.from_pretrained("DIR")
+TOKENIZED = """tokenizer = AutoTokenizer.from_pretrained("DIR", trust_remote_code=True)
 pipeline("text-generation", model=model, tokenizer=tokenizer)({prompt})
-'''
+"""
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,11 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from canonlab import __version__, typed
 from canonlab.errors import InputError, unknown
+from canonlab.extras import optional
 from canonlab.files import exists, write_text
 from canonlab.hub.bundle import bundle
 from canonlab.hub.card import Origin, model_card
@@ -75,6 +78,18 @@ def export(folder: Path, out: Path, checkpoint: str = "last") -> dict[str, Any]:
         "tokenizer": source.task is not None,
         "files": sorted([TENSORS, *files]),
     }
+
+
+def to_transformers(decoder: Decoder, task: Task | None = None) -> Any:
+    """The decoder as a `PreTrainedModel` (`canonlab.hub.modeling`), whose weights these are. Needs transformers."""
+    optional("transformers", "transformers", "a model of transformers")
+    from canonlab.hub.modeling import CanonlabConfig, CanonlabForCausalLM
+
+    config = CanonlabConfig(**{**settings(decoder.config), **special_ids(task)})
+    with torch.device("meta"):
+        model = CanonlabForCausalLM(config)
+    model.model = decoder
+    return model.train(decoder.training)
 
 
 def special_ids(task: Task | None) -> dict[str, int]:

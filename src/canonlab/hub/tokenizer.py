@@ -20,24 +20,26 @@ def tokenizer_files(task: Task) -> dict[str, dict[str, Any]]:
         "normalizer": None,
         "pre_tokenizer": {"type": "WhitespaceSplit"},
         "post_processor": None,
-        "decoder": None,
+        "decoder": {"type": "Replace", "pattern": {"Regex": "^"}, "content": " "},  # so that text can be gone on with
         "model": {"type": "WordLevel", "vocab": ids, "unk_token": ""},
     }
     about = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "padding_side": "left",
         "clean_up_tokenization_spaces": False,
-        "model_max_length": 1 << 40,
         **named,
     }
     return {"tokenizer.json": tokenizer, "tokenizer_config.json": about}
 
 
 def end_name(task: Task) -> str | None:
-    """The token that ends what a model writes; None where the task has none."""
-    return next((token.name for token in task.vocabulary if token.name == "<eos>"), None)
+    """The token that ends what a model writes: <eos>, or what opens the next instance; None where there is neither."""
+    if any(token.name == "<eos>" for token in task.vocabulary):
+        return "<eos>"
+    return task.separator if task.separator_id is not None else None
 
 
 def pad_name(task: Task) -> str:
     """The token that stands where a batch is padded, which no model sees."""
-    return task.separator if task.separator_id is not None and task.separator else task.vocabulary[0].name
+    name: str = task.vocabulary[task.separator_id or 0].name
+    return name

@@ -50,9 +50,7 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write tensors that share no memory to a safetensors file. InputError where `path` can't be written."""
     with writing(path, "out") as temporary:
         try:
-            save_file(
-                tensors, temporary, {"format": "pt"}
-            )  # not by way of memory, of which there is too little
+            save_file(tensors, temporary, {"format": "pt"})  # not by way of memory, of which there is too little
         except SafetensorError as error:
             raise OSError(str(error)) from None
 
