@@ -31,7 +31,7 @@ for half precision use autocast. `canonlab import DIR` brings the model back.
 """
 
 TOKENIZED = """tokenizer = AutoTokenizer.from_pretrained("DIR", trust_remote_code=True)
-pipeline("text-generation", model=model, tokenizer=tokenizer)({prompt})
+pipeline("text-generation", model=model, tokenizer=tokenizer)({prompt})  # tokens are words between spaces
 """
 
 
@@ -74,7 +74,7 @@ def model_card(model: ModelConfig, config: DecoderConfig, parameters: int, origi
         lines += ["\n## Training\n", *_table(origin.training.items())]
     if origin.evaluation:
         lines += ["\n## Evaluation\n", *_results(origin.evaluation)]
-    tokenizer = TOKENIZED.format(prompt=json.dumps(origin.prompt)) if origin.task else ""
+    tokenizer = TOKENIZED.format(prompt=json.dumps(origin.prompt + " ")) if origin.task else ""
     use = USE.format(tokenizer=tokenizer, version=__version__)
     tags = "- canon-layers\n" if config.canon.points.replace("b", "") else ""
     return HEADER.format(tags=tags, index=_index(title, origin)) + "\n".join(lines) + "\n" + use

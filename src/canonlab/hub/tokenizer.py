@@ -20,7 +20,7 @@ def tokenizer_files(task: Task) -> dict[str, dict[str, Any]]:
         "normalizer": None,
         "pre_tokenizer": {"type": "WhitespaceSplit"},
         "post_processor": None,
-        "decoder": {"type": "Replace", "pattern": {"Regex": "^"}, "content": " "},  # so that text can be gone on with
+        "decoder": None,
         "model": {"type": "WordLevel", "vocab": ids, "unk_token": ""},
     }
     about = {
