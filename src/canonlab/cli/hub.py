@@ -26,7 +26,7 @@ def import_command(
     out: Annotated[Path | None, option("PATH", "The folder to write; by default models/<its name>.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Bring in a published checkpoint (Llama, LlamaCanon, GLA5, GDN2, Mamba2), or an export, to evaluate and generate."""
+    """Bring in a published checkpoint (Llama, LlamaCanon, GLA5, GDN2, Mamba2), or an export."""
     folder = out or Path("models") / safe_name(user_path(checkpoint).absolute().name)
     require_apart(folder, "out")
     about = import_published(checkpoint, folder)
@@ -53,9 +53,7 @@ def export_command(
     if as_json:
         terminal.print_json({"out": str(out), **about})
     else:
-        words = (
-            f"{about['model']} {about['size']}, Canon {about['canon'] or 'none'}, {about['parameters']:,} parameters"
-        )
+        words = f"{about['model']} {about['size']}, Canon {about['canon']}, {about['parameters']:,} parameters"
         terminal.say(f"{words}; AutoModelForCausalLM.from_pretrained({str(out)!r}, trust_remote_code=True)")
 
 
@@ -64,9 +62,7 @@ def lm_eval_command(
         Positional[Path], arg(metavar="RUN_OR_DIR", help="A run, an export, or a checkpoint of transformers.")
     ],
     tasks: Annotated[tuple[str, ...], arg(metavar="TASK ...", help="Names of lm_eval's tasks, or of your own.")],
-    include_path: Annotated[
-        Path | None, option("DIR", "Tasks of your own as YAML; their !function is executed.")
-    ] = None,
+    include_path: Annotated[Path | None, option("DIR", "Tasks of your own as YAML; with their functions.")] = None,
     limit: Annotated[int | None, option("INT", "Documents of each task; by default all.")] = None,
     batch_size: Annotated[int, arg(help="Documents at once.")] = 8,
     tokenizer: Annotated[Path | None, option("DIR", "A folder with a tokenizer; by default the model's own.")] = None,

@@ -38,7 +38,7 @@ def bundle(version: str) -> dict[str, str]:
         source = _path(module).read_text(encoding="utf-8")
         path = "/".join(_path(module).parts[-len(module.split(".")) :])
         found[flat(module)] = HEADER.format(version=version, path=path) + _rewritten(source)
-        open_ones += [needed for _, needed in _imports(source) for needed in needed if needed not in LEFT_OUT]
+        open_ones += [needed for _, places in _imports(source) for needed in places if needed not in LEFT_OUT]
     return {f"{name}.py": source for name, source in sorted(found.items())}
 
 

@@ -73,7 +73,7 @@ def export(folder: Path, out: Path, checkpoint: str = "last") -> dict[str, Any]:
     return {
         "model": source.model.model,
         "size": source.model.size,
-        "canon": config.canon.points,
+        "canon": config.canon.points or "none",
         "parameters": parameters,
         "tokenizer": source.task is not None,
         "files": sorted([TENSORS, *files]),

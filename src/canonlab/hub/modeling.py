@@ -146,13 +146,13 @@ class CanonlabForCausalLM(PreTrainedModel, GenerationMixin):
     def get_input_embeddings(self) -> nn.Module:
         return self.model.embedding
 
-    def set_input_embeddings(self, value: nn.Module) -> None:
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
         self.model.embedding = value
 
     def get_output_embeddings(self) -> nn.Module:
         return self.model.head
 
-    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+    def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
         self.model.head = new_embeddings
 
     def forward(
@@ -207,8 +207,8 @@ class CanonlabForCausalLM(PreTrainedModel, GenerationMixin):
         return cache
 
     def _state(self, batch: int, tokens: int) -> DecoderState:
-        blocks = [block.init_state(batch, tokens, self.dtype, _device(block)) for block in self.model.blocks]
-        return DecoderState(blocks, tokens)
+        blocks: Any = self.model.blocks
+        return DecoderState([block.init_state(batch, tokens, self.dtype, _device(block)) for block in blocks], tokens)
 
 
 def _device(block: Block) -> torch.device:

@@ -9,7 +9,13 @@ def tokenizer_files(task: Task) -> dict[str, dict[str, Any]]:
     """tokenizer.json and tokenizer_config.json, parsed. A word that names no token is an error where it is read."""
     special = {"bos_token": task.separator, "eos_token": end_name(task), "pad_token": pad_name(task)}
     named = {key: name for key, name in special.items() if name is not None}
-    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    flags: dict[str, Any] = {
+        "single_word": False,
+        "lstrip": False,
+        "rstrip": False,
+        "normalized": False,
+        "special": True,
+    }
     ids = {token.name: token.id for token in task.vocabulary}
     added = [{"id": ids[name], "content": name, **flags} for name in dict.fromkeys(named.values())]
     tokenizer = {

@@ -46,7 +46,7 @@ def has_weights(folder: Path) -> bool:
     return any(exists(folder / name) for name in FILES)
 
 
-def save_weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def save_weights(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write tensors that share no memory to a safetensors file. InputError where `path` can't be written."""
     with writing(path, "out") as temporary:
         try:
