@@ -136,7 +136,7 @@ class CanonlabForCausalLM(PreTrainedModel, GenerationMixin):
             module.dropped.zero_()
         elif isinstance(module, nn.Embedding | nn.Linear):
             super()._init_weights(module)
-        elif any(not getattr(tensor, "_is_hf_initialized", False) for tensor in module.parameters(recurse=False)):
+        elif any(_is_lacking(tensor) for tensor in module.parameters(recurse=False)):
             raise ValueError(f"the checkpoint lacks weights of a {type(module).__name__}")
 
     @classmethod
@@ -209,6 +209,11 @@ class CanonlabForCausalLM(PreTrainedModel, GenerationMixin):
     def _state(self, batch: int, tokens: int) -> DecoderState:
         blocks: Any = self.model.blocks
         return DecoderState([block.init_state(batch, tokens, self.dtype, _device(block)) for block in blocks], tokens)
+
+
+def _is_lacking(tensor: Tensor) -> bool:
+    """Whether memory has been made for a weight, and nothing put there; what stays on a disk has none."""
+    return not tensor.is_meta and not getattr(tensor, "_is_hf_initialized", False)
 
 
 def _device(block: Block) -> torch.device:

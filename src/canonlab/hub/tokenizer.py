@@ -7,22 +7,16 @@ from canonlab.tasks.base import Task
 
 def tokenizer_files(task: Task) -> dict[str, dict[str, Any]]:
     """tokenizer.json and tokenizer_config.json, parsed. A word that names no token is an error where it is read."""
-    special = {"bos_token": task.separator, "eos_token": end_name(task), "pad_token": pad_name(task)}
-    named = {key: name for key, name in special.items() if name is not None}
-    flags: dict[str, Any] = {
-        "single_word": False,
-        "lstrip": False,
-        "rstrip": False,
-        "normalized": False,
-        "special": True,
-    }
     ids = {token.name: token.id for token in task.vocabulary}
-    added = [{"id": ids[name], "content": name, **flags} for name in dict.fromkeys(named.values())]
+    special = {"bos_token": task.separator, "eos_token": end_name(task), "pad_token": pad_name(task)}
+    named = {key: name for key, name in special.items() if name is not None and name in ids}
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    added = [{"id": ids[name], "content": name, **flags, "special": True} for name in sorted(set(named.values()))]
     tokenizer = {
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": sorted(added, key=lambda token: token["id"]),
+        "added_tokens": added,
         "normalizer": None,
         "pre_tokenizer": {"type": "WhitespaceSplit"},
         "post_processor": None,
