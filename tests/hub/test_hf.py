@@ -26,6 +26,7 @@ from canonlab.models.moe import dropped_share
 from canonlab.tasks.catalog import TASKS, build_task
 from canonlab.training.loop import train
 from canonlab.training.run import create_run
+from plain_checkpoints import logits, random_tensors, shapes, write_published
 from tiny_models import MODELS, SIZE, VOCABULARY, decoder, ids, imported
 from tiny_runs import Recorder, tiny_config
 
@@ -97,8 +98,8 @@ def test_the_loss_of_labels_is_plain_cross_entropy(name: str) -> None:
     output = model(row, labels=labels)
     plain = F.cross_entropy(model.model(row).logits[:, 1:-1].flatten(0, 1), row[:, 2:].flatten())
     assert torch.allclose(output.loss, plain, atol=1e-6) and output.cache is None
-    loss, logits = model(row, labels=labels, return_dict=False)
-    assert torch.equal(loss, output.loss) and torch.equal(logits, output.logits)
+    pair = model(row, labels=labels, return_dict=False)
+    assert torch.equal(pair[0], output.loss) and torch.equal(pair[1], output.logits)
     model.train()
     training = model(row, labels=labels)
     training.loss.backward()
@@ -130,6 +131,25 @@ def test_saved_loaded_and_brought_back(name: str, tmp_path: Path) -> None:
         assert share is None or share == 0
 
 
+@pytest.mark.parametrize(
+    ("family", "params"),
+    [
+        ("Llama", {"dim": 64, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "canon_set": "ABCD", "rope_dim": 4}),
+        ("Mamba2", {"dim": 32, "n_layers": 2, "n_heads": 2, "canon_set": "AbbCD", "mamba_ssm": 8}),
+    ],
+)
+def test_a_published_checkpoint_goes_through(family: str, params: dict[str, Any], tmp_path: Path) -> None:
+    """Imported, exported, loaded: the logits of a plain reading of the published files."""
+    tensors = random_tensors(shapes(family, params, VOCABULARY))
+    write_published(tmp_path / "published", params, tensors)
+    import_published(tmp_path / "published", tmp_path / "imported")
+    for source in ("published", "imported"):
+        export(tmp_path / source, tmp_path / f"{source}-out")
+        model = AutoModelForCausalLM.from_pretrained(tmp_path / f"{source}-out").double()
+        found = model(ids(1)).logits[0]
+        assert (found - logits(family, params, tensors, ids(1)[0])).abs().max() < 1e-11 < found.std()
+
+
 def test_on_devices_and_a_disk(tmp_path: Path) -> None:
     pytest.importorskip("accelerate", reason="accelerate is not installed: make test-hub")
     out = tmp_path / "out"
@@ -141,8 +161,8 @@ def test_on_devices_and_a_disk(tmp_path: Path) -> None:
         assert torch.equal(model.generate(ids(), **NEW), expected)
     half = AutoModelForCausalLM.from_pretrained(out, dtype=torch.bfloat16)
     with torch.no_grad():
-        logits, wanted = half(ids()).logits.float(), load_published(out)(ids()).logits
-    assert (logits - wanted).abs().max() < 0.1 * wanted.std()
+        found, wanted = half(ids()).logits.float(), load_published(out)(ids()).logits
+    assert (found - wanted).abs().max() < 0.1 * wanted.std()
 
 
 def test_a_new_model_begins_as_a_decoder_does_and_lacks_nothing(tmp_path: Path) -> None:
@@ -219,12 +239,12 @@ def test_where_canonlab_is_not_installed(tmp_path: Path) -> None:
     command = [sys.executable, "-c", ALONE, str(first), str(second), "<bos> 1 2 3 <query>"]
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    texts, logits = json.loads(done.stdout.partition("found ")[2])
+    texts, both = json.loads(done.stdout.partition("found ")[2])
     own = load_published(first)
     (answer,) = generate(own, [[0, 2, 3, 4, 1]], 4)
     words = AutoTokenizer.from_pretrained(first).decode(answer, skip_special_tokens=True)
     assert texts == [f"<bos> 1 2 3 <query> {words}", f"<bos> 1 2 3 <query>{words}"]
-    for folder, found in zip((first, second), logits, strict=True):
+    for folder, found in zip((first, second), both, strict=True):
         expected = load_published(folder)(torch.tensor([[0, 2, 3, 4, 5]])).logits
         assert torch.allclose(torch.tensor(found), expected, atol=1e-5)
 

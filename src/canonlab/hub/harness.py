@@ -54,9 +54,13 @@ def lm_eval(
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     if include is not None and not include.is_dir():
         raise InputError(f"include_path = {shown(str(include))}: must be a folder with tasks as YAML")
+    if not tasks:
+        raise InputError("tasks = (): name at least one")
     with of_the_user(f"include_path = {shown(str(include))}: can't be read"):
-        manager = TaskManager(include_path=include)
-    require_tasks(tasks, manager.all_tasks)
+        manager = TaskManager(include_path=include, include_defaults=False)
+        if manager.all_groups or not set(tasks) <= set(manager.all_tasks):  # lm_eval's own take seconds to be listed
+            manager = TaskManager(include_path=include)
+    require_known(tasks, manager.all_tasks)
     model = _model(folder, tokenizer, checkpoint, batch, device)
     with of_the_user(f"tasks = {', '.join(tasks)}: can't be evaluated"):
         found = simple_evaluate(model, tasks=list(tasks), limit=limit, task_manager=manager, log_samples=False)
@@ -87,10 +91,8 @@ def rows(found: dict[str, Any]) -> list[dict[str, Any]]:
     return table
 
 
-def require_tasks(tasks: Sequence[str], known: Sequence[str]) -> None:
-    """InputError for a task that there isn't, of which there are thousands."""
-    if not tasks:
-        raise InputError("tasks = (): name at least one")
+def require_known(tasks: Sequence[str], known: Sequence[str]) -> None:
+    """InputError for a task that is none of those known, which are thousands."""
     for name in tasks:
         if name not in known:
             close = get_close_matches(name, known, n=1, cutoff=0.5)
