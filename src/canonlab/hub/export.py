@@ -19,11 +19,11 @@ import torch
 from canonlab import __version__, typed
 from canonlab.errors import InputError, unknown
 from canonlab.extras import optional
-from canonlab.files import exists, write_text
+from canonlab.files import entry, exists, read_json, write_text
 from canonlab.hub.bundle import bundle
 from canonlab.hub.card import Origin, model_card
 from canonlab.hub.exported import CONFIG, PREFIX, is_export, settings
-from canonlab.hub.published import TENSORS, read_model
+from canonlab.hub.published import MODEL, TENSORS, read_model
 from canonlab.hub.tokenizer import end_name, pad_name, tokenizer_files
 from canonlab.hub.weights import require_new, save_weights, stored
 from canonlab.models.config import ModelConfig, pattern_names
@@ -34,6 +34,9 @@ from canonlab.training.checkpoint import SafetensorsStore, restore_model, weight
 from canonlab.training.loop import CHECKPOINTS
 from canonlab.training.record import Record, is_run, read_record, read_result
 from canonlab.training.run import open_trained
+
+OTHERS = "The tokenizer is not in this folder: copy it here. It and the weights are under their authors' license."
+"""What the card of a published checkpoint says."""
 
 
 class Source(NamedTuple):
@@ -52,7 +55,9 @@ def read_source(folder: Path, checkpoint: str = "last") -> Source:
     if exists(folder / CONFIG) and not is_export(folder) and is_run(folder):
         return _of_run(folder, checkpoint)
     model, decoder = read_model(folder)
-    return Source(model, decoder, None, Origin(f"a published checkpoint ({folder.absolute().name})"))
+    path = folder / MODEL
+    name = Path(entry(read_json(path), "source", str, path)).name if exists(path) else folder.absolute().name
+    return Source(model, decoder, None, Origin(name, notes=(OTHERS,)))
 
 
 def export(folder: Path, out: Path, checkpoint: str = "last") -> dict[str, Any]:

@@ -110,6 +110,8 @@ def _model(folder: Path, tokenizer: Path | None, checkpoint: str, batch: int, de
             return HFLM(pretrained=str(folder), **settings, **given)
     source = read_source(folder, checkpoint)
     words = _tokenizer(folder, tokenizer, source.task)
+    if source.task is not None:
+        settings["max_length"] = max(HFLM._DEFAULT_MAX_LENGTH, source.task.context)
     return HFLM(pretrained=to_transformers(source.decoder, source.task).to(device), tokenizer=words, **settings)
 
 
