@@ -14,7 +14,14 @@ import torch.nn.functional as F
 
 pytest.importorskip("transformers", reason="transformers is not installed: make test-hub")
 
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedTokenizerFast,
+    Trainer,
+    TrainingArguments,
+)
 
 from canonlab.errors import InputError
 from canonlab.hub import export, import_published, load_published, to_transformers
@@ -78,8 +85,10 @@ def test_logits_in_forwards_of_any_length(name: str) -> None:
 def test_padding_changes_nothing() -> None:
     model = to_transformers(decoder(MODELS["hybrid"]))
     row = ids(1, 6)
+    with pytest.raises(ValueError, match="output_hidden_states: this model doesn't take it"):
+        model(row, output_hidden_states=True)
     with torch.no_grad():
-        alone = model(row).logits
+        alone = model(row, output_hidden_states=False).logits
         for left in (0, 3):
             batch = torch.cat([ids(1, left), row, ids(1, 3 - left)], dim=1)
             mask = torch.tensor([[0] * left + [1] * 6 + [0] * (3 - left)])
@@ -189,6 +198,23 @@ def test_adapters_train() -> None:
     adapted(input_ids=ids(), labels=ids()).loss.backward()
     assert {p.grad is None for n, p in adapted.named_parameters() if "lora_" in n} == {False}
     assert adapted.generate(input_ids=ids(), **NEW).shape == (3, 17)
+
+
+def test_what_the_trainer_saves_comes_back(tmp_path: Path) -> None:
+    pytest.importorskip("accelerate", reason="accelerate is not installed: make test-hub")
+    export(imported(tmp_path / "model", MODELS["hybrid"]), tmp_path / "out")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    assert frozen and all("canon" in name for name in frozen)
+    data = [{"input_ids": row, "labels": row, "attention_mask": torch.ones_like(row)} for row in ids(8, 12)]
+    settings = TrainingArguments(
+        str(tmp_path), max_steps=2, save_steps=2, learning_rate=0.01, use_cpu=True, report_to=[]
+    )
+    Trainer(model=model, args=settings, train_dataset=data).train()
+    back, before = (load_published(tmp_path / name).state_dict() for name in ("checkpoint-2", "out"))
+    changed = {f"model.{name}" for name, tensor in before.items() if not torch.equal(tensor, back[name])}
+    assert changed == {f"model.{name}" for name in before} - frozen
+    assert all(torch.equal(tensor, back[name.removeprefix("model.")]) for name, tensor in model.state_dict().items())
 
 
 @pytest.mark.parametrize("name", ["brevo1", "capo", "copy", "depo", "lano-cfg3f", "mano"])

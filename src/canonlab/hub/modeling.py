@@ -24,6 +24,12 @@ from canonlab.models.moe import MoE
 MIXERS = {mixer.__name__: mixer for mixer in (Attention, GLA, Mamba2, GatedDeltaNet)}
 """By the name that a configuration has for each."""
 
+if "cache" not in CausalLMOutputWithPast.__dataclass_fields__:  # where it has another name, it would be lost
+    raise ImportError("this model needs transformers 5.24 or newer: pip install -U transformers")
+
+REFUSED = ("inputs_embeds", "position_ids", "past_key_values", "output_hidden_states", "output_attentions")
+"""Arguments that models of transformers may take, and this one doesn't: nobody shall believe that they were heeded."""
+
 CARRIED = not __name__.startswith("canonlab.")
 """Whether this is an export's copy."""
 
@@ -130,6 +136,13 @@ class CanonlabForCausalLM(PreTrainedModel, GenerationMixin):
         """Nothing: a decoder has initialised itself."""
         self.tie_weights(recompute_mapping=False)
 
+    def initialize_weights(self) -> None:
+        """Called when weights have been loaded, which makes all of them trainable: frozen Canon layers aren't."""
+        super().initialize_weights()
+        for module in self.modules():
+            if isinstance(module, Canon):
+                module.weight.requires_grad_(not module.frozen)
+
     def _init_weights(self, module: nn.Module) -> None:
         """Called for what a checkpoint lacks, and for embeddings that `resize_token_embeddings` makes."""
         if isinstance(module, MoE):
@@ -173,6 +186,9 @@ class CanonlabForCausalLM(PreTrainedModel, GenerationMixin):
         the part that balances experts in it, in training. A cache is made where gradients aren't needed, or with
         `use_cache`.
         """
+        for name in REFUSED:
+            if kwargs.pop(name, None) not in (None, False):
+                raise ValueError(f"{name}: this model doesn't take it")
         if use_cache is None:
             use_cache = self.config.use_cache and not torch.is_grad_enabled()
         batch, time = input_ids.shape
