@@ -6,10 +6,12 @@ behind. PyTorch knows the name of an operator once, so there each copy of the co
 """
 
 import ast
+import functools
 import importlib.util
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 ROOT = "canonlab.hub.modeling"
 """The module that has the classes."""
@@ -27,7 +29,8 @@ NAMESPACE = f"""
 """
 
 
-def bundle(version: str) -> dict[str, str]:
+@functools.cache
+def bundle(version: str) -> Mapping[str, str]:
     """The source of each file by its name, the same for the same canonlab."""
     found: dict[str, str] = {}
     open_ones = [ROOT]
@@ -39,7 +42,7 @@ def bundle(version: str) -> dict[str, str]:
         path = "/".join(_path(module).parts[-len(module.split(".")) :])
         found[flat(module)] = HEADER.format(version=version, path=path) + _rewritten(source)
         open_ones += [needed for _, places in _imports(source) for needed in places if needed not in LEFT_OUT]
-    return {f"{name}.py": source for name, source in sorted(found.items())}
+    return MappingProxyType({f"{name}.py": source for name, source in sorted(found.items())})
 
 
 def flat(module: str) -> str:
