@@ -1,8 +1,6 @@
 """Commands between canonlab and others' libraries: checkpoints in, models out, the models in others' evaluations."""
 
 import json
-import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -75,8 +73,6 @@ def lm_eval_command(
 ) -> None:
     """Evaluate a model on tasks of lm-evaluation-harness."""
     require_outputs({"out": out})
-    if not terminal.watched(sys.stderr):
-        os.environ.setdefault("TQDM_DISABLE", "1")  # the bars of others' libraries, which aren't loaded yet
     found = lm_eval(
         model,
         tasks,
