@@ -17,7 +17,6 @@ from canonlab.files import (
     replacing,
     require_safe_name,
     safe_name,
-    user_path,
     write_json,
     write_text,
     writing,
@@ -179,11 +178,3 @@ def test_a_file_that_is_closed_to_us(powerless: Path) -> None:
 def test_bytes_of_a_name_that_are_no_text_are_written_out(tmp_path: Path) -> None:
     write_text(tmp_path / "page", "folder \udcff", "page")
     assert (tmp_path / "page").read_text() == "folder \\udcff"
-
-
-def test_a_users_path_may_begin_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/ann")
-    monkeypatch.setenv("USERPROFILE", "/home/ann")
-    expanded = {"~/a": "/home/ann/a", "~": "/home/ann", "a/~": "a/~", "./~": "~"}
-    assert {path: str(user_path(path)) for path in expanded} == expanded
-    assert user_path("~nobody-of-that-name/a") == Path("~nobody-of-that-name/a")

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from canonlab import typed
 from canonlab.errors import InputError, shown
 from canonlab.plugins import load_plugin
+from canonlab.typed import user_path
 
 if TYPE_CHECKING:
     from nowhere import Unknown
@@ -227,3 +228,11 @@ def test_plain_data_and_back() -> None:
     assert plain["unknown"] == {"p": ["a/b", (1, {"a": 2, "b": 1.5})]} and plain["names"] == ("x", "y")
     content = json.loads(json.dumps({key: plain[key] for key in ("inner", "names")}))
     assert typed.build(Outer, content) == Outer(Inner(1, 2.0), ("x", "y"))
+
+
+def test_a_users_path_may_begin_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    monkeypatch.setenv("USERPROFILE", "/home/ann")
+    expanded = {"~/a": "/home/ann/a", "~": "/home/ann", "a/~": "a/~", "./~": "~"}
+    assert {path: str(user_path(path)) for path in expanded} == expanded
+    assert user_path("~nobody-of-that-name/a") == Path("~nobody-of-that-name/a")

@@ -62,11 +62,6 @@ def require_safe_name(field: str, name: str) -> str:
     return name
 
 
-def user_path(path: str | Path) -> Path:
-    """A path as a user writes it: `~` is their home folder."""
-    return Path(os.path.expanduser(path))
-
-
 def exists(path: Path) -> bool:
     """Whether something is there; Unreadable where the system doesn't say, as in a folder that is closed to us."""
     try:

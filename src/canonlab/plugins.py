@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from canonlab.errors import InputError, unknown
-from canonlab.files import read_bytes, user_path
+from canonlab.files import read_bytes
+from canonlab.typed import user_path
 
 MOST_BYTES = 1 << 22
 """Of a user's file."""

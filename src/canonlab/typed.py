@@ -8,6 +8,7 @@ by no type that is known here, or by a name that can't be found, stays as it is.
 import dataclasses
 import functools
 import math
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,6 @@ from types import NoneType, SimpleNamespace, UnionType
 from typing import Annotated, Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from canonlab.errors import InputError, shown, unknown
-from canonlab.files import user_path
 
 T = TypeVar("T")
 
@@ -39,6 +39,11 @@ def number(value: object) -> int | float | None:
         return float(value.replace(".", ""))
     found = float(value) if DECIMAL.fullmatch(value) else math.inf
     return found if math.isfinite(found) else None  # not 1e999
+
+
+def user_path(path: str | Path) -> Path:
+    """A path as a user writes it: `~` is their home folder."""
+    return Path(os.path.expanduser(path))
 
 
 def _boolean(value: object) -> bool | None:

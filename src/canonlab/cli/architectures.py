@@ -1,22 +1,18 @@
-"""Commands about models: what there is, what one costs, whether a mixer keeps its promises, what others published."""
+"""Commands about models: what there is, what one costs, whether a mixer keeps its promises."""
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg
 
 from canonlab.cli import console, terminal
-from canonlab.cli.arguments import Json, Mixer, option, parse_settings
+from canonlab.cli.arguments import Json, Mixer, parse_settings
 from canonlab.errors import InputError
-from canonlab.files import safe_name, user_path
-from canonlab.hub import import_published
 from canonlab.models import table
 from canonlab.models.check import check_mixer
 from canonlab.models.check.costs import readable
 from canonlab.models.config import ModelConfig
 from canonlab.training.backend import find_device
-from canonlab.training.run import require_apart
 
 
 def models(
@@ -64,22 +60,3 @@ def check(
             console.print_rows(readable(findings.costs))
     if findings.failed:
         sys.exit(1)
-
-
-def import_command(
-    checkpoint: Annotated[
-        Positional[str], arg(metavar="DIR_OR_HUB_NAME", help="A folder as published, or owner/name on the hub.")
-    ],
-    out: Annotated[Path | None, option("PATH", "The folder to write; by default models/<its name>.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Bring in a published checkpoint (Llama, LlamaCanon, GLA5, GDN2, Mamba2), to be evaluated or to generate."""
-    folder = out or Path("models") / safe_name(user_path(checkpoint).absolute().name)
-    require_apart(folder, "out")
-    about = import_published(checkpoint, folder)
-    if as_json:
-        terminal.print_json({"out": str(folder), **about})
-    else:
-        model = about["model"]
-        words = f"{model['model']} {model['size']}, Canon {model['canon']}, {about['parameters']:,} parameters"
-        terminal.say(f"{words}; in Python: canonlab.hub.load_published({str(folder)!r})")

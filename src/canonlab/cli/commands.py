@@ -16,7 +16,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from canonlab.cli import terminal
 from canonlab.errors import InputError
-from canonlab.files import user_path
+from canonlab.typed import user_path
 
 COMMANDS = {
     "tasks": "data.tasks",
@@ -25,7 +25,9 @@ COMMANDS = {
     "show": "data.show",
     "score": "data.score",
     "check": "architectures.check",
-    "import": "architectures.import_command",
+    "import": "hub.import_command",
+    "export": "hub.export_command",
+    "lm-eval": "hub.lm_eval_command",
     "check-task": "data.check",
     "export-data": "data.export",
     "train": "training.train_command",

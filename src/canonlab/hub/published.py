@@ -1,4 +1,4 @@
-"""Published checkpoints into decoders, and into a folder of canonlab's own:
+"""Published checkpoints, and exports, into decoders, and into a folder of canonlab's own:
 
 model.json          the model in a user's words, its vocabulary, where it comes from, the hash of its weights
 model.safetensors   the decoder's weights in single precision
@@ -13,26 +13,35 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
-from canonlab import typed
 from canonlab.checks import first_line
-from canonlab.errors import InputError, unknown
+from canonlab.errors import InputError
 from canonlab.extras import optional
-from canonlab.files import entry, exists, parse_json, read_bytes, read_json, user_path, write_json, writing
+from canonlab.files import entry, exists, parse_json, read_bytes, read_json, write_json
+from canonlab.hub.exported import described, is_export, read_export
 from canonlab.hub.names import Family, Row, family_of, rows, symbols
 from canonlab.hub.settings import Settings, read_settings
-from canonlab.hub.weights import Weights, has_weights, open_safetensors, open_weights
+from canonlab.hub.weights import (
+    Weights,
+    build,
+    has_weights,
+    open_safetensors,
+    open_weights,
+    own_shapes,
+    require_new,
+    require_shapes,
+    save_weights,
+    stored,
+)
 from canonlab.models.config import ModelConfig
 from canonlab.models.cost import parameters
 from canonlab.models.decoder import Decoder, DecoderConfig
 from canonlab.models.mixers.attention import Attention
 from canonlab.models.positions import ROTATED_SHARES
-from canonlab.models.presets import PRESETS
 from canonlab.models.sizes import require_memory
-from canonlab.training.checkpoint import tensors_hash
+from canonlab.training.checkpoint import weights_hash
+from canonlab.typed import user_path
 
 MODEL, TENSORS = "model.json", "model.safetensors"
 
@@ -45,44 +54,39 @@ FETCHED = [f"{VARIANT}/params.json", f"{VARIANT}/consolidated.pth"]
 def load_published(source: str | Path) -> Decoder:
     """The decoder of a published checkpoint in single precision, on the CPU, for evaluation.
 
-    `source` is a folder with a checkpoint as it was published, one that `canonlab import` wrote, or a name on the
-    Hugging Face hub, which needs `huggingface_hub` and a network. InputErrors name the file and the tensor or the
-    setting; nothing in a file is executed.
+    `source` is a folder with a checkpoint as it was published, one that `canonlab import` or `canonlab export` wrote,
+    or a name on the Hugging Face hub, which needs `huggingface_hub` and a network. InputErrors name the file and the
+    tensor or the setting; nothing in a file is executed.
     """
+    return read_model(source)[1]
+
+
+def read_model(source: str | Path) -> tuple[ModelConfig, Decoder]:
+    """The same with the model in a user's words."""
     folder = _folder(source)
     if exists(folder / MODEL):
         return _imported(folder)
-    return _published(folder)[1]
+    return read_export(folder) if is_export(folder) else _published(folder)
 
 
 def import_published(source: str | Path, out: Path) -> dict[str, Any]:
-    """Write a published checkpoint to the folder `out`, which must be new; what model.json says of it."""
+    """Write a published checkpoint, or an export, to the new folder `out`; what model.json says of it."""
     folder = _folder(source)
     if exists(folder / MODEL):
         raise InputError(f"{folder} was imported before: load_published reads it as it is")
-    if exists(out) and (not out.is_dir() or _holds_other_things(out)):
-        raise InputError(f"out = {str(out)!r}: exists; name another folder")
-    model, decoder = _published(folder)
-    tensors = decoder.state_dict()
-    with writing(out / TENSORS, "out") as temporary:
-        try:
-            save_file(tensors, temporary)  # not by way of memory, of which a large model leaves too little
-        except SafetensorError as error:
-            raise OSError(str(error)) from None
+    require_new(out)
+    model, decoder = read_model(folder)
+    tensors = stored(decoder)
+    save_weights(out / TENSORS, tensors)
     about = {
         "model": dataclasses.asdict(model),
         "vocabulary": decoder.config.vocabulary,
         "source": str(source),
         "parameters": sum(tensor.numel() for tensor in tensors.values()),
-        "weights_sha256": tensors_hash(tensors),
+        "weights_sha256": weights_hash(decoder),
     }
     write_json(out / MODEL, about)
     return about
-
-
-def _holds_other_things(folder: Path) -> bool:
-    """Whether a folder holds more than what a kill in the middle of an import leaves behind."""
-    return any(not path.name.startswith(f".{TENSORS}.") for path in folder.iterdir())
 
 
 def _folder(source: str | Path) -> Path:
@@ -131,14 +135,6 @@ def decoder_config(settings: Settings, weights: Weights, family: Family, path: P
     return config
 
 
-def build(config: DecoderConfig, tensors: Mapping[str, Tensor]) -> Decoder:
-    """The decoder that has these tensors, and no others; it takes no memory beside them."""
-    with torch.device("meta"):
-        model = Decoder(config)
-    model.load_state_dict(tensors, assign=True)
-    return model.eval()
-
-
 def mapped(config: DecoderConfig, family: Family, weights: Weights, interleaved: bool) -> dict[str, Tensor]:
     """The tensors of a decoder by name, in single precision, from the weights of a checkpoint.
 
@@ -147,26 +143,17 @@ def mapped(config: DecoderConfig, family: Family, weights: Weights, interleaved:
     with torch.device("meta"):
         own = list(Decoder(config).state_dict())
     found = list(rows(family, own, weights.shapes))
-    _require_shapes(found, symbols(config), weights)
+    require_shapes(_wanted(found, symbols(config)), weights)
     turn = _turning(config) if interleaved else None
     return {row.name: _tensor(row, weights, turn).to(torch.float32) for row in found}
 
 
-def _require_shapes(found: list[Row], sizes: Mapping[str, int], weights: Weights) -> None:
-    wanted = {part: shape for row in found for part, shape in zip(row.parts, row.shapes, strict=True)}
-    for name, symbolic in wanted.items():
-        shape = tuple(sizes[symbol] for symbol in symbolic.split(","))
-        words = f"must be {list(shape)} ({symbolic.replace(',', ' x ')})"
-        if name not in weights.shapes:
-            missing = sum(each not in weights.shapes for each in wanted)
-            raise InputError(f"{weights.path}: {name} is missing: {words} ({missing} of {len(wanted)} are missing)")
-        if weights.shapes[name] != shape:
-            raise InputError(f"{weights.path}: {name} has the shape {list(weights.shapes[name])}: {words}")
-    if extra := [name for name in weights.shapes if name not in wanted]:
-        raise InputError(
-            f"{weights.path}: {extra[0]} is one too many: a model of these settings has no such tensor "
-            f"({len(extra)} of {len(weights.shapes)})"
-        )
+def _wanted(found: list[Row], sizes: Mapping[str, int]) -> dict[str, tuple[tuple[int, ...], str]]:
+    return {
+        part: (tuple(sizes[symbol] for symbol in symbolic.split(",")), f" ({symbolic.replace(',', ' x ')})")
+        for row in found
+        for part, symbolic in zip(row.parts, row.shapes, strict=True)
+    }
 
 
 def _tensor(row: Row, weights: Weights, turn: Callable[[Tensor, str], Tensor] | None) -> Tensor:
@@ -193,23 +180,14 @@ def _turning(config: DecoderConfig) -> Callable[[Tensor, str], Tensor]:
     return turn
 
 
-def _imported(folder: Path) -> Decoder:
-    """The decoder in a folder that `import_published` wrote."""
+def _imported(folder: Path) -> tuple[ModelConfig, Decoder]:
+    """The model in a folder that `import_published` wrote."""
     path = folder / MODEL
     about = read_json(path)
-    try:
-        model = typed.build(ModelConfig, entry(about, "model", dict, path), "model")
-        if model.model not in PRESETS:  # a file of somebody's, which would be executed
-            raise unknown("model", model.model, PRESETS)
-        config = model.decoder(entry(about, "vocabulary", int, path))
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    require_memory("size", model.size, 4 * parameters(config), "its parameters alone")
+    model, config = described(entry(about, "model", dict, path), entry(about, "vocabulary", int, path), path)
     weights = open_safetensors(folder / TENSORS)
-    tensors = {name: weights.read(name) for name in weights.shapes}
-    if tensors_hash(tensors) != entry(about, "weights_sha256", str, path):
+    require_shapes(own_shapes(config), weights)
+    decoder = build(config, {name: weights.read(name) for name in weights.shapes})
+    if weights_hash(decoder) != entry(about, "weights_sha256", str, path):
         raise InputError(f"{weights.path} is damaged: its weights are not those that were imported")
-    try:
-        return build(config, tensors)
-    except RuntimeError as error:
-        raise InputError(f"{weights.path}: is not of the model in {path} ({first_line(error)})") from None
+    return model, decoder

@@ -1,25 +1,29 @@
-"""The files that hold weights, opened without reading them: PyTorch's and safetensors, whole or in shards.
+"""The files that hold weights, opened without reading them: PyTorch's and safetensors, whole or in shards; decoders.
 
 Nothing is executed: what is no plain tensor in a file of PyTorch's makes it an error.
 """
 
 import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from canonlab.checks import first_line
 from canonlab.errors import InputError, shown
-from canonlab.files import entry, exists, opened, parse_json, read_bytes, unreadable
+from canonlab.files import entry, exists, opened, parse_json, read_bytes, unreadable, writing
+from canonlab.models.decoder import Decoder, DecoderConfig
 
 PICKLED, INDEX = "consolidated.pth", "model.safetensors.index.json"
 WHOLE = ("model.safetensors", "consolidated.safetensors")
 FILES = (PICKLED, *WHOLE, INDEX)
+
+HEAD = "head.weight"
 
 NEEDED = 'it must be torch.save({"model": tensors})'
 
@@ -42,16 +46,70 @@ def has_weights(folder: Path) -> bool:
     return any(exists(folder / name) for name in FILES)
 
 
-def open_weights(folder: Path) -> Weights:
+def save_weights(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write tensors that share no memory to a safetensors file. InputError where `path` can't be written."""
+    with writing(path, "out") as temporary:
+        try:
+            save_file(tensors, temporary, {"format": "pt"})  # not by way of memory, of which there is too little
+        except SafetensorError as error:
+            raise OSError(str(error)) from None
+
+
+def require_shapes(wanted: Mapping[str, tuple[tuple[int, ...], str]], weights: Weights) -> None:
+    """InputError unless the file has the wanted tensors, by name a shape and words after it, and no other."""
+    for name, (shape, about) in wanted.items():
+        words = f"must be {list(shape)}{about}"
+        if name not in weights.shapes:
+            missing = sum(each not in weights.shapes for each in wanted)
+            raise InputError(f"{weights.path}: {name} is missing: {words} ({missing} of {len(wanted)} are missing)")
+        if weights.shapes[name] != shape:
+            raise InputError(f"{weights.path}: {name} has the shape {list(weights.shapes[name])}: {words}")
+    if extra := [name for name in weights.shapes if name not in wanted]:
+        raise InputError(
+            f"{weights.path}: {extra[0]} is one too many: a model of these settings has no such tensor "
+            f"({len(extra)} of {len(weights.shapes)})"
+        )
+
+
+def stored(decoder: Decoder) -> dict[str, Tensor]:
+    """A decoder's tensors as files hold them: a head that is the embedding is not there."""
+    return {name: tensor for name, tensor in decoder.state_dict().items() if name != HEAD or not decoder.config.tied}
+
+
+def own_shapes(config: DecoderConfig, prefix: str = "") -> dict[str, tuple[tuple[int, ...], str]]:
+    """The names of `stored` tensors and their shapes, for `require_shapes`; of no memory."""
+    with torch.device("meta"):
+        tensors = stored(Decoder(config))
+    return {prefix + name: (tuple(tensor.shape), "") for name, tensor in tensors.items()}
+
+
+def build(config: DecoderConfig, tensors: Mapping[str, Tensor]) -> Decoder:
+    """The decoder that has these `stored` tensors, and no others; it takes no memory beside them."""
+    with torch.device("meta"):
+        model = Decoder(config)
+    model.load_state_dict({**tensors, **({HEAD: tensors["embedding.weight"]} if config.tied else {})}, assign=True)
+    if config.tied:
+        model.head.weight = model.embedding.weight
+    return model.eval()
+
+
+def require_new(out: Path) -> None:
+    """InputError for a folder that holds more than what a kill in mid-write has left there."""
+    if exists(out) and (not out.is_dir() or any(not path.name.startswith(".model.") for path in out.iterdir())):
+        raise InputError(f"out = {str(out)!r}: exists; name another folder")
+
+
+def open_weights(folder: Path, pickled: bool = True) -> Weights:
     """The weights in a folder. InputErrors name the file, and the tensor where it is one's fault."""
-    if exists(folder / PICKLED):
+    if pickled and exists(folder / PICKLED):
         return _pickled(folder / PICKLED)
     for name in WHOLE:
         if exists(folder / name):
             return open_safetensors(folder / name)
     if exists(folder / INDEX):
         return _sharded(folder / INDEX)
-    raise InputError(f"{folder} has no weights: it needs {', '.join(FILES[:-1])} or {INDEX}")
+    names = FILES if pickled else FILES[1:]
+    raise InputError(f"{folder} has no weights: it needs {', '.join(names[:-1])} or {names[-1]}")
 
 
 def _pickled(path: Path) -> Weights:

@@ -7,13 +7,13 @@ from typing import Any
 
 from canonlab import typed
 from canonlab.errors import InputError, shown, unknown
-from canonlab.files import user_path
 from canonlab.models.canon_points import CanonConfig
 from canonlab.models.decoder import BlockConfig, DecoderConfig, MixerConfig
 from canonlab.models.mlp import ACTIVATIONS, KINDS, MLPConfig
 from canonlab.models.presets import PRESETS, Preset
 from canonlab.models.sizes import MOST_LAYERS, Size
 from canonlab.plugins import is_plugin, load_plugin
+from canonlab.typed import user_path
 
 
 @dataclasses.dataclass(frozen=True)

@@ -51,9 +51,10 @@ from typing import Any, NamedTuple
 
 from canonlab import typed
 from canonlab.errors import InputError, shown, unknown
-from canonlab.files import exists, read_bytes, require_safe_name, safe_name, user_path
+from canonlab.files import exists, read_bytes, require_safe_name, safe_name
 from canonlab.results.groups import is_baseline
 from canonlab.training.config import RunConfig, as_parts, overlay, run_config
+from canonlab.typed import user_path
 from canonlab.yaml_text import parse_mapping, read_mapping
 
 Axes = dict[tuple[str, ...], list[list[Any]]]

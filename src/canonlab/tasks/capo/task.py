@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from canonlab.errors import InputError, require_integer, require_seed, shown
-from canonlab.files import user_path
 from canonlab.tasks.base import Evaluation, Example, Generate, Model, Role, Split, Task, Verdict, Vocabulary, Windows
 from canonlab.tasks.capo import bits, kernels, people
 from canonlab.tasks.capo.lengths import Pmf, length_law, mean, windows_for
 from canonlab.tasks.capo.pieces import EOS, Pieces, load_pieces
 from canonlab.tasks.capo.score import city_questions, judge
+from canonlab.typed import user_path
 
 MOST_PEOPLE = 20_000_000
 

@@ -13,7 +13,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from canonlab.errors import InputError, shown
-from canonlab.files import read_bytes, user_path
+from canonlab.files import read_bytes
+from canonlab.typed import user_path
 
 OWN = Path(__file__).parent / "tokenizer.json"
 """The shipped tokenizer."""

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from canonlab.errors import InputError, require_integer, shown, unknown
-from canonlab.files import read_bytes, user_path
+from canonlab.files import read_bytes
+from canonlab.typed import user_path
 
 FOLDER = Path(__file__).parent / "grammars"
 FIELDS = ("name", "root", "levels", "rules")

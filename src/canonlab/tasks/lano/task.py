@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from canonlab.errors import InputError, require_integer
-from canonlab.files import user_path
 from canonlab.tasks.base import (
     Evaluation,
     Example,
@@ -31,6 +30,7 @@ from canonlab.tasks.lano.grammar import Grammar, read_grammar
 from canonlab.tasks.lano.parser import Parser
 from canonlab.tasks.metrics import count_for_half_width, mean, share
 from canonlab.tasks.prompts import instances
+from canonlab.typed import user_path
 
 CUT = 50
 """How many tokens of a sentence a continuation is given; half of the sentence when that is less."""
