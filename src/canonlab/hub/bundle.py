@@ -16,7 +16,7 @@ from types import MappingProxyType
 ROOT = "canonlab.hub.modeling"
 """The module that has the classes."""
 
-LEFT_OUT = ("canonlab.canon.cpu",)
+LEFT_OUT = ("canonlab.canon.cpu", "canonlab.models.mixers.loops")
 """Modules that are imported where something needs them, which nothing in an export does."""
 
 OPERATORS = "canonlab_operators"

@@ -165,8 +165,8 @@ def _run_columns_backward(
 def _plain_rows_backward(*inputs: Any) -> tuple[Tensor, ...]:
     *tensors, delta, go, gfinal = inputs
 
-    def forward(*inputs: Tensor) -> tuple[Tensor, Tensor]:
-        return _plain_rows(*inputs, delta)  # type: ignore[arg-type]
+    def forward(*inputs: Any) -> tuple[Tensor, Tensor]:
+        return _plain_rows(*inputs, delta)
 
     return torch.func.vjp(forward, *tensors)[1]((go, gfinal))
 
