@@ -17,7 +17,6 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -87,13 +86,13 @@ def _run(loop: str, states: int, *arguments: Any) -> None:
     """
     from canonlab.models.mixers import loops  # numba takes a second to load: only for those who use it
 
-    arrays = [x.detach().contiguous().numpy() if isinstance(x, Tensor) else x for x in arguments]
-    batch = len(arrays[0])
+    whole = [x.detach().contiguous() if isinstance(x, Tensor) else x for x in arguments]
+    batch = len(whole[0])
     threads = max(1, min(torch.get_num_threads(), batch, batch * states // STATES_PER_THREAD))
 
     def run(thread: int) -> None:
         mine = slice(batch * thread // threads, batch * (thread + 1) // threads)
-        getattr(loops, loop)(*(x[mine] if isinstance(x, np.ndarray) else x for x in arrays))
+        getattr(loops, loop)(*(x[mine].numpy() if isinstance(x, Tensor) else x for x in whole))
 
     pending = [_pool(torch.get_num_threads(), os.getpid()).submit(run, thread) for thread in range(1, threads)]
     run(0)
@@ -166,7 +165,7 @@ def _plain_rows_backward(*inputs: Any) -> tuple[Tensor, ...]:
     *tensors, delta, go, gfinal = inputs
 
     def forward(*inputs: Any) -> tuple[Tensor, Tensor]:
-        return _plain_rows(*inputs, delta)
+        return _plain_rows(*inputs, delta)  # type: ignore[call-arg]
 
     return torch.func.vjp(forward, *tensors)[1]((go, gfinal))
 
