@@ -3,7 +3,7 @@
 Needs PyTorch only; numba makes a CPU fast. transformers is loaded where one of its models or caches is at hand.
 """
 
-from canonlab.canon.add import add_canon, remove_canon
+from canonlab.canon.add import add_canon, prepare_cache, remove_canon
 from canonlab.canon.functional import IMPLEMENTATIONS, canon, choose_implementation
 from canonlab.canon.layer import Canon
 from canonlab.canon.saved import from_pretrained
@@ -19,5 +19,6 @@ __all__ = [
     "canon",
     "choose_implementation",
     "from_pretrained",
+    "prepare_cache",
     "remove_canon",
 ]

@@ -18,8 +18,8 @@ from canonlab.canon.layer import Canon
 from canonlab.canon.table import FAMILIES, Site, Table, find_part, find_sites, require_points
 
 SIGHT = "canon_sight"
-"""The keyword argument by which a layer learns which positions are hidden. It goes the model's way of keyword arguments,
-so that a layer that is run again for its gradients gets the one it was first run with."""
+"""The keyword argument by which a layer learns which positions are hidden. It goes with the model's own to attention, so
+that a layer that is run again for its gradients gets the one that it was first run with."""
 INITS = ("random", "identity")
 
 
@@ -72,7 +72,7 @@ def add_canon(
     for i, layer in enumerate(stack):
         if i in built:
             layer.canon = _like(built[i], layer, init)
-        LayerHooks(layer, i, f"{name}.{i}", sites.get(i, []), _sees_masks(host)).attach()
+        LayerHooks(layer, i, f"{name}.{i}", sites.get(i, []), table_used.attention).attach()
     if _sees_masks(host):
         HostHook(host).attach()
     config = getattr(model, "config", None)
@@ -94,6 +94,18 @@ def remove_canon(model: nn.Module) -> nn.Module:
         if config is not None and hasattr(config, "canon"):
             del config.canon
     return model
+
+
+def prepare_cache(model: nn.Module, cache: Any) -> Any:
+    """Make room for the Canon layers of `model` in an empty cache of transformers, which is returned.
+
+    A model does so by itself at its first call. This is for a cache of which more is asked before: to record the past, so that
+    positions can be taken back (`crop`), as assisted generation does.
+    """
+    for hooks in _owners(model):
+        if isinstance(hooks, LayerHooks) and hooks.sites:
+            make_room(cache, hooks.index, len(hooks.sites), hooks.name)
+    return cache
 
 
 class CanonPoints(nn.Module):
@@ -124,22 +136,23 @@ def _mix(canon: Canon, x: Tensor, seen: Sight, memory: tuple[Any, int, int] | No
         y = canon(h, seen.segments)
     else:
         cache, layer, state = memory
-        y = canon(recall(cache, h, layer, state, canon.kernel - 1))[:, -x.shape[1] :]
+        y = canon(recall(cache, h, layer, state, canon.kernel - 1))[:, -x.shape[1] :].contiguous()
     return y if seen.hidden is None else torch.where(seen.hidden, x, y)
 
 
 class LayerHooks:
-    """What calls the Canon layers of one layer, and knows the cache and the mask while the layer runs."""
+    """What calls the Canon layers of one layer. It learns of mask and cache where attention is called with them."""
 
-    def __init__(self, layer: nn.Module, index: int, name: str, sites: list[Site], sees_masks: bool) -> None:
-        self.layer, self.index, self.name, self.sees_masks = layer, index, name, sees_masks
+    def __init__(self, layer: nn.Module, index: int, name: str, sites: list[Site], attention: str) -> None:
+        self.layer, self.index, self.name = layer, index, name
         self.sites = [SiteHook(self, site, state) for state, site in enumerate(sites)]
-        self.arguments = list(inspect.signature(layer.forward).parameters)
+        self.attention = find_part(layer, attention, name)
+        self.arguments = list(inspect.signature(self.attention.forward).parameters)
         self.handles: list[RemovableHandle] = []
         self.seen, self.cache = Sight(), None
 
     def attach(self) -> None:
-        enter = self.layer.register_forward_pre_hook(self.enter, with_kwargs=True)
+        enter = self.attention.register_forward_pre_hook(self.enter, with_kwargs=True)
         self.handles = [enter, self.layer.register_forward_hook(self.leave)]
         for site in self.sites:
             site.attach()
@@ -151,7 +164,7 @@ class LayerHooks:
         if self.sites:
             del self.layer.canon
 
-    def enter(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    def enter(self, attention: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         self.seen = kwargs.pop(SIGHT, Sight())
         self.cache = _argument(self.arguments, args, kwargs, *CACHE_NAMES) if self.sites else None
         if self.cache is not None:

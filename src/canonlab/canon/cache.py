@@ -37,10 +37,9 @@ def sight(mask: Any, position_ids: Tensor | None, cache: Any, shape: tuple[int, 
         kind = f"shape {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
         raise ValueError(f"Canon cannot read an attention_mask of {kind}: must be (batch, time) or (batch, 1, time, time)")
     seen = mask if mask.dtype == torch.bool else (mask > 0 if mask.ndim == 2 else mask >= 0)
-    if seen.shape[-1] == time:
-        columns = torch.arange(time, device=mask.device)
-    else:
-        columns = torch.arange(time, device=mask.device) + _offset(cache, time)
+    columns = torch.arange(time, device=mask.device)
+    if seen.shape[-1] != time:
+        columns = columns + _first_column(cache, time, absolute=mask.ndim == 2)
     if mask.ndim == 4:  # a position that doesn't see itself is padding
         seen = seen[:, 0].gather(-1, columns[None, :, None].expand(len(mask), -1, 1))[..., 0]
     else:
@@ -54,12 +53,13 @@ def _segments(position_ids: Tensor) -> Tensor:
     return torch.nn.functional.pad(jumps.cumsum(-1), (1, 0))
 
 
-def _offset(cache: Any, time: int) -> Any:
-    """The column of the attention mask where the next position is."""
+def _first_column(cache: Any, time: int, *, absolute: bool) -> Any:
+    """The column of a mask where the next position is: of all positions, or of those that the cache still holds."""
     if cache is None:
         return 0
     layer = cache.is_sliding.index(False) if False in cache.is_sliding else 0
-    return cache.get_seq_length(layer) - cache.get_mask_sizes(time, layer)[1]
+    length = cache.get_seq_length(layer)
+    return length if absolute else length - cache.get_mask_sizes(time, layer)[1]
 
 
 def make_room(cache: Any, index: int, states: int, of: str) -> None:
