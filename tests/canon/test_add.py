@@ -44,8 +44,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, kv_cache: Any = None) -> Tensor:
         x = x + self.attn(self.ln_1(x), kv_cache=kv_cache)
-        x = x + self.mlp(self.ln_2(x))
-        return x
+        return x + self.mlp(self.ln_2(x))
 
 
 class GPT(nn.Module):
@@ -73,17 +72,20 @@ def written_out(model: GPT, points: str) -> Tensor:
     def mix(x: Tensor, block: Any, name: str) -> Tensor:
         return canon(x, getattr(block.canon, name).weight) if name in points else x
 
+    def linear(module: Any, x: Tensor) -> Tensor:
+        return F.linear(x, module.weight, module.bias)
+
     x = model.transformer["wte"](IDS)
     for block in model.transformer["h"]:  # type: ignore[union-attr]
-        qkv = mix(block.attn.c_attn(mix(block.ln_1(x), block, "A")), block, "B")
+        qkv = mix(linear(block.attn.c_attn, mix(block.ln_1(x), block, "A")), block, "B")
         q, k, v = qkv.split(WIDTH, dim=2)
         q, k, v = (
             part.unflatten(-1, (HEADS, -1)).transpose(1, 2) for part in (q, mix(k, block, "K"), mix(v, block, "V"))
         )
         h = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
-        x = x + mix(block.attn.c_proj(h), block, "O")
-        h = mix(block.mlp.c_fc(mix(block.ln_2(x), block, "C")), block, "D")
-        x = x + mix(block.mlp.c_proj(F.gelu(h)), block, "M")
+        x = x + mix(linear(block.attn.c_proj, h), block, "O")
+        h = mix(linear(block.mlp.c_fc, mix(block.ln_2(x), block, "C")), block, "D")
+        x = x + mix(linear(block.mlp.c_proj, F.gelu(h)), block, "M")
     y: Tensor = model.lm_head(model.transformer["ln_f"](x))
     return y
 

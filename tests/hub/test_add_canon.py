@@ -1,4 +1,4 @@
-"""Canon layers in transformers' models: what they leave alone, generation, padding, saving, adapters, gradients, export."""
+"""Canon layers in transformers' models: what they leave alone, generation, padding, saving, adapters, export."""
 
 import copy
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """Canon layers in a model that exists: `add_canon` puts them in, `remove_canon` takes them out.
 
-The model's own modules stay as they are. Each layer gets one more, `canon`, with a Canon layer per point, and hooks on the
-modules around call it; so the weights are in the state dict, and whatever walks over modules finds them.
+The model's own modules stay as they are. Each layer gets one more, `canon`, which holds its Canon layers, and hooks on
+the modules around call them; so the weights are in the state dict, and whatever walks over modules finds them.
 """
 
 import dataclasses
@@ -18,8 +18,8 @@ from canonlab.canon.layer import Canon
 from canonlab.canon.table import FAMILIES, Site, Table, find_part, find_sites, require_points
 
 SIGHT = "canon_sight"
-"""The keyword argument by which a layer learns which positions are hidden. It goes with the model's own to attention, so
-that a layer that is run again for its gradients gets the one that it was first run with."""
+"""The keyword argument by which a layer learns which positions are hidden. It goes with the model's own to attention,
+so that a layer that is run again for its gradients gets the one that it was first run with."""
 INITS = ("random", "identity")
 
 
@@ -51,8 +51,8 @@ def add_canon(
         layers: The layers that get them, from 0; None for all.
         table: Where the points are in a model that is none of the families; its paths begin at `model`.
 
-    The weights have the dtype and the device of the layer they are put in. Where the model has a `config`, it records what
-    was added as `config.canon`, which `canonlab.canon.from_pretrained` reads.
+    The weights have the dtype and the device of the layer they are put in. A model's `config` records what was added, as
+    `config.canon`, which `canonlab.canon.from_pretrained` reads.
 
     Raises:
         ValueError: naming the module, where a point is not there, or Canon layers are already; nothing is changed then.
@@ -99,8 +99,8 @@ def remove_canon(model: nn.Module) -> nn.Module:
 def prepare_cache(model: nn.Module, cache: Any) -> Any:
     """Make room for the Canon layers of `model` in an empty cache of transformers, which is returned.
 
-    A model does so by itself at its first call. This is for a cache of which more is asked before: to record the past, so that
-    positions can be taken back (`crop`), as assisted generation does.
+    A model does so by itself at its first call. This is for a cache of which more is asked before: to record the past,
+    so that positions can be taken back (`crop`), as assisted generation does.
     """
     for hooks in _owners(model):
         if isinstance(hooks, LayerHooks) and hooks.sites:
@@ -144,7 +144,8 @@ class LayerHooks:
     """What calls the Canon layers of one layer. It learns of mask and cache where attention is called with them."""
 
     def __init__(self, layer: nn.Module, index: int, name: str, sites: list[Site], attention: str) -> None:
-        self.layer, self.index, self.name = layer, index, name
+        self.layer: Any = layer
+        self.index, self.name = index, name
         self.sites = [SiteHook(self, site, state) for state, site in enumerate(sites)]
         self.attention = find_part(layer, attention, name)
         self.arguments = list(inspect.signature(self.attention.forward).parameters)
@@ -158,9 +159,8 @@ class LayerHooks:
             site.attach()
 
     def detach(self) -> None:
-        for owner in (*self.sites, self):
-            for handle in owner.handles:
-                handle.remove()
+        for handle in [*self.handles, *(handle for site in self.sites for handle in site.handles)]:
+            handle.remove()
         if self.sites:
             del self.layer.canon
 
@@ -269,7 +269,9 @@ def _find_layers(model: nn.Module, table: Table | None) -> tuple[nn.Module, str,
         table = FAMILIES[type(root).__name__]
     stack = find_part(root, table.layers, prefix or type(root).__name__)
     if not isinstance(stack, nn.ModuleList | nn.Sequential):
-        raise ValueError(f"add_canon: {table.layers!r} of {type(root).__name__} is a {type(stack).__name__}, not a list")
+        raise ValueError(
+            f"add_canon: {table.layers!r} of {type(root).__name__} is a {type(stack).__name__}, not a list"
+        )
     host, path = root, table.layers.split(".")
     for end in range(len(path)):
         module = find_part(root, ".".join(path[:end]), "") if end else root
@@ -284,7 +286,7 @@ def _check_host(host: nn.Module) -> None:
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     if _sees_masks(host) and not open_ended:
         raise ValueError(
-            f"add_canon: {type(host).__name__}.forward takes an attention_mask, but no **kwargs that it hands to its layers"
+            f"add_canon: {type(host).__name__}.forward takes an attention_mask, but no **kwargs to hand to its layers"
         )
 
 

@@ -1,4 +1,4 @@
-"""What transformers hands to a model, as Canon layers need it: which positions are hidden, and its cache as their memory.
+"""What transformers hands to a model, as Canon layers need it: which positions are hidden, and a cache as memory.
 
 The cache stays transformers' own. Its layers of keys and values have counterparts, "hybrid" ones, which hold any number
 of convolution states besides: those take their places, and what reorders, resets, repeats or crops a cache then does so
@@ -22,7 +22,7 @@ class Sight(NamedTuple):
 
 
 def sight(mask: Any, position_ids: Tensor | None, cache: Any, shape: tuple[int, int]) -> Sight:
-    """What the next (batch, time) positions are, from what a model is called with. ValueError for a mask of another kind."""
+    """What the next (batch, time) positions are, from what a model is called with; ValueError for a mask unknown."""
     batch, time = shape
     if isinstance(mask, dict):  # by the kind of layer; each says the same of padding
         masks = [mask[kind] for kind in ("full_attention", "sliding_attention") if mask.get(kind) is not None]
@@ -35,7 +35,9 @@ def sight(mask: Any, position_ids: Tensor | None, cache: Any, shape: tuple[int, 
         return Sight(None, _segments(position_ids).expand(batch, -1))
     if not isinstance(mask, Tensor) or mask.ndim not in (2, 4):
         kind = f"shape {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
-        raise ValueError(f"Canon cannot read an attention_mask of {kind}: must be (batch, time) or (batch, 1, time, time)")
+        raise ValueError(
+            f"Canon cannot read an attention_mask of {kind}: must be (batch, time) or (batch, 1, time, time)"
+        )
     seen = mask if mask.dtype == torch.bool else (mask > 0 if mask.ndim == 2 else mask >= 0)
     columns = torch.arange(time, device=mask.device)
     if seen.shape[-1] != time:
@@ -48,7 +50,7 @@ def sight(mask: Any, position_ids: Tensor | None, cache: Any, shape: tuple[int, 
 
 
 def _segments(position_ids: Tensor) -> Tensor:
-    """Texts packed into a row begin where positions don't go on by one, which is how transformers' attention sees it."""
+    """Texts packed into a row begin where positions don't go on by one, as transformers' attention has it."""
     jumps = (position_ids[:, 1:] - position_ids[:, :-1]) != 1
     return torch.nn.functional.pad(jumps.cumsum(-1), (1, 0))
 
@@ -64,10 +66,10 @@ def _first_column(cache: Any, time: int, *, absolute: bool) -> Any:
 
 def make_room(cache: Any, index: int, states: int, of: str) -> None:
     """Let layer `index` of `cache` hold that many convolution states. ValueError, naming the layer, where it can't."""
-    from transformers import cache_utils as known
-
     if not hasattr(cache, "layers") or not hasattr(cache, "update_conv_state"):
         raise ValueError(f"Canon in {of}: a {type(cache).__name__} cannot hold the state of Canon layers")
+    from transformers import cache_utils as known
+
     while len(cache.layers) <= index and cache.layer_class_to_replicate is not None:
         cache.layers.append(cache.layer_class_to_replicate())
     layer = cache.layers[index]

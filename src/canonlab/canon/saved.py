@@ -40,7 +40,7 @@ def from_pretrained(path: str | os.PathLike[str], cls: Any = None, **arguments: 
         cls.__init__(self, *args, **kwargs)
         add_canon(self, **{**told, "table": table})
 
-    loader = type(cls.__name__, (cls,), {"__init__": build, "__module__": cls.__module__})
+    loader: Any = type(cls.__name__, (cls,), {"__init__": build, "__module__": cls.__module__})
     model, info = loader.from_pretrained(path, config=config, output_loading_info=True, **arguments)
     missing = [name for name in info["missing_keys"] if ".canon." in name]
     if missing:

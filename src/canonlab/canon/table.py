@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from typing import Any
 
 from torch import nn
 
@@ -144,7 +145,7 @@ def _key_or_value(layer: nn.Module, point: str, table: Table, of: str) -> Site:
 
 def _widths(layer: nn.Module, path: str, of: str) -> tuple[int, int]:
     """Of the input and of the output of a linear layer."""
-    module = find_part(layer, path, of)
+    module: Any = find_part(layer, path, of)
     if hasattr(module, "in_features") and hasattr(module, "out_features"):
         return int(module.in_features), int(module.out_features)
     if type(module).__name__ == "Conv1D":  # GPT-2's linear layer, whose weight is (in, out)
