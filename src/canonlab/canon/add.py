@@ -51,7 +51,7 @@ def add_canon(
         layers: The layers that get them, from 0; None for all.
         table: Where the points are in a model that is none of the families; its paths begin at `model`.
 
-    The weights have the dtype and the device of the layer they are put in. A model's `config` records what was added, as
+    The weights have dtype and device of the layer they are put in. A model's `config` records what was added, as
     `config.canon`, which `canonlab.canon.from_pretrained` reads.
 
     Raises:
