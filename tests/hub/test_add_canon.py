@@ -1,6 +1,7 @@
 """Canon layers in transformers' models: what they leave alone, generation, padding, saving, adapters, export."""
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from canonlab.canon import FAMILIES as TABLES
 from canonlab.canon import POINTS, Canon, add_canon, from_pretrained, prepare_cache, remove_canon
 
 transformers = pytest.importorskip("transformers", reason="needs transformers 5.24: make test-hub")
@@ -191,6 +193,17 @@ def test_saved_and_loaded_it_is_the_same(family: str, points: str, tmp_path: Pat
     assert any(isinstance(module, Canon) for module in loaded.modules())
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_loaded_it_goes_by_its_table_and_dtype(dtype: torch.dtype, tmp_path: Path) -> None:
+    build("Llama").save_pretrained(tmp_path / "plain")
+    model = transformers.LlamaForCausalLM.from_pretrained(tmp_path / "plain", dtype=dtype).eval()
+    add_canon(model, "ABCDOM", table=dataclasses.replace(TABLES["LlamaModel"], layers="model.layers"))
+    model.save_pretrained(tmp_path / "canon")
+    loaded = from_pretrained(tmp_path / "canon", device_map={"": "cpu"}).eval()
+    assert {p.dtype for p in loaded.parameters()} == {dtype}
+    assert torch.equal(plainly(loaded, tokens(2, 9)), plainly(model, tokens(2, 9)))
+
+
 def test_loading_says_what_is_missing(tmp_path: Path) -> None:
     build("Llama").save_pretrained(tmp_path / "none")
     with pytest.raises(ValueError, match=r"config.json tells of no Canon layers"):
@@ -291,6 +304,33 @@ def test_compiled_it_is_the_same_also_one_token_at_a_time() -> None:
     assert_near(torch.cat(parts, 1), whole)
 
 
+def test_a_prefill_in_pieces_and_a_conversation_go_on() -> None:
+    model, ids, mask = build("Llama", "ABCDOM"), tokens(2, 9), torch.ones(2, 9, dtype=torch.int64)
+    mask[0, :4] = 0
+    how = {"max_new_tokens": 5, "do_sample": False}
+    first = model.generate(ids, attention_mask=mask, prefill_chunk_size=4, return_dict_in_generate=True, **how)
+    assert torch.equal(first.sequences, model.generate(ids, attention_mask=mask, use_cache=False, **how))
+    ids, mask = torch.cat([first.sequences, tokens(2, 3, seed=1)], 1), F.pad(mask, (0, 8), value=1)
+    second = model.generate(ids, attention_mask=mask, cache=first.cache, **how)
+    assert torch.equal(second, model.generate(ids, attention_mask=mask, use_cache=False, **how))
+
+
+def test_an_adapter_is_saved_with_its_canon_layers(tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    ids, before = tokens(2, 9), plainly(build("Llama"), tokens(2, 9))
+    lora = peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False, modules_to_save=["canon"])
+    model = peft.get_peft_model(build("Llama", "ABCD", init="identity"), lora).eval()
+    for name, parameter in model.named_parameters():
+        if ".canon." in name and parameter.requires_grad:
+            nn.init.normal_(parameter, std=0.2)
+    with model.disable_adapter():
+        assert torch.equal(plainly(model, ids), before)
+    model.save_pretrained(tmp_path)
+    loaded = peft.PeftModel.from_pretrained(build("Llama", "ABCD", init="identity"), tmp_path).eval()
+    assert torch.equal(plainly(loaded, ids), plainly(model, ids))
+    assert not torch.allclose(plainly(loaded, ids), before)
+
+
 def test_positions_are_taken_back() -> None:
     model, ids = build("Llama", "ABCDOM"), tokens(2, 12)
     cache = prepare_cache(model, transformers.DynamicCache(config=model.config))
@@ -340,6 +380,9 @@ def test_a_cache_that_cannot_hold_the_state_is_refused_by_name() -> None:
     add_canon(model, "A")
     with pytest.raises(ValueError, match=r"Canon in model.layers.0: the cache holds positions"):
         model(ids, cache=filled)
+    away = transformers.DynamicCache(config=model.config, offloading=True)
+    with pytest.raises(ValueError, match=r"Canon in model.layers.0: a cache that is offloaded"):
+        model(ids, cache=away)
     two = transformers.EncoderDecoderCache(transformers.DynamicCache(), transformers.DynamicCache())
     with pytest.raises(ValueError, match=r"a EncoderDecoderCache cannot hold the state"):
         model.model.layers[0](torch.zeros(1, 2, 32), cache=two)

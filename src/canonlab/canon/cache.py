@@ -68,6 +68,8 @@ def make_room(cache: Any, index: int, states: int, of: str) -> None:
     """Let layer `index` of `cache` hold that many convolution states. ValueError, naming the layer, where it can't."""
     if not hasattr(cache, "layers") or not hasattr(cache, "update_conv_state"):
         raise ValueError(f"Canon in {of}: a {type(cache).__name__} cannot hold the state of Canon layers")
+    if getattr(cache, "offloading", False):  # which moves a layer's states away, and back only for its keys
+        raise ValueError(f"Canon in {of}: a cache that is offloaded cannot hold the state of Canon layers")
     from transformers import cache_utils as known
 
     while len(cache.layers) <= index and cache.layer_class_to_replicate is not None:

@@ -68,7 +68,16 @@ class CanonConfig:
         chosen = {point: parts[point] for point in "KV" if point in self.points}
         if not chosen:
             return self.build("B", width)
+        ends = [0, *(end for part in sorted(chosen.values()) for end in part), width]
+        if ends != sorted(ends):
+            raise InputError(f"parts = {shown(dict(parts))}: must be parts of {width} channels that don't overlap")
         return PartsCanon({point: self.build(point, stop - start) for point, (start, stop) in chosen.items()}, chosen)
+
+
+def parts_of(config: Any) -> Mapping[str, tuple[int, int]]:
+    """Which channels of a mixer's projections are its keys (K) and values (V), as its `Config` says; else none."""
+    parts = getattr(config, "parts", None)
+    return parts if isinstance(parts, Mapping) else {}
 
 
 class PartsCanon(nn.Module):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from canonlab import typed
 from canonlab.errors import InputError, require_integer, unknown
-from canonlab.models.canon_points import CanonConfig
+from canonlab.models.canon_points import CanonConfig, parts_of
 from canonlab.models.layers import NORMS, linear, scale_fixed
 from canonlab.models.mixers.base import InsideCanon, Mixer
 from canonlab.models.mlp import MLP, MLPConfig
@@ -248,7 +248,7 @@ def _build_mixer(config: MixerConfig, width: int, canon: CanonConfig) -> Mixer:
     """The mixer with its config and Canon factory; an error when the Canon set asks for a point that it lacks."""
     asked: list[int] = []
     arguments = config.cls.Config(width=width, **config.arguments)
-    name, parts = config.cls.__name__, getattr(arguments, "parts", {})
+    name, parts = config.cls.__name__, parts_of(arguments)
     for point in "KV":
         if point in canon.points and point not in parts:
             raise InputError(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from canonlab.checks import Broken, of_the_user
 from canonlab.errors import InputError, shown
-from canonlab.models.canon_points import CanonConfig
+from canonlab.models.canon_points import CanonConfig, parts_of
 from canonlab.models.config import ModelConfig, pattern_names
 from canonlab.models.cost import parameters
 from canonlab.models.decoder import BlockConfig, DecoderConfig, MixerConfig
@@ -68,7 +68,7 @@ class Subject:
         def inside(width: int) -> InsideCanon:
             if asked is not None:
                 asked.append(width)
-            return CanonConfig(point.replace("b", "")).build_inside(width, getattr(config, "parts", {}))
+            return CanonConfig(point.replace("b", "")).build_inside(width, parts_of(config))
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -93,7 +93,7 @@ class Subject:
         """Alone; with Canon point B, and K and V, where the mixer has them; with a convolution of its own, likewise."""
         asked: list[int] = []
         self.build("", asked)
-        parts = asked and hasattr(self.config.cls.Config, "parts")
+        parts = asked and parts_of(self.config.cls.Config(width=self.width, **self.arguments("")))
         return ("", *["B"] * bool(asked), *["KV"] * bool(parts), *["b"] * ("conv1d" in self.config.arguments))
 
     @cached_property
