@@ -50,11 +50,18 @@ def test_canon_sets_are_put_in_order() -> None:
     assert CanonConfig("DCBA").points == "ABCD"
     assert CanonConfig("none").points == CanonConfig("").points == ""
     assert CanonConfig("DbA").points == "AbD"
+    assert CanonConfig("MOVKbDCA").points == "AbCDKVOM"
 
 
 @pytest.mark.parametrize(
     ("points", "message"),
-    [("ABX", "unknown point 'X'"), ("ac", "did you mean 'A'"), ("AA", "named twice"), ("Bb", "B replaces")],
+    [
+        ("ABX", "unknown point 'X'"),
+        ("ac", "did you mean 'A'"),
+        ("AA", "named twice"),
+        ("Bb", "B replaces"),
+        ("BK", "leave K and V out"),
+    ],
 )
 def test_bad_canon_sets(points: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
@@ -108,9 +115,10 @@ def test_a_hybrid_has_point_b_where_there_is_a_convolution() -> None:
 def test_points_at_the_mlp_fall_away_without_one() -> None:
     assert ModelConfig("mamba2", canon="ABCD").decoder(10).canon.points == "AB"
     assert ModelConfig("mamba2", canon="AbCD").decoder(10).canon.points == "Ab"
+    assert ModelConfig("mamba2", canon="KVOM").decoder(10).canon.points == "KVO"
     assert ModelConfig(mlp="none", canon="ABCD").decoder(10).canon.points == "AB"
     assert ModelConfig("mamba2,mamba2-mlp", canon="ABCD").decoder(10).canon.points == "ABCD"
-    with pytest.raises(InputError, match="points C and D are at the MLP, and mamba2 has none"):
+    with pytest.raises(InputError, match="points C, D and M are at the MLP, and mamba2 has none"):
         ModelConfig("mamba2", canon="CD").decoder(10)
 
 

@@ -131,21 +131,22 @@ def test_flops_are_those_of_the_products() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "width_b", "inner"),
+    ("model", "width_b", "keys", "values", "inner"),
     [
-        ("llama-rope", 3 * 512, 2 * 1376),
-        ("gpt2-rope", 3 * 512, 4 * 512),
-        ("gla", 2 * 512, 2 * 1376),
-        ("gla5", 4 * 512, 4 * 512),
-        ("mamba2-mlp", 4 * 512 + 144, 4 * 512),
-        ("gdn", 3 * 512, 4 * 512),
-        ("gdn2", 4 * 512, 4 * 512),
+        ("llama-rope", 3 * 512, 512, 512, 2 * 1376),
+        ("gpt2-rope", 3 * 512, 512, 512, 4 * 512),
+        ("gla", 2 * 512, 256, 512, 2 * 1376),
+        ("gla5", 4 * 512, 512, 1024, 4 * 512),
+        ("mamba2-mlp", 4 * 512 + 144, 64, 1024, 4 * 512),
+        ("gdn", 3 * 512, 384, 768, 4 * 512),
+        ("gdn2", 4 * 512, 512, 1024, 4 * 512),
     ],
 )
-def test_what_each_canon_point_adds(model: str, width_b: int, inner: int) -> None:
+def test_what_each_canon_point_adds(model: str, width_b: int, keys: int, values: int, inner: int) -> None:
     plain = of(model, canon="none").parameters
-    added = {points: of(model, canon=points).parameters - plain for points in ("A", "B", "C", "D", "ABCD")}
+    added = {points: of(model, canon=points).parameters - plain for points in (*"ABCDKVOM", "ABCD", "KVOM")}
     widths = {"A": 512, "B": width_b, "C": 512, "D": inner, "ABCD": 2 * 512 + width_b + inner}
+    widths |= {"K": keys, "V": values, "O": 512, "M": 512, "KVOM": keys + values + 2 * 512}
     assert added == {points: KERNEL * width for points, width in widths.items()}
 
 

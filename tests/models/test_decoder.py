@@ -27,8 +27,8 @@ def canon_sets(name: str) -> list[str]:
     presets = [PRESETS[part] for part in name.split(",")]
     every = "ABC" if any(preset.mlp == "moe" for preset in presets) else "ABCD"
     arguments = {field.name for preset in presets for field in dataclasses.fields(preset.mixer.Config)}
-    sets = ["none", every, *(["original", every.replace("B", "b")] if "conv1d" in arguments else [])]
-    return sets + (["A", "B", "C", "D", "AC"] if name == "llama-rope" else [])
+    sets = ["none", every, "KVOM", *(["original", every.replace("B", "b")] if "conv1d" in arguments else [])]
+    return sets + (["A", "B", "C", "D", "AC", "K", "V", "O", "M"] if name == "llama-rope" else [])
 
 
 @functools.cache

@@ -28,6 +28,7 @@ def canon(
     segment_ids: Tensor | None = None,
     residual: bool = True,
     activation: bool = False,
+    scale: bool = False,
     implementation: str | None = None,
 ) -> Tensor:
     """x + conv(x), where conv(x)[t] = sum over j of weight[j] * x[t-j], with zeros before the start.
@@ -38,6 +39,7 @@ def canon(
         segment_ids: (batch, time) integers; a position only sees those of its own segment. Padding is segment -1.
         residual: add x; without an activation it costs nothing, since x + conv(x; w) = conv(x; w + e_0).
         activation: SiLU(conv(x)) in place of conv(x).
+        scale: times 1/sqrt(kernel + 1), the number of terms that are added up.
         implementation: "reference" or "numba"; None lets `choose_implementation` choose. Under transforms of
             torch.func, forward-mode derivatives, tracing and export, which see no kernel, "numba" is "reference".
 
@@ -56,10 +58,14 @@ def canon(
     taps = weight.to(torch.float64 if x.dtype == torch.float64 else torch.float32)
     if residual and not activation:
         taps = taps + torch.eye(len(taps), 1, dtype=taps.dtype, device=taps.device)  # folded: one more on tap 0
+    factor = (len(taps) + 1) ** -0.5 if scale else 1.0
+    if scale and not activation:
+        taps = taps * factor
     y = (reference if implementation == "reference" else convolve)(x, taps, segment_ids)
     if activation:
         y = F.silu(y)
-        return x + y if residual else y
+        y = x + y if residual else y
+        return y * factor if scale else y
     return y
 
 

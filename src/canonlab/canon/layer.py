@@ -18,6 +18,7 @@ class Canon(nn.Module):
         residual: add the input.
         activation: SiLU after the convolution (before the residual).
         frozen: keep the random weights as they are.
+        scale: times 1/sqrt(kernel + 1).
         implementation: see `canonlab.canon.canon`.
     """
 
@@ -29,6 +30,7 @@ class Canon(nn.Module):
         residual: bool = True,
         activation: bool = False,
         frozen: bool = False,
+        scale: bool = False,
         implementation: str | None = None,
     ) -> None:
         super().__init__()
@@ -38,7 +40,8 @@ class Canon(nn.Module):
         if width < 1:
             raise ValueError(f"Canon width = {width}: must be at least 1")
         self.width, self.kernel = width, kernel
-        self.residual, self.activation, self.frozen, self.implementation = residual, activation, frozen, implementation
+        self.residual, self.activation, self.frozen, self.scale = residual, activation, frozen, scale
+        self.implementation = implementation
         self.weight = nn.Parameter(torch.empty(kernel, width, dtype=torch.float32), requires_grad=not frozen)
         self.reset_parameters()
 
@@ -84,9 +87,10 @@ class Canon(nn.Module):
             segment_ids=segment_ids,
             residual=self.residual,
             activation=self.activation,
+            scale=self.scale,
             implementation=self.implementation,
         )
 
     def extra_repr(self) -> str:
-        names = [name for name in ("activation", "frozen") if getattr(self, name)]
+        names = [name for name in ("activation", "frozen", "scale") if getattr(self, name)]
         return ", ".join([f"{self.width}, kernel={self.kernel}, residual={self.residual}", *names])

@@ -30,6 +30,7 @@ class ModelConfig:
         canon_residual: Add the Canon layer's input to its output.
         canon_activation: SiLU inside the Canon layer.
         canon_frozen: Keep the random initial Canon weights.
+        canon_scale: Canon layers times 1/sqrt(canon_kernel + 1).
         mlp: gated, standard, moe, none, or the preset's.
         mlp_ratio: Inner width of the MLP over the model's width; 0 for the preset's.
         activation: Of the MLP: silu, gelu, relu2, or the preset's.
@@ -53,6 +54,7 @@ class ModelConfig:
     canon_residual: bool = True
     canon_activation: bool = False
     canon_frozen: bool = False
+    canon_scale: bool = False
     mlp: str = "preset"
     mlp_ratio: float = 0.0
     activation: str = "preset"
@@ -106,7 +108,7 @@ class ModelConfig:
     def _canon(self, presets: Sequence[Preset], mlp: bool) -> tuple[CanonConfig, list[bool]]:
         """The Canon layers, and for each preset whether its mixer's own convolution is on.
 
-        Points C and D fall away where no block has an MLP, so that one set suits a comparison of families.
+        Points C, D and M fall away where no block has an MLP, so that one set suits a comparison of families.
         """
         own = [_own_convolution(preset) for preset in presets]
         original = self.canon.lower() == "original"
@@ -117,14 +119,21 @@ class ModelConfig:
                 "knows what the original is: give it one, or name the set, b for on, none for off"
             )
         words = ("b" if any(own) else "") if original else self.canon
-        canon = CanonConfig(words, self.canon_kernel, self.canon_residual, self.canon_activation, self.canon_frozen)
+        canon = CanonConfig(
+            words,
+            self.canon_kernel,
+            self.canon_residual,
+            self.canon_activation,
+            self.canon_frozen,
+            self.canon_scale,
+        )
         if "b" in canon.points and all(has is None for has in own):
             raise InputError(f"canon: the mixer {_names(presets)} has no point b (no short convolution of its own)")
         if not mlp:
-            points = canon.points.translate({ord(point): None for point in "CD"})
+            points = canon.points.translate({ord(point): None for point in "CDM"})
             if canon.points and not points:
                 raise InputError(
-                    f"canon = {shown(self.canon)}: points C and D are at the MLP, and {self.model} has none"
+                    f"canon = {shown(self.canon)}: points C, D and M are at the MLP, and {self.model} has none"
                 )
             canon = dataclasses.replace(canon, points=points)
         return canon, [bool(has) if original else has is not None and "b" in canon.points for has in own]

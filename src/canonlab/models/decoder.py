@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from canonlab import typed
-from canonlab.canon import Canon
 from canonlab.errors import InputError, require_integer, unknown
-from canonlab.models.canon_points import CanonConfig, NoCanon
+from canonlab.models.canon_points import CanonConfig, parts_of
 from canonlab.models.layers import NORMS, linear, scale_fixed
-from canonlab.models.mixers.base import Mixer
+from canonlab.models.mixers.base import InsideCanon, Mixer
 from canonlab.models.mlp import MLP, MLPConfig
 from canonlab.models.moe import MoE
 
@@ -35,7 +34,7 @@ class MixerConfig:
 
 @dataclass(frozen=True)
 class BlockConfig:
-    """One kind of block. Without an MLP it is the mixer alone, and has Canon points A and B or b only."""
+    """One kind of block. Without an MLP it is the mixer alone, without Canon points C, D and M."""
 
     mixer: MixerConfig
     mlp: MLPConfig | None
@@ -146,7 +145,7 @@ class Output(NamedTuple):
 
 
 class Block(nn.Module):
-    """x + mixer(canon_a(norm(x))), then, where there is an MLP, x + mlp(canon_c(norm(x)))."""
+    """x + canon_o(mixer(canon_a(norm(x)))), then, where there is an MLP, x + canon_m(mlp(canon_c(norm(x))))."""
 
     def __init__(self, config: DecoderConfig, kind: BlockConfig) -> None:
         super().__init__()
@@ -154,11 +153,13 @@ class Block(nn.Module):
         self.mixer_norm = norm(width, config.norm_eps)
         self.canon_a = canon.build("A", width)
         self.mixer = _build_mixer(kind.mixer, width, canon)
+        self.canon_o = canon.build("O", width)
         self.mlp: MLP | MoE | None = None
         if kind.mlp is not None:
             self.mlp_norm = norm(width, config.norm_eps)
             self.canon_c = canon.build("C", width)
             self.mlp = (MoE if kind.mlp.kind == "moe" else MLP)(kind.mlp, width, canon)
+            self.canon_m = canon.build("M", width)
 
     def forward(
         self, x: Tensor, segment_ids: Tensor | None, state: dict[str, Any] | None
@@ -166,12 +167,12 @@ class Block(nn.Module):
         part = state.get if state else lambda _: None
         h = self.canon_a(self.mixer_norm(x), segment_ids, part("a"))
         h, _ = self.mixer(h, segment_ids, part("mixer"))
-        x = x + h
+        x = x + self.canon_o(h, segment_ids, part("o"))
         if self.mlp is None:
             return x, None
         h = self.canon_c(self.mlp_norm(x), segment_ids, part("c"))
         h, auxiliary = self.mlp(h, segment_ids, part("mlp"))
-        return x + h, auxiliary
+        return x + self.canon_m(h, segment_ids, part("m")), auxiliary
 
     def init_state(self, batch: int, max_len: int, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
         if not hasattr(self.mixer, "init_state"):  # a subclass of Mixer has one, which says the same
@@ -179,10 +180,12 @@ class Block(nn.Module):
         state: dict[str, Any] = {
             "a": self.canon_a.init_state(batch, dtype, device),
             "mixer": self.mixer.init_state(batch, max_len, dtype, device),
+            "o": self.canon_o.init_state(batch, dtype, device),
         }
         if self.mlp is not None:
             state["c"] = self.canon_c.init_state(batch, dtype, device)
             state["mlp"] = self.mlp.init_state(batch, dtype, device)
+            state["m"] = self.canon_m.init_state(batch, dtype, device)
         return state
 
 
@@ -244,13 +247,21 @@ class Decoder(nn.Module):
 def _build_mixer(config: MixerConfig, width: int, canon: CanonConfig) -> Mixer:
     """The mixer with its config and Canon factory; an error when the Canon set asks for a point that it lacks."""
     asked: list[int] = []
+    arguments = config.cls.Config(width=width, **config.arguments)
+    name, parts = config.cls.__name__, parts_of(arguments)
+    for point in "KV":
+        if point in canon.points and point not in parts:
+            raise InputError(
+                f"canon = {canon.points!r}: the mixer {name} has no point {point} (its Config has no parts)"
+            )
 
-    def point_b(width: int) -> Canon | NoCanon:
+    def inside(width: int) -> InsideCanon:
         asked.append(width)
-        return canon.build("B", width)
+        return canon.build_inside(width, parts)
 
-    mixer = config.cls(config.cls.Config(width=width, **config.arguments), point_b)
-    if "B" in canon.points and not asked:
-        name = config.cls.__name__
-        raise InputError(f"canon = {canon.points!r}: the mixer {name} has no point B (it never calls canon(width))")
+    mixer = config.cls(arguments, inside)
+    if missing := [point for point in "BKV" if point in canon.points and not asked]:
+        raise InputError(
+            f"canon = {canon.points!r}: the mixer {name} has no point {missing[0]} (it never calls canon(width))"
+        )
     return mixer

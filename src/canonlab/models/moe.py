@@ -54,7 +54,7 @@ class MoE(nn.Module):
         super().__init__()
         require_integer("experts", experts, 1)
         if "D" in canon.points:
-            raise InputError(f"canon = {canon.points!r}: a mixture of experts has no point D (allowed: A, B or b, C)")
+            raise InputError(f"canon = {canon.points!r}: a mixture of experts has no point D")
         if config.bias:
             raise InputError("bias = True: experts have none")
         self.experts, self.capacity, self.balance = experts, capacity, balance

@@ -83,8 +83,12 @@ def model_rows(
 
 
 def _reference(model: ModelConfig, points: str, vocabulary: int) -> int:
-    """Parameters, embedding apart, of the reference; its counterpart of a convolution beside Canon layers is B."""
-    canon = "none" if points in ("", "b") else points.replace("b", "B")
+    """Parameters, embedding apart, of the reference; its counterpart of a convolution beside Canon layers is B.
+
+    Beside K or V, which B would be on as well, a convolution has none.
+    """
+    convolution = "" if {"K", "V"} & set(points) else "B"
+    canon = "none" if points in ("", "b") else points.replace("b", convolution)
     plain = ModelConfig(REFERENCE, model.size, canon, model.canon_kernel, exact_intermediate=model.exact_intermediate)
     return parameters_without_embedding(plain.decoder(vocabulary))
 

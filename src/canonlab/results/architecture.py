@@ -19,7 +19,7 @@ ANY = {
 }
 """Fields that make no other architecture, and why."""
 
-WORDS = {"canon_frozen": "frozen", "canon_residual": "no residual", "canon_activation": "SiLU"}
+WORDS = {"canon_frozen": "frozen", "canon_residual": "no residual", "canon_activation": "SiLU", "canon_scale": "scaled"}
 """What a setting that is not the usual one makes of an architecture, for people."""
 
 

@@ -153,7 +153,7 @@ def in_decoder(subject: Subject) -> str:
     draw = torch.Generator().manual_seed(0)
     ids = torch.randint(VOCABULARY, (2, TIME), generator=draw).to(subject.device)
     segments = subject.packed_segments()
-    gaps, sets = [], [f"A{point}CD" for point in subject.points]
+    gaps, sets = [], [f"A{point}CDOM" for point in subject.points]
     for points in sets:
         model = subject.in_decoder(points, MLPConfig("gated", 2 * subject.width)).build().eval()
         with torch.random.fork_rng(devices=[]):

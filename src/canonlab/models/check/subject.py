@@ -8,21 +8,20 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from canonlab.canon import Canon
 from canonlab.checks import Broken, of_the_user
 from canonlab.errors import InputError, shown
-from canonlab.models.canon_points import CanonConfig, NoCanon
+from canonlab.models.canon_points import CanonConfig, parts_of
 from canonlab.models.config import ModelConfig, pattern_names
 from canonlab.models.cost import parameters
 from canonlab.models.decoder import BlockConfig, DecoderConfig, MixerConfig
-from canonlab.models.mixers.base import Mixer, MixerState
+from canonlab.models.mixers.base import InsideCanon, Mixer, MixerState
 from canonlab.models.mlp import MLPConfig
 from canonlab.models.sizes import require_memory
 
 VOCABULARY = 31
 DOUBLE_BYTES = 8
 
-WITH = {"": "", "B": "with Canon point B, ", "b": "with its convolution (b), "}
+WITH = {"": "", "B": "with Canon point B, ", "KV": "with Canon points K and V, ", "b": "with its convolution (b), "}
 """The forms in which a mixer is checked, and the words for them."""
 
 PACKED = (40, 1, 3, 62, 22)
@@ -66,14 +65,15 @@ class Subject:
     def build(self, point: str = "", asked: list[int] | None = None, dtype: torch.dtype | None = None) -> Mixer:
         """The mixer in evaluation mode, with weights from seed 0; the widths asked for at point B go to `asked`."""
 
-        def point_b(width: int) -> Canon | NoCanon:
+        def inside(width: int) -> InsideCanon:
             if asked is not None:
                 asked.append(width)
-            return CanonConfig(point if point == "B" else "").build("B", width)
+            return CanonConfig(point.replace("b", "")).build_inside(width, parts_of(config))
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            mixer = self.config.cls(self.config.cls.Config(width=self.width, **self.arguments(point)), point_b)
+            config = self.config.cls.Config(width=self.width, **self.arguments(point))
+            mixer = self.config.cls(config, inside)
             draw_zeros(mixer)
         mixer.eval()
         if (dtype or self.dtype) == torch.float64:
@@ -90,10 +90,11 @@ class Subject:
 
     @cached_property
     def points(self) -> tuple[str, ...]:
-        """Alone; with Canon point B, where the mixer has it; with its own convolution, where it has one."""
+        """Alone; with Canon point B, and K and V, where the mixer has them; with a convolution of its own, likewise."""
         asked: list[int] = []
         self.build("", asked)
-        return ("", *["B"] * bool(asked), *["b"] * ("conv1d" in self.config.arguments))
+        parts = asked and parts_of(self.config.cls.Config(width=self.width, **self.arguments("")))
+        return ("", *["B"] * bool(asked), *["KV"] * bool(parts), *["b"] * ("conv1d" in self.config.arguments))
 
     @cached_property
     def dtype(self) -> torch.dtype:

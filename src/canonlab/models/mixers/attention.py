@@ -88,6 +88,11 @@ class Attention(Mixer):
             return self.width // self.heads
 
         @property
+        def parts(self) -> dict[str, tuple[int, int]]:
+            keys = self.key_heads * self.head_width
+            return {"K": (self.width, self.width + keys), "V": (self.width + keys, self.width + 2 * keys)}
+
+        @property
         def key_heads(self) -> int:
             return self.kv_heads or self.heads
 

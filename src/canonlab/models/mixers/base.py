@@ -9,10 +9,13 @@ from torch import Tensor, nn
 
 from canonlab.canon import Canon
 from canonlab.errors import InputError
-from canonlab.models.canon_points import NoCanon
+from canonlab.models.canon_points import NoCanon, PartsCanon
 
-CanonFactory = Callable[[int], Canon | NoCanon]
-"""width -> the layer for point B: a Canon, or one that does nothing when the Canon set lacks B."""
+InsideCanon = Canon | PartsCanon | NoCanon
+"""The layer at point B, those at K and V, or one that does nothing."""
+
+CanonFactory = Callable[[int], InsideCanon]
+"""width -> the layer inside a mixer."""
 
 MixerState = dict[str, Any]
 """A nested dict of tensors, each with the batch first: fixed in size, updated in place."""
@@ -28,6 +31,8 @@ class Mixer(nn.Module, ABC):
     The constructor calls `canon(width)` where point B belongs, on the concatenated projections that feed the mixing
     (q, k and v, before any non-linearity and position embedding), keeps the module, and passes it `segment_ids` and its
     own state: `self.canon(h, segment_ids, state and state["canon"])`. One that never calls it can't be asked for B.
+    A property `parts` of `Config`, such as {"K": (64, 128), "V": (128, 192)}, says which channels of that are the keys
+    and the values, from and to: one without can't be asked for K and V.
     It initialises its own parameters; nobody initialises them again.
 
     Subclassing this class is not required; the methods and `Config` are.

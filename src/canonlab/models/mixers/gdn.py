@@ -218,6 +218,11 @@ class GatedDeltaNet(Mixer):
         def value_width(self) -> int:
             return width_of("value_share", self.value_share, self.width)
 
+        @property
+        def parts(self) -> dict[str, tuple[int, int]]:
+            values = 2 * self.key_width
+            return {"K": (self.key_width, values), "V": (values, values + self.value_width)}
+
     def __init__(self, config: Config, canon: CanonFactory) -> None:
         super().__init__()
         width, heads, keys, values = config.width, config.heads, config.key_width, config.value_width

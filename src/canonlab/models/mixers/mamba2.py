@@ -195,6 +195,11 @@ class Mamba2(Mixer):
         def inner(self) -> int:
             return self.expansion * self.width
 
+        @property
+        def parts(self) -> dict[str, tuple[int, int]]:
+            """B and x, before the convolution."""
+            return {"K": (2 * self.inner, 2 * self.inner + self.state), "V": (self.inner, 2 * self.inner)}
+
     def __init__(self, config: Config, canon: CanonFactory) -> None:
         super().__init__()
         self.heads, self.state = config.heads, config.state
