@@ -27,6 +27,10 @@ def test_a_budget_is_a_time(budget: str, tmp_path: Path) -> None:
         compare(("gdn",), budget=budget, out=tmp_path / "out")
     with pytest.raises(InputError, match="name a model"):
         compare((), out=tmp_path / "out")
+    with pytest.raises(InputError, match="baseline = 'gdn': is one of the models"):
+        compare(("gdn",), baseline="gdn", out=tmp_path / "out")
+    with pytest.raises(InputError, match="unknown model 'gdm'"):
+        compare(("gla",), baseline="gdm/AbCD", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -85,4 +89,10 @@ def test_a_model_is_trained_beside_references_and_one_more_trains_alone(
     compare((mine, "gla"), skills=("copy", "depo"), out=out, as_json=True)
     after = {path: path.stat().st_mtime_ns for path in out.glob("*/result.json")}
     assert before.items() <= after.items() and len(after) == len(before) + 2 * 2 * 3
+    capsys.readouterr()
+    compare((mine,), skills=("copy",), baseline="llama-rope/ABCD", out=out, as_json=True)
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert {each["reference"] for each in found["differences"]} == {"llama-rope + Canon-ABCD"} and found["pairs"] == 2
+    assert all(row["place"].endswith("of 3") for row in found["profile"])
+    assert {path: path.stat().st_mtime_ns for path in out.glob("*/result.json")} == after
     assert all((out / name).is_file() for name in ("report.html", "profile.html", "profile.svg"))

@@ -5,7 +5,7 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -55,6 +55,9 @@ def compare(
         Literal["trained", "shipped"],
         arg(help="Train the references here, or take measurements that come with canonlab."),
     ] = "trained",
+    baseline: Annotated[
+        str, option("M", "Decide between the models and this architecture alone, such as gdn or gla/AbCD.")
+    ] = "",
     match_params: Annotated[
         FlagCreatePairsOff[bool],
         arg(help="Give the models MLPs with which they have as many parameters as llama-rope."),
@@ -73,20 +76,24 @@ def compare(
     mine = [matched(each) for each in mine] if match_params else mine
     known = {(each.model, each.canon) for each in mine}
     others = [Architecture(*each) for each in REFERENCES if each not in known]
+    against = others
+    if baseline:
+        against = [_baseline(baseline, known)]
+        others = list(dict.fromkeys([*others, *against]))
     began = time.monotonic()
     runs = suite(skills, [*mine, *others], min(LOOKS))
     notes = []
     if references == "shipped":
         plan_runs(runs)  # what is wrong with a model is said before anything is written
         notes = [unpack(out)]
-    found = profile(runs, out, skills, mine, others)
+    found = profile(runs, out, skills, mine, others, against)
     for count in list(LOOKS)[1:]:
         took = time.monotonic() - began
         more = _in_time(found, runs, [*mine, *others], count, seconds - took, took)
         if not more:
             break
         runs += more
-        found = profile(runs, out, skills, mine, others)
+        found = profile(runs, out, skills, mine, others, against)
     show(dataclasses.replace(found, notes=notes), out, as_json)
 
 
@@ -122,6 +129,15 @@ def _variants(model: str, canon: Sequence[str]) -> list[Architecture]:
     return [Architecture(model, points) for points in dict.fromkeys((_plain(model), _all(model)))]
 
 
+def _baseline(name: str, models: Collection[tuple[str, str]]) -> Architecture:
+    """The architecture of that name: a model, and after a slash its Canon set, if it isn't the plain one."""
+    model, _, points = name.partition("/")
+    chosen = Architecture(model, points or _plain(model))
+    if chosen[:2] in models:
+        raise InputError(f"baseline = {name!r}: is one of the models that are compared with it")
+    return chosen
+
+
 def _plain(model: str) -> str:
     return "b" if _fits(model, "b") else "none"
 
@@ -145,8 +161,9 @@ def profile(
     skills: Sequence[str],
     mine: Sequence[Architecture],
     references: Sequence[Architecture],
+    against: Sequence[Architecture] | None = None,
 ) -> Profile:
-    """Make the runs that aren't made, and look at all of them."""
+    """Make the runs that aren't made, and look at all of them; at pairs with the references that are `against`, or all."""
     prepared = prepare(runs, out, "compare", shlex.join(["canonlab", *sys.argv[1:]]))
     make(prepared, "local", Crew())
     for run in Observer(out).survey().of("failed", "diverged", "damaged"):
@@ -157,13 +174,14 @@ def profile(
         for entry, run in zip(prepared.worklist.entries, runs, strict=True)
     }
     loaded = [run for run in load_runs([out]) if run.folder.name in owners]
-    models, others = ([(each.model, each.canon) for each in group] for group in (mine, references))
+    against = references if against is None else against
+    models, others, rivals = ([(each.model, each.canon) for each in group] for group in (mine, references, against))
     found = []
     for name in skills:
         of_skill = [run for run in loaded if owners[run.folder.name][0] == name]
         for section in sections(of_skill) if of_skill else []:
             its = {owners[cell.rows[0].runs[0].folder.name][1]: cell for cell in cells(section) if cell.spread}
-            found.append(skill(name, section, its, models, others))
+            found.append(skill(name, section, its, models, rivals))
     return Profile(models, others, found)
 
 

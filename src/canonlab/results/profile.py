@@ -124,7 +124,7 @@ class Profile:
 def skill(
     name: str, section: Section, named: Mapping[Name, Cell], models: Sequence[Name], others: Sequence[Name]
 ) -> Skill:
-    """The skill that a section is about, of the models and the other architectures that have a cell there."""
+    """The skill that a section is about; its pairs are of models and others that have a cell there."""
     sides = [[named[each] for each in group if each in named] for group in (models, others)]
     return Skill(name, section, named, pairs(section, *sides))
 
