@@ -4,6 +4,7 @@ import copy
 import pickle
 import sys
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -117,6 +118,14 @@ def test_taps_are_drawn_as_those_of_a_layer_alone() -> None:
     layers = [m for m in model.modules() if isinstance(m, Canon)]
     assert len(layers) == 10 and all(m.scale and m.frozen and m.kernel == 3 for m in layers)
     assert all(0 < m.weight.abs().max() <= 3**-0.5 and not m.weight.requires_grad for m in layers)
+
+
+def test_a_config_of_ones_own_is_left_alone() -> None:
+    for config in ({"width": 16}, MappingProxyType({}), object()):
+        model = GPT()
+        model.config = config  # type: ignore[assignment]
+        remove_canon(add_canon(model, "A"))
+        assert model.config is config
 
 
 def test_some_layers_only_and_weights_in_the_models_dtype() -> None:

@@ -51,8 +51,8 @@ def add_canon(
         layers: The layers that get them, from 0; None for all.
         table: Where the points are in a model that is none of the families; its paths begin at `model`.
 
-    The weights have dtype and device of the layer they are put in. A model's `config` records what was added, as
-    `config.canon`, which `canonlab.canon.from_pretrained` reads.
+    The weights have dtype and device of the layer they are put in. The `config` of a model of transformers records what
+    was added, as `config.canon`, which `canonlab.canon.from_pretrained` reads.
 
     Raises:
         ValueError: naming the module, where a point is not there, or Canon layers are already; nothing is changed then.
@@ -79,7 +79,7 @@ def add_canon(
     if _sees_masks(host):
         HostHook(host).attach()
     config = getattr(model, "config", None)
-    if config is not None:
+    if hasattr(config, "to_dict"):  # transformers'; one's own may be anything
         told = {"points": points, **options, "layers": None if layers is None else chosen}
         config.canon = {**told, "table": None if table is None else dataclasses.asdict(table)}
     return model
@@ -94,7 +94,7 @@ def remove_canon(model: nn.Module) -> nn.Module:
         owner.detach()
     for module in model.modules():
         config = getattr(module, "config", None)
-        if config is not None and hasattr(config, "canon"):
+        if hasattr(config, "to_dict") and hasattr(config, "canon"):
             del config.canon
     return model
 

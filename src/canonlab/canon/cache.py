@@ -57,7 +57,7 @@ def _segments(position_ids: Tensor) -> Tensor:
 
 def _first_column(cache: Any, time: int, *, absolute: bool) -> Any:
     """The column of a mask where the next position is: of all positions, or of those that the cache still holds."""
-    if cache is None:
+    if not hasattr(cache, "is_sliding"):  # none, or one that `make_room` refuses
         return 0
     layer = cache.is_sliding.index(False) if False in cache.is_sliding else 0
     length = cache.get_seq_length(layer)
