@@ -21,9 +21,7 @@ import torch
 from torch import Tensor
 
 from canonlab.canon import add_canon
-
-STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365}
-"""The 97.5% quantile of Student's t, by the number of seeds."""
+from canonlab.results.compare import Value, compare
 
 
 def load() -> tuple[Any, Any]:
@@ -56,7 +54,10 @@ def loss_on(model: Any, rows: Tensor) -> float:
 
 def finetune(model: Any, rows: Tensor, arguments: argparse.Namespace, seed: int) -> None:
     model.train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=arguments.lr, weight_decay=0.0)
+    named = list(model.named_parameters())
+    canon, others = ([p for name, p in named if (".canon." in name) is which] for which in (True, False))
+    groups = [{"params": others}, {"params": canon, "lr": arguments.canon_lr}]
+    optimizer = torch.optim.AdamW(groups, lr=arguments.lr, weight_decay=0.0)
     draw, order = torch.Generator().manual_seed(seed), torch.empty(0, dtype=torch.int64)
     for _ in range(arguments.steps):
         while len(order) < arguments.batch:
@@ -76,7 +77,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--length", type=int, default=128, help="tokens of a window")
     parser.add_argument("--lr", type=float, default=1e-4)
-    parser.add_argument("--seeds", type=int, default=3, choices=STUDENT)
+    parser.add_argument("--canon-lr", type=float, default=1e-3, help="of Canon layers, which begin at zero")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     trained, tokenizer = load()
@@ -85,24 +87,27 @@ def main() -> None:
     print(
         f"{len(rows)} windows of {arguments.length} tokens, {len(held)} held out; loss before: {before:.4f}", flush=True
     )
-    losses: dict[str, list[float]] = {"without": [], "with": []}
-    for seed in range(arguments.seeds):
-        for arm, found in losses.items():
+    losses: dict[str, dict[int, Value]] = {"without": {}, "with": {}}
+    for seed in arguments.seeds:
+        for arm, values in losses.items():
             start, model = time.perf_counter(), copy.deepcopy(trained)
             if arm == "with":
                 add_canon(model, arguments.points, init="identity")
             finetune(model, rows, arguments, seed)
-            found.append(loss_on(model, held))
+            values[seed] = Value(loss_on(model, held))
             seconds = time.perf_counter() - start
-            print(f"seed {seed}, {arm:7} Canon: {found[-1]:.4f} after {seconds:.0f} s", flush=True)
-    gaps = [a - b for a, b in zip(losses["with"], losses["without"], strict=True)]
-    mean, half = statistics.fmean(gaps), STUDENT[len(gaps)] * statistics.stdev(gaps) / len(gaps) ** 0.5
-    interval = f"[{mean - half:+.4f}, {mean + half:+.4f}]"
-    print(f"with Canon-{arguments.points} minus without: {mean:+.4f} nats a token {interval}")
+            print(f"seed {seed}, {arm:7} Canon: {values[seed].value:.4f} after {seconds:.0f} s", flush=True)
+    found = compare(losses["with"], losses["without"])
+    assert found is not None
+    interval = f"[{found.low:+.4f}, {found.high:+.4f}]" if found.seeds > 1 else "(one seed)"
+    print(f"with Canon-{arguments.points} minus without: {found.difference:+.4f} nats a token {interval}")
     if arguments.out:
         settings = {key: value for key, value in vars(arguments).items() if key not in ("files", "out")}
-        content = {"settings": settings, "before": before, **losses, "difference": mean, "half_interval": half}
-        arguments.out.write_text(json.dumps(content, indent=1) + "\n")
+        values = {arm: {seed: value.value for seed, value in its.items()} for arm, its in losses.items()}
+        told = {"difference": found.difference, "low": found.low, "high": found.high}
+        arguments.out.write_text(
+            json.dumps({"settings": settings, "before": before, **values, **told}, indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":
