@@ -35,6 +35,9 @@ from canonlab.training.plan import plan_runs
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
+CERTAIN = 0.95
+"""The part of a budget that is given out: how long runs take is an estimate, and pages are to be written."""
+
 DEMO, SHOWN = ("depo", "brevo"), (("gla", "none"), ("gla", "AbCD"))
 """The skills of the demo, and what it shows beside the first references."""
 
@@ -89,7 +92,7 @@ def compare(
     found = profile(runs, out, skills, mine, others, against)
     for count in list(LOOKS)[1:]:
         took = time.monotonic() - began
-        more = _in_time(found, runs, [*mine, *others], count, seconds - took, took)
+        more = _in_time(found, runs, [*mine, *others], count, CERTAIN * seconds - took, took)
         if not more:
             break
         runs += more
