@@ -78,7 +78,7 @@ def add_canon(
         each.attach()
     if _sees_masks(host):
         HostHook(host).attach()
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     if hasattr(config, "to_dict"):  # transformers'; one's own may be anything
         told = {"points": points, **options, "layers": None if layers is None else chosen}
         config.canon = {**told, "table": None if table is None else dataclasses.asdict(table)}
@@ -93,7 +93,7 @@ def remove_canon(model: nn.Module) -> nn.Module:
     for owner in hooks.values():
         owner.detach()
     for module in model.modules():
-        config = getattr(module, "config", None)
+        config: Any = getattr(module, "config", None)
         if hasattr(config, "to_dict") and hasattr(config, "canon"):
             del config.canon
     return model
