@@ -166,7 +166,7 @@ def profile(
     references: Sequence[Architecture],
     against: Sequence[Architecture] | None = None,
 ) -> Profile:
-    """Make the runs that aren't made, and look at all; at pairs with those references that are `against`, or with all."""
+    """Make the runs that aren't made, and look at all, at pairs with references that are `against` or all."""
     prepared = prepare(runs, out, "compare", shlex.join(["canonlab", *sys.argv[1:]]))
     make(prepared, "local", Crew())
     for run in Observer(out).survey().of("failed", "diverged", "damaged"):
