@@ -292,7 +292,7 @@ BAD = [
     ("train copy --schedule linaer", "unknown schedule 'linaer'; did you mean 'linear'"),
     ("train copy --schedule cos", "unknown schedule 'cos'"),
     ("train copy --precision fp16", "unknown precision 'fp16'; did you mean 'bf16'"),
-    ("train copy --linear x", "unknown linear 'x' (allowed: auto, fla, torch)"),
+    ("train copy --linear x", "unknown linear 'x' (allowed: auto, fla, numba, torch)"),
     ("train copy --compile maybe", "unknown compile 'maybe' (allowed: auto, off, on)"),
     ("train copy --device gpu", "unknown device 'gpu'"),
     ("train copy --device meta", "unknown device 'meta'"),
