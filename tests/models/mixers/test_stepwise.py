@@ -142,6 +142,21 @@ def test_threads_change_no_bit(monkeypatch):
         assert all(map(torch.equal, results[0], other))
 
 
+@pytest.mark.parametrize("name", FORMS)
+def test_an_empty_batch_is_one(name):
+    inputs = [x[:0] for x in _mixer_inputs(name, 5)]
+    for found, wanted in zip(*(_with_gradients(form, inputs, None) for form in FORMS[name]), strict=True):
+        assert found.shape == wanted.shape
+
+
+def test_what_is_not_finite_stays_where_the_definition_has_it():
+    q, k, v, log_decay, first = _mixer_inputs("gla", 9)
+    v[0, 2], v[1, 4], log_decay[2, 3] = torch.inf, torch.nan, -torch.inf
+    wanted, found = (form(q, k, v, log_decay, first, None) for form in FORMS["gla"])
+    for one, other in zip(wanted, found, strict=True):
+        assert torch.allclose(one, other, rtol=0, atol=1e-9, equal_nan=True)
+
+
 def test_the_loops_are_for_small_states_on_a_cpu():
     v = torch.zeros(2, 511, 4, 64)
     assert fits(v, 64, 64) and not fits(v, 64, 65)

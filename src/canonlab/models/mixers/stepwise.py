@@ -82,13 +82,13 @@ def _empty(*tensors: Tensor) -> list[Tensor]:
 def _run(loop: str, states: int, *arguments: Any) -> None:
     """Run a loop over the rows of a batch, on as many threads as PyTorch itself would use at most.
 
-    Tensors have the batch first, and no thread writes where another does: the results don't hang on their number.
+    `states` is how many numbers there are in all states of all sequences. Tensors have the batch first, and no thread writes where another does: the results don't hang on their number.
     """
     from canonlab.models.mixers import loops  # numba takes a second to load: only for those who use it
 
     whole = [x.detach().contiguous() if isinstance(x, Tensor) else x for x in arguments]
     batch = len(whole[0])
-    threads = max(1, min(torch.get_num_threads(), batch, batch * states // STATES_PER_THREAD))
+    threads = max(1, min(torch.get_num_threads(), batch, states // STATES_PER_THREAD))
 
     def run(thread: int) -> None:
         mine = slice(batch * thread // threads, batch * (thread + 1) // threads)
@@ -117,7 +117,7 @@ def _run_rows(
 ) -> tuple[Tensor, Tensor]:
     (o_BTHV,), state_BHKV = _empty(v_BTHV), first_BHKV.clone(memory_format=torch.contiguous_format)
     inputs = (q_BTHK, k_BTHK, v_BTHV, decay_BTHK, beta_BTH)
-    _run("rows_forward", q_BTHK.shape[1] * first_BHKV[0].numel(), *inputs, delta, state_BHKV, o_BTHV)
+    _run("rows_forward", q_BTHK.shape[1] * first_BHKV.numel(), *inputs, delta, state_BHKV, o_BTHV)
     return o_BTHV, state_BHKV
 
 
@@ -125,7 +125,7 @@ def _run_columns(
     q_BTK: Tensor, k_BTK: Tensor, v_BTN: Tensor, decay_BTH: Tensor, first_BKN: Tensor
 ) -> tuple[Tensor, Tensor]:
     (o_BTN,), state_BKN = _empty(v_BTN), first_BKN.clone(memory_format=torch.contiguous_format)
-    _run("columns_forward", q_BTK.shape[1] * first_BKN[0].numel(), q_BTK, k_BTK, v_BTN, decay_BTH, state_BKN, o_BTN)
+    _run("columns_forward", q_BTK.shape[1] * first_BKN.numel(), q_BTK, k_BTK, v_BTN, decay_BTH, state_BKN, o_BTN)
     return o_BTN, state_BKN
 
 
@@ -141,7 +141,7 @@ def _run_rows_backward(
     gfinal_BHKV: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     inputs, g_BHKV = (q_BTHK, k_BTHK, v_BTHV, decay_BTHK, beta_BTH), gfinal_BHKV.clone()
-    found, states = _empty(*inputs), q_BTHK.shape[1] * first_BHKV[0].numel()
+    found, states = _empty(*inputs), q_BTHK.shape[1] * first_BHKV.numel()
     _run("rows_backward", states, *inputs, delta, first_BHKV, go_BTHV, g_BHKV, *found)
     return *found, g_BHKV  # type: ignore[return-value]
 
@@ -156,7 +156,7 @@ def _run_columns_backward(
     gfinal_BKN: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     inputs, g_BKN = (q_BTK, k_BTK, v_BTN, decay_BTH), gfinal_BKN.clone()
-    found, states = _empty(*inputs), q_BTK.shape[1] * first_BKN[0].numel()
+    found, states = _empty(*inputs), q_BTK.shape[1] * first_BKN.numel()
     _run("columns_backward", states, *inputs, first_BKN, go_BTN, g_BKN, *found)
     return *found, g_BKN  # type: ignore[return-value]
 
