@@ -82,7 +82,8 @@ def _empty(*tensors: Tensor) -> list[Tensor]:
 def _run(loop: str, states: int, *arguments: Any) -> None:
     """Run a loop over the rows of a batch, on as many threads as PyTorch itself would use at most.
 
-    `states` is how many numbers there are in all states of all sequences. Tensors have the batch first, and no thread writes where another does: the results don't hang on their number.
+    `states` is how many numbers there are in all states of all sequences. Tensors have the batch first, and no thread
+    writes where another does: the results don't hang on their number.
     """
     from canonlab.models.mixers import loops  # numba takes a second to load: only for those who use it
 
