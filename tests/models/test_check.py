@@ -293,8 +293,10 @@ BROKEN = {
         "chunks",
         """
         def forward(self, x, segment_ids, state):
+            from canonlab.models.decoder import tensors_of
+
             if state is not None:
-                for tensor in state["canon"].values():
+                for tensor in tensors_of([state["canon"]]):
                     tensor.fill_(-1)
             return super().forward(x, segment_ids, state)
         """,

@@ -93,8 +93,10 @@ class Subject:
         """Alone; with Canon point B, and K and V, where the mixer has them; with a convolution of its own, likewise."""
         asked: list[int] = []
         self.build("", asked)
-        parts = asked and parts_of(self.config.cls.Config(width=self.width, **self.arguments("")))
-        return ("", *["B"] * bool(asked), *["KV"] * bool(parts), *["b"] * ("conv1d" in self.config.arguments))
+        parts = parts_of(self.config.cls.Config(width=self.width, **self.arguments("")))
+        # Of a mixer that asks more than once, it is point B that is to be repaired.
+        has = {"": True, "B": asked, "KV": parts and len(asked) == 1, "b": "conv1d" in self.config.arguments}
+        return tuple(point for point in WITH if has[point])
 
     @cached_property
     def dtype(self) -> torch.dtype:
