@@ -158,7 +158,7 @@ def test_what_is_not_finite_stays_where_the_definition_has_it():
 
 
 def test_the_loops_are_for_small_states_on_a_cpu():
-    v = torch.zeros(2, 511, 4, 64)
+    v = torch.zeros(2, 512, 4, 64)
     assert fits(v, 64, 64) and not fits(v, 64, 65)
     assert not fits(v.bfloat16(), 1, 1)
     assert not fits(v.to("meta"), 1, 1)

@@ -24,9 +24,9 @@ from canonlab.canon.functional import HAS_NUMBA, MAY_COMPILE
 from canonlab.canon.transforms import Operator, captured, transformed
 
 MOST_STATES = 1 << 21
-"""Numbers in all states of a sequence. With so many, 512 positions of 64 x 64 in a head, the loops take 0.4 to 0.6
-times as long as chunks on one core of an AMD EPYC (Zen 5), with eight times as many 1.2 to 2 times; of 25 positions of
-4 x 16, a tenth."""
+"""Numbers in all states of a sequence. With so many, 512 positions of 64 x 64 in a head, the loops of rows take 0.3 to
+0.4 times as long as chunks on one core of an AMD EPYC (Zen 5), those of columns 0.5; with twice as many 0.7; with four
+times as many columns take 1.3 times as long (`canonlab bench mixers`)."""
 
 STATES_PER_THREAD = 1 << 17
 """Numbers in the states below which a thread costs more than it saves."""
@@ -40,7 +40,7 @@ def available(device: torch.device | str) -> bool:
 def fits(v: Tensor, keys: int, values: int) -> bool:
     """Whether the loops are for `v` (B, T, ...) and states of keys x values: on a CPU, and not in half precision."""
     here = v.device.type == "cpu" and v.dtype in (torch.float32, torch.float64)
-    small = (v.shape[1] + 1) * keys * values <= MOST_STATES
+    small = v.shape[1] * keys * values <= MOST_STATES
     return here and small and not transformed() and not captured()
 
 
