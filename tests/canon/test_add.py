@@ -191,6 +191,12 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "no point": (lambda: add_canon(GPT(), ""), "name at least one"),
     "twice a point": (lambda: add_canon(GPT(), "AA"), "named twice"),
     "B and V": (lambda: add_canon(GPT(), "BV"), "leave K and V out"),
+    "no text": (lambda: add_canon(GPT(), {"A"}), "points = {'A'}: must be text"),  # type: ignore[arg-type]
+    "no integer": (lambda: add_canon(GPT(), "A", kernel=4.0), "kernel = 4.0"),  # type: ignore[arg-type]
+    "no model": (lambda: add_canon("gpt2", "A"), "a str is no model"),  # type: ignore[arg-type]
+    "no list of layers": (lambda: add_canon(GPT(), "A", layers=1), "layers = 1: must be integers"),  # type: ignore[arg-type]
+    "no layers": (lambda: add_canon(GPT(), "A", layers=[]), r"layers = \[\]: must be integers, one or more"),
+    "no number of a layer": (lambda: add_canon(GPT(), "A", layers=[0.0]), r"layers = \[0.0\]"),  # type: ignore[list-item]
     "kernel": (lambda: add_canon(GPT(), "A", kernel=9), "kernel = 9"),
     "init": (lambda: add_canon(GPT(), "A", init="zero"), "must be one of random, identity"),
     "scaled identity": (lambda: add_canon(GPT(), "A", init="identity", scale=True), "with scale"),

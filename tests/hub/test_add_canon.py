@@ -213,6 +213,36 @@ def test_loading_says_what_is_missing(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "part", state_dict=weights)
     with pytest.raises(ValueError, match=r"no weights of the Canon layer 'model.layers.0.canon.C.weight'"):
         from_pretrained(tmp_path / "part")
+    with pytest.raises(ValueError, match=r"cls = .*AutoModelForCausalLM.*: must be the class of a model"):
+        from_pretrained(tmp_path / "part", cls=transformers.AutoModelForCausalLM)
+
+
+@pytest.mark.parametrize(
+    ("told", "says"),
+    [
+        ({"points": "A"}, "config.json tells of no Canon layer 'model.layers.0.canon.C.weight'"),
+        ({"layers": [1]}, "config.json tells of no Canon layer 'model.layers.0.canon.A.weight'"),
+        ({"points": 3}, "points = 3: must be text"),
+        ({"layers": "01"}, "layers = '01': must be integers"),
+        ({"kernel": 3.0}, "Canon kernel = 3.0: must be from 2 to 8, an integer"),
+        ({"evil": 1}, "canon is not what add_canon writes"),
+        ({"table": "x"}, "canon is not what add_canon writes"),
+        ({"table": {"evil": 1}}, "canon is not what add_canon writes"),
+    ],
+)
+def test_a_configuration_that_was_changed_is_refused(told: dict[str, Any], says: str, tmp_path: Path) -> None:
+    model = build("Llama", "AC")
+    model.config.canon.update(told)
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=says):
+        from_pretrained(tmp_path)
+
+
+def test_a_configuration_may_leave_out_what_add_canon_has_defaults_for(tmp_path: Path) -> None:
+    model = build("Llama", "AC")
+    model.config.canon = {"points": "AC"}
+    model.save_pretrained(tmp_path)
+    assert torch.equal(plainly(from_pretrained(tmp_path).eval(), tokens(2, 9)), plainly(model, tokens(2, 9)))
 
 
 @every_family

@@ -261,6 +261,7 @@ def index(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
             lambda f: index(f, lambda m: m.update(x="../x")),
             "weight_map, x = '../x': must be the name of a file beside it",
         ),
+        (lambda f: index(f, lambda m: m.update(x="")), "weight_map, x = '': must be the name of a file beside it"),
         (lambda f: index(f, lambda m: m.update(x=SHARD)), f"{SHARD}: x is missing, which model.safetensors.index.json"),
         (lambda f: index(f, lambda m: m.clear()), "it has no tensors"),
         (lambda f: (f / "config.json").unlink(), "config.json is missing, the settings of LlamaCanonForCausalLM"),

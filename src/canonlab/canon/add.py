@@ -57,6 +57,8 @@ def add_canon(
     Raises:
         ValueError: naming the module, where a point is not there, or Canon layers are already; nothing is changed then.
     """
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"add_canon: a {type(model).__name__} is no model, which it must be given: load it first")
     points = require_points(points)
     _check_init(init, scale=scale, residual=residual, activation=activation)
     host, name, stack, table_used = _find_layers(model, table)
@@ -294,7 +296,12 @@ def _check_host(host: nn.Module) -> None:
 
 
 def _choose(layers: Iterable[int] | None, count: int, name: str) -> list[int]:
-    chosen = sorted(set(range(count) if layers is None else layers))
+    if layers is None:
+        return list(range(count))
+    numbers = list(layers) if isinstance(layers, Iterable) else []
+    if not numbers or not all(isinstance(i, int) and not isinstance(i, bool) for i in numbers):
+        raise ValueError(f"layers = {layers!r}: must be integers, one or more, from 0 to {count - 1}; None for all")
+    chosen = sorted(set(numbers))
     for i in chosen:
         if not 0 <= i < count:
             raise ValueError(f"layers: {name} has no layer {i} (allowed: 0 to {count - 1})")

@@ -99,8 +99,8 @@ def require_known(implementation: str) -> None:
 
 def require_kernel(kernel: int) -> None:
     """ValueError for a number of taps that is none of `KERNELS`."""
-    if kernel not in KERNELS:
-        raise ValueError(f"Canon kernel = {kernel}: must be from {KERNELS[0]} to {KERNELS[-1]}")
+    if kernel not in KERNELS or isinstance(kernel, float):
+        raise ValueError(f"Canon kernel = {kernel!r}: must be from {KERNELS[0]} to {KERNELS[-1]}, an integer")
 
 
 def _numba_fits(device: torch.device | str, dtype: torch.dtype) -> bool:

@@ -81,6 +81,8 @@ FAMILIES = {
 
 def require_points(points: str) -> str:
     """The letters in the order of `POINTS`, or ValueError."""
+    if not isinstance(points, str):
+        raise ValueError(f"points = {points!r}: must be text (letters of {POINTS})")
     for letter in points:
         if letter not in POINTS:
             close = get_close_matches(letter.upper(), POINTS, n=1)

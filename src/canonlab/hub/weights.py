@@ -145,7 +145,7 @@ def _sharded(index: Path) -> Weights:
     """The shards that an index names, which lie beside it."""
     places = entry(parse_json(read_bytes(index), index), "weight_map", dict, index)
     for name, file in places.items():
-        if not isinstance(file, str) or Path(file).name != file:
+        if not isinstance(file, str) or not file or Path(file).name != file:
             raise InputError(f"{index}: weight_map, {name} = {shown(file)}: must be the name of a file beside it")
     weights = _safetensors(index, [index.with_name(file) for file in sorted(set(places.values()))])
     for name, file in places.items():
