@@ -30,4 +30,4 @@ def test_the_notebook_runs(tmp_path: Path) -> None:
         line for line in committed.splitlines() if "parameters" in line
     ]
     plain, canon = (float(line.split()[-4]) for line in found.splitlines() if line.endswith("nats per byte"))
-    assert 0.5 < canon < 3.5 and 0.5 < plain < 3.5  # from 5.5 before training
+    assert 0.5 < canon < plain - 0.2 and plain < 3.5  # from 5.5 before training

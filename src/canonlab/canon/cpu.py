@@ -13,10 +13,8 @@ Everything that numba compiles stands in this one file, because numba's on-disk 
 
 import functools
 import math
-import os
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -27,6 +25,8 @@ from numba.core import cgutils
 from numba.core.caching import FunctionCache
 from numba.extending import intrinsic
 from torch import Tensor
+
+from canonlab.canon.threads import in_parallel
 
 CHANNELS_PER_PIECE = 4096  # the rows of a piece that are in use at once stay in the L2 cache
 CHANNELS_PER_STEP = 64  # pieces are multiples of this: whole vectors, and threads seldom meet in a cache line
@@ -282,18 +282,10 @@ def _run(kernel: Callable[..., None], arguments: tuple[Any, ...], x: Tensor) -> 
     step = CHANNELS_PER_STEP * math.ceil(width / (CHANNELS_PER_STEP * pieces))
     starts = range(0, width, step)
 
-    def run(mine: range) -> None:
-        for start in mine:
+    used = min(threads, len(starts))
+
+    def run(thread: int) -> None:
+        for start in starts[thread::used]:
             kernel(*arguments, start, min(start + step, width))
 
-    first, *others = (starts[thread::threads] for thread in range(min(threads, len(starts))))
-    pending = [_pool(torch.get_num_threads(), os.getpid()).submit(run, mine) for mine in others]
-    run(first)
-    for future in pending:
-        future.result()
-
-
-@functools.cache
-def _pool(threads: int, process: int) -> ThreadPoolExecutor:
-    """One pool for each number of threads; `process` because a forked child has none of its parent's threads."""
-    return ThreadPoolExecutor(threads, thread_name_prefix="canon")
+    in_parallel(run, used)

@@ -18,8 +18,9 @@ import torch
 from canonlab.canon import Canon, choose_implementation
 from canonlab.errors import InputError, require_integer, shown, unknown
 from canonlab.models.decoder import Decoder
-from canonlab.models.mixers import fla, stepwise
+from canonlab.models.mixers import fla
 from canonlab.models.mixers.base import Mixer
+from canonlab.models.mixers.implementations import available
 from canonlab.training.config import MOST_THREADS, BackendConfig
 
 COMPILE_FROM_WIDTH = 256
@@ -135,10 +136,10 @@ def resolve_backend(config: BackendConfig, width: int, head: int | None = None) 
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     linear = config.linear
     if linear == "auto":
-        linear = "fla" if fla.available(device) else "numba" if stepwise.available(device) else "torch"
+        linear = available(device)[-1]
     elif linear == "fla":
         fla.require(device)
-    elif linear == "numba" and not stepwise.available(device):
+    elif linear not in available(device):
         raise InputError(f"linear = 'numba': needs a CPU and numba, and is to run on {str(device)!r}")
     return Backend(str(device), precision, compile_blocks, threads, choose_implementation(device, dtype), linear), notes
 
@@ -161,8 +162,7 @@ def usable(begun: Backend) -> tuple[Backend, list[str]]:
     if backend.canon not in (canon, "reference"):
         notes.append(f"the run was begun with Canon by {backend.canon} and goes on by {canon}")
         backend = dataclasses.replace(backend, canon=canon)
-    available = {"torch": True, "fla": fla.available(device), "numba": stepwise.available(device)}
-    if not available.get(backend.linear):
+    if backend.linear not in available(device):
         notes.append(f"the run was begun with linear mixers by {backend.linear} and goes on by torch")
         backend = dataclasses.replace(backend, linear="torch")
     return backend, [f"{note}, so bits will differ" for note in notes]

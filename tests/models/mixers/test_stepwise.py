@@ -14,10 +14,10 @@ def _draw(*shape, seed=0, dtype=torch.float64):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-def _rows(time=T, delta=True):
+def _rows(time=T):
     shapes = (B, time, H, K), (B, time, H, K), (B, time, H, V), (B, time, H, K), (B, time, H), (B, H, K, V)
     q, k, v, decay, beta, first = (_draw(*shape, seed=n) for n, shape in enumerate(shapes))
-    return [x.requires_grad_() for x in (q, k, v, decay.sigmoid(), beta.sigmoid(), first)], delta
+    return [x.requires_grad_() for x in (q, k, v, decay.sigmoid(), beta.sigmoid(), first)]
 
 
 def _columns(time=T):
@@ -28,7 +28,7 @@ def _columns(time=T):
 
 def _cases():
     for delta in (False, True):
-        yield pytest.param(lambda *x, delta=delta: rows(*x, delta), _rows()[0], id=f"rows, delta {delta}")
+        yield pytest.param(lambda *x, delta=delta: rows(*x, delta), _rows(), id=f"rows, delta {delta}")
     yield pytest.param(columns, _columns(), id="columns")
 
 
@@ -42,7 +42,7 @@ def test_the_gradients_are_those_of_the_loops(operator, inputs):
 @pytest.mark.parametrize("time", [1, 2, 9, 64])
 @pytest.mark.parametrize("delta", [False, True])
 def test_rows_are_their_plain_twin(time, delta):
-    inputs, _ = _rows(time)
+    inputs = _rows(time)
     for found, wanted in zip(rows(*inputs, delta), rows.plain(*inputs, delta), strict=True):
         assert torch.allclose(found, wanted, rtol=0, atol=1e-12)
 
@@ -130,7 +130,7 @@ def test_a_mixer_takes_the_loops_where_it_is_told_to_and_gives_the_same(name, mo
 
 def test_threads_change_no_bit(monkeypatch):
     monkeypatch.setattr(stepwise, "STATES_PER_THREAD", 1)
-    inputs, before, results = _rows(40)[0], torch.get_num_threads(), []
+    inputs, before, results = _rows(40), torch.get_num_threads(), []
     try:
         for threads in (1, 2, 7):
             torch.set_num_threads(threads)
@@ -174,6 +174,6 @@ def test_a_compiler_sees_one_node():
 
     torch._dynamo.reset()
     call = torch.compile(functools.partial(rows, delta=True), backend=backend, fullgraph=True)
-    inputs, _ = _rows()
+    inputs = _rows()
     assert torch.equal(call(*inputs)[0], rows(*inputs, True)[0])
     assert len(graphs) == 1

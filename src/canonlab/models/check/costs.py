@@ -11,6 +11,8 @@ from canonlab.checks import MOST_ROUNDS, seconds_since
 from canonlab.errors import InputError
 from canonlab.models.config import ModelConfig
 from canonlab.models.decoder import Decoder
+from canonlab.models.mixers.base import Mixer
+from canonlab.models.mixers.implementations import available
 from canonlab.models.table import CONTEXT, VOCABULARY, model_rows
 
 PEERS = ("llama-rope", "gla", "mamba2-mlp", "gdn")
@@ -42,7 +44,7 @@ def costs(model: ModelConfig, device: str = "cpu") -> list[Row]:
                 raise
             continue
         rows.append({"model": config.model, **row})
-        built.append(config.decoder(VOCABULARY).build().to(device))
+        built.append(_as_trained(config.decoder(VOCABULARY).build(), device))
     training = _rates([_training(decoder, device) for decoder in built], BATCH * TIME, device)
     decodes = [row["state_bytes_per_layer"] is not None for row in rows]
     actions = [_decoding(decoder, device) for decoder, can in zip(built, decodes, strict=True) if can]
@@ -76,6 +78,14 @@ def summary(rows: list[Row]) -> str:
         if first[key] is not None:
             words.append(f"{what} {first[key] / second[key]:.2f} x {second['model']}")
     return ", ".join(words)
+
+
+def _as_trained(model: Decoder, device: str) -> Decoder:
+    """The model on the device, its linear mixers computed as a training there would have it."""
+    for module in model.modules():
+        if isinstance(module, Mixer):
+            module.implementation = available(device)[-1]
+    return model.to(device)
 
 
 def _training(model: Decoder, device: str) -> Callable[[], object]:

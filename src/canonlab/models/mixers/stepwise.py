@@ -12,21 +12,19 @@ limit to their size (`fits`).
 Legend: B batch, T time, H heads, K key width, V value width, N = H V.
 """
 
-import functools
-import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from canonlab.canon.functional import HAS_NUMBA, MAY_COMPILE
+from canonlab.canon.threads import in_parallel
 from canonlab.canon.transforms import Operator, captured, transformed
 
 MOST_STATES = 1 << 21
-"""Numbers in all states of a sequence. With so many, 512 positions of 64 x 64 in a head, the loops of rows take 0.3 to
-0.4 times as long as chunks on one core of an AMD EPYC (Zen 5), those of columns 0.5; with twice as many 0.7; with four
-times as many columns take 1.3 times as long (`canonlab bench mixers`)."""
+"""Numbers in all states of a sequence. With so many, 512 positions of 64 x 64 in a head, the loops of rows take 0.4
+times as long as chunks on one core of an AMD EPYC (Zen 5), those of columns 0.5; with twice as many rows take 0.7 to
+0.8 times, with four times as many columns 1.2 times as long (`canonlab bench mixers`)."""
 
 STATES_PER_THREAD = 1 << 17
 """Numbers in the states below which a thread costs more than it saves."""
@@ -95,16 +93,7 @@ def _run(loop: str, states: int, *arguments: Any) -> None:
         mine = slice(batch * thread // threads, batch * (thread + 1) // threads)
         getattr(loops, loop)(*(x[mine].numpy() if isinstance(x, Tensor) else x for x in whole))
 
-    pending = [_pool(torch.get_num_threads(), os.getpid()).submit(run, thread) for thread in range(1, threads)]
-    run(0)
-    for future in pending:
-        future.result()
-
-
-@functools.cache
-def _pool(threads: int, process: int) -> ThreadPoolExecutor:
-    """One pool for each number of threads; `process` because a forked child has none of its parent's threads."""
-    return ThreadPoolExecutor(threads, thread_name_prefix="stepwise")
+    in_parallel(run, threads)
 
 
 def _run_rows(
