@@ -10,8 +10,11 @@ from typing import Any
 
 from canonlab.models.mixers.attention import Attention
 from canonlab.models.mixers.base import Mixer
+from canonlab.models.mixers.deltaproduct import DeltaProduct
 from canonlab.models.mixers.gdn import GatedDeltaNet
+from canonlab.models.mixers.gdn2 import GatedDeltaNet2
 from canonlab.models.mixers.gla import GLA
+from canonlab.models.mixers.kda import KimiDeltaAttention
 from canonlab.models.mixers.mamba2 import Mamba2
 from canonlab.models.sizes import Size
 
@@ -63,13 +66,18 @@ def _gdn_heads(size: Size) -> int:
     return _dividing(12 if size.width == 2048 else max(4, size.width // 128), size.width * 3 // 4)
 
 
+def _delta_heads(size: Size) -> int:
+    """max(4, width / 128): heads of width 128, as published, but never fewer than 4."""
+    return _dividing(max(4, size.width // 128), size.width)
+
+
 def _dividing(most: int, width: int) -> int:
     """The largest number of heads up to `most` that divides the keys' `width`."""
     return next(heads for heads in range(most, 0, -1) if width % heads == 0)
 
 
 WIDE = {"key_share": 1.0, "value_share": 2.0, "gate_rank": 16}
-"""Keys as wide as the model and values twice, paid for by a low-rank output gate: gla5 and gdn2."""
+"""Keys as wide as the model and values twice, paid for by a low-rank output gate: gla5 and gdn-wide."""
 
 PRESETS: dict[str, Preset] = {
     "llama-rope": _llama("rope", "attention with rotary positions, gated MLP"),
@@ -103,11 +111,29 @@ PRESETS: dict[str, Preset] = {
     "mamba2": _mamba2("Mamba2 without MLPs, two blocks for one layer", mlp="none", blocks=2),
     "mamba2-mlp": _mamba2("Mamba2, gated MLP", mlp_squares=6),
     "gdn": Preset("gated DeltaNet, gated MLP", GatedDeltaNet, heads=_gdn_heads, mlp_squares=6),
-    "gdn2": Preset(
-        "gdn with wider keys and values",
+    "gdn-wide": Preset(
+        "gdn with wider keys and values: the gdn2 of PhysicsLM4",
         GatedDeltaNet,
         WIDE,
-        heads=lambda size: _dividing(max(4, size.width // 128), size.width),
+        heads=_delta_heads,
+        mlp_squares=6,
+    ),
+    "gdn2": Preset(
+        "Gated DeltaNet-2: gates of erasing and writing for each channel, gated MLP",
+        GatedDeltaNet2,
+        heads=_delta_heads,
+        mlp_squares=5,
+    ),
+    "kda": Preset(
+        "Kimi delta attention: gdn with decays of channels, gated MLP",
+        KimiDeltaAttention,
+        heads=_delta_heads,
+        mlp_squares=7,
+    ),
+    "deltaproduct": Preset(
+        "gated DeltaProduct: gdn with two writes a token, which may reflect, gated MLP",
+        DeltaProduct,
+        heads=_gdn_heads,
         mlp_squares=6,
     ),
 }
