@@ -42,7 +42,7 @@ def segments(time: int) -> Tensor:
 
 
 def build(points: str = "none", width: int = 16, seed: int = 0, **config: Any) -> Mamba3:
-    """A layer with other biases and norms than the initial ones, and gates as far from uniform as training makes them."""
+    """A layer as far from its initial biases, norms and gates as training makes it."""
     torch.manual_seed(seed)
     config = {"heads": 4, "state": 8} | config
     mixer = Mamba3(Mamba3.Config(width, **config), lambda width: CanonConfig(points).build("B", width))

@@ -1,21 +1,21 @@
-"""Mamba3: Mamba2's decays with a trapezoidal rule in time, keys and queries that rotate, and no convolution.
+"""Mamba3: Mamba2 with a trapezoidal rule for its steps and a state that turns, and without a convolution.
 
-Source: "Mamba-3: Improved Sequence Modeling using State Space Principles" (Lahoti et al.), with one input and one output
-a head (SISO); what the paper leaves open is as in its authors' code, repository state-spaces/mamba.
+Source: "Mamba-3: Improved Sequence Modeling using State Space Principles" (Lahoti et al.), with one input and one
+output a head (SISO), and its authors' code, repository state-spaces/mamba, for what the paper leaves open.
 
-Per head, with a state S (K x V) and S_0 = 0, k_0 v_0^T = 0:
+Per head, with a state S (K x V) and S_0 = k_0 v_0^T = 0:
 
-    S_t = a_t S_{t-1}  +  (1 - l_t) D_t a_t k_{t-1} v_{t-1}^T  +  l_t D_t k_t v_t^T,    o_t = S_t^T q_t       (1)
+    S_t = a_t S_{t-1}  +  (1 - l_t) D_t a_t k_{t-1} v_{t-1}^T  +  l_t D_t k_t v_t^T,    o_t = S_t^T q_t     (1)
 
-D is the time step Delta, a = exp(D A), and l the share of the step's end: with l = 1 it is Mamba2's rule, with l = 1/2 the
-trapezoidal one. The state of a complex-valued recurrence, whose entries turn by an angle D theta in a step, is that of a
-real one in which q_t and k_t are turned by the sum of all angles up to t, so (1) knows nothing of it.
+D is the time step Delta, a = exp(D A), and l the share of the step's end: with l = 1 it is Mamba2's rule, with l = 1/2
+the trapezoidal one. A state of complex numbers, of which each turns by an angle in a step, is a real one where q_t and
+k_t are turned by the sum of all angles up to t, in pairs of dimensions; so (1) knows nothing of angles.
 
-Equal forms: `recurrent` is (1). `linear` is for training, and for a cached step: all that is written before t, with the
+Equal forms: `recurrent` is (1). `linear` is for training, and for a cached step: what is written before t, with the
 weight that it has from then on, is an ordinary linear recurrence on the tokens before,
 
-    U_t = a_t U_{t-1}  +  a_t (l_{t-1} D_{t-1} + (1 - l_t) D_t) k_{t-1} v_{t-1}^T                              (2)
-    S_t = U_t  +  l_t D_t k_t v_t^T,    o_t = U_t^T q_t  +  l_t D_t (q_t . k_t) v_t                            (3)
+    U_t = a_t U_{t-1}  +  a_t (l_{t-1} D_{t-1} + (1 - l_t) D_t) k_{t-1} v_{t-1}^T                           (2)
+    S_t = U_t  +  l_t D_t k_t v_t^T,    o_t = U_t^T q_t  +  l_t D_t (q_t . k_t) v_t                         (3)
 
 in which nothing is subtracted and nothing comes from later tokens.
 
@@ -32,26 +32,15 @@ from torch import Tensor, nn
 from canonlab.errors import InputError, require_integer, shown
 from canonlab.models.layers import RMSNorm, time_step_bias
 from canonlab.models.mixers.base import CanonFactory, Mixer, MixerState
+from canonlab.models.mixers.linear import linear_recurrence
 from canonlab.models.mixers.recurrence import begins, empty_state, first_state, goes_on, recall, remember
 from canonlab.models.sizes import MOST_WIDTH
 
 SLOWEST = 1e-4
-"""The least decay rate -A: no head remembers for more than 10^4 units of time."""
+"""The least -A: nothing is remembered for much longer than 10^4 units of Delta."""
 
 Past = tuple[Tensor, Tensor, Tensor]
 """What (1) needs of earlier tokens: S (B, H, K, V), and the last k (B, H, K) and v (B, H, V)."""
-
-
-def linear_recurrence(q, k, v, log_decay, *, initial_BHKV=None, segment_ids=None, implementation="torch"):
-    S = first_state(initial_BHKV, v, k.shape[-1], log_decay.dtype)
-    out = []
-    starts = None if segment_ids is None else begins(segment_ids)
-    for t in range(v.shape[1]):
-        if starts is not None:
-            S = torch.where(starts[:, t, None, None, None], 0, S)
-        S = log_decay[:, t, :, None, None].exp() * S + k[:, t, ..., None] * v[:, t, :, None, :]
-        out.append((q[:, t, ..., None] * S).sum(-2))
-    return torch.stack(out, 1).to(v.dtype), S
 
 
 def recurrent(
@@ -150,7 +139,7 @@ class Mamba3(Mixer):
     point b. Which dimensions make a pair is a matter of how they are numbered: here i and i + R, as in this package's
     rotary positions, in the authors' code 2i and 2i + 1.
 
-    Initialisation: linear layers as PyTorch initialises them, D = 1, biases and norms 1, softplus(dt_bias) log-uniform in
+    Initialisation: linear layers as PyTorch initialises them, D, biases and norms 1, softplus(dt_bias) log-uniform in
     [1e-3, 0.1].
     """
 
@@ -158,7 +147,7 @@ class Mamba3(Mixer):
 
     @dataclass(frozen=True)
     class Config:
-        """`state` is K, the width of B and C, of which the share `rotated` turns; `expansion` is inner width / width."""
+        """`state` is K, the width of B and C, and `rotated` the share of it that turns; the rest as in Mamba2."""
 
         width: int
         heads: int = 16
