@@ -11,7 +11,7 @@ from canonlab.models.config import ModelConfig
 from canonlab.training.checkpoint import SafetensorsStore
 from canonlab.training.config import TrainingConfig
 from canonlab.training.loop import train
-from canonlab.training.optimizer import OPTIMIZERS, SCHEDULES, build_optimizer, choices, learning_rate
+from canonlab.training.optimizer import OPTIMIZERS, SCHEDULES, build_optimizer, choices, learning_rate, set_rate
 from canonlab.training.run import create_run
 from tiny_runs import MIXER, Recorder, tiny_config
 
@@ -46,6 +46,18 @@ def test_what_its_class_marks_does_not_decay(tmp_path: Path) -> None:
     decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     mixer = model.blocks[0].mixer
     assert [decays[id(p)] for p in (mixer.rates, mixer.out.weight, mixer.out.bias)] == [0.0, 0.1, 0.0]
+
+
+def test_a_rate_of_its_own_is_a_multiple_of_the_others() -> None:
+    model = ModelConfig(size="1L32D2H", canon="A").decoder(7).build()
+    model.head.weight._learning_rate_factor = 0.5
+    optimizer = build_optimizer(model, TrainingConfig(steps=1, batch=1, lr=1.0))
+    set_rate(optimizer, 0.1)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    others = {rates[id(p)] for p in model.parameters()} - {rates[id(model.head.weight)]}
+    assert rates[id(model.head.weight)] == 0.05 and others == {0.1}
+    set_rate(optimizer, 0.2)
+    assert {group["lr"] for group in optimizer.param_groups} == {0.1, 0.2}
 
 
 def test_frozen_canon_weights_are_not_optimized() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from canonlab.benchmarks.train import Step, best_times
 from canonlab.models.config import ModelConfig
 from canonlab.models.cost import cost
-from canonlab.models.mixers import gdn, gla, mamba2
+from canonlab.models.mixers import linear, mamba2
 from canonlab.models.table import REFERENCE, VOCABULARY
 from canonlab.training.backend import resolve_backend
 from canonlab.training.config import BackendConfig
@@ -82,23 +82,26 @@ def _recurrences(shape: tuple[int, int, int, int, int], rounds: int) -> Row:
     batch, time, heads, keys, values = shape
     q, k = (torch.nn.functional.normalize(torch.randn(batch, time, heads, keys), dim=-1) for _ in range(2))
     v, log_decay = torch.randn(batch, time, heads, values), -torch.rand(batch, time, heads, keys)
-    cases: dict[str, tuple[tuple[Form, Form], tuple[Any, ...]]] = {
-        "gla": ((gla.chunked, gla.stepped), (q, k, v, log_decay, 1.0)),
-        "gdn": ((gdn.chunked, gdn.stepped), (q, k, v, torch.rand(batch, time, heads), log_decay[..., 0], 1.0)),
-        "mamba2": ((mamba2.chunked, mamba2.stepped), (q[:, :, 0], k[:, :, 0], v, log_decay[..., 0])),
+    delta = {"read_BTHK": k}
+    cases: dict[str, tuple[tuple[Form, Form], tuple[Any, ...], dict[str, Tensor]]] = {
+        "gla": ((linear.chunked, linear.stepped), (q, k, v, log_decay), {}),
+        "gdn": ((linear.chunked, linear.stepped), (q, k / 2, v, log_decay[..., 0]), delta),
+        "kda": ((linear.chunked, linear.stepped), (q, k / 2, v, log_decay), delta),
+        "rwkv7": ((linear.chunked, linear.stepped), (q, k, v, log_decay), delta | {"erase_BTHK": k / 2}),
+        "mamba2": ((mamba2.chunked, mamba2.stepped), (q[:, :, 0], k[:, :, 0], v, log_decay[..., 0]), {}),
     }
     row: Row = {"batch x positions": f"{batch} x {time}", "heads": heads, "state": f"{keys} x {values}"}
-    for name, (forms, inputs) in cases.items():
-        times = best_times([_with_gradients(form, inputs) for form in forms], rounds)
+    for name, (forms, inputs, more) in cases.items():
+        times = best_times([_with_gradients(form, inputs, more) for form in forms], rounds)
         row |= {f"{name}, {kind}": 1e3 * seconds for kind, seconds in zip(("chunks", "loops"), times, strict=True)}
     return row
 
 
-def _with_gradients(form: Form, inputs: tuple[Any, ...]) -> Callable[[], None]:
-    leaves = [x.clone().requires_grad_() for x in inputs if isinstance(x, Tensor)]
-    rest = inputs[len(leaves) :]
+def _with_gradients(form: Form, inputs: tuple[Tensor, ...], more: dict[str, Tensor]) -> Callable[[], None]:
+    leaves = [x.clone().requires_grad_() for x in inputs]
+    more = {name: x.clone().requires_grad_() for name, x in more.items()}
 
     def run() -> None:
-        torch.autograd.grad(form(*leaves, *rest)[0].sum(), leaves)
+        torch.autograd.grad(form(*leaves, **more)[0].sum(), [*leaves, *more.values()])
 
     return run

@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from canonlab.errors import InputError
 from canonlab.models.decoder import Decoder, DecoderConfig, tensors_of
+from canonlab.models.mixers.base import asks
 from canonlab.models.moe import MoE
 
 PASSES = 3
@@ -94,8 +95,13 @@ def parameters_without_embedding(config: DecoderConfig) -> int:
 
 
 def one_of_each(config: DecoderConfig) -> tuple[Decoder, list[int]]:
-    """A decoder with one block of each kind, and how many more there are of each; those of a kind are built alike."""
+    """A decoder with one block of each kind, and how many more there are of each.
+
+    Those of a kind are built alike, unless the mixer asks for its place: then there is every block.
+    """
     kinds = config.pattern[: config.layers]
+    if any(asks(kind.mixer.cls.__init__, "place") for kind in kinds):
+        return Decoder(config).eval(), [0] * config.layers
     more = [len(range(layer, config.layers, len(kinds))) - 1 for layer in range(len(kinds))]
     return Decoder(dataclasses.replace(config, layers=len(kinds))).eval(), more
 

@@ -16,9 +16,10 @@ from canonlab import typed
 from canonlab.errors import InputError, require_integer, unknown
 from canonlab.models.canon_points import CanonConfig, parts_of
 from canonlab.models.layers import NORMS, linear, scale_fixed
-from canonlab.models.mixers.base import InsideCanon, Mixer
+from canonlab.models.mixers.base import CanonFactory, InsideCanon, Mixer, Place, Shared, asks
 from canonlab.models.mlp import MLP, MLPConfig
 from canonlab.models.moe import MoE
+from canonlab.models.positions import CountedPositions
 
 MOST = 10**9
 """Tokens of a vocabulary, layers and width: beyond any memory, and within what counts of parameters can hold."""
@@ -147,12 +148,14 @@ class Output(NamedTuple):
 class Block(nn.Module):
     """x + canon_o(mixer(canon_a(norm(x)))), then, where there is an MLP, x + canon_m(mlp(canon_c(norm(x))))."""
 
-    def __init__(self, config: DecoderConfig, kind: BlockConfig) -> None:
+    def __init__(self, config: DecoderConfig, kind: BlockConfig, place: Place) -> None:
         super().__init__()
         canon, width, norm = config.canon, config.width, NORMS[config.norm]
         self.mixer_norm = norm(width, config.norm_eps)
         self.canon_a = canon.build("A", width)
-        self.mixer = _build_mixer(kind.mixer, width, canon)
+        self.mixer = _build_mixer(kind.mixer, width, canon, place)
+        self.shares = asks(type(self.mixer).forward, "shared")
+        self.positions = CountedPositions() if asks(type(self.mixer).forward, "positions") else None
         self.canon_o = canon.build("O", width)
         self.mlp: MLP | MoE | None = None
         if kind.mlp is not None:
@@ -162,17 +165,20 @@ class Block(nn.Module):
             self.canon_m = canon.build("M", width)
 
     def forward(
-        self, x: Tensor, segment_ids: Tensor | None, state: dict[str, Any] | None
-    ) -> tuple[Tensor, Tensor | None]:
+        self, x: Tensor, segment_ids: Tensor | None, state: dict[str, Any] | None, shared: Shared
+    ) -> tuple[Tensor, Tensor | None, Shared]:
         part = state.get if state else lambda _: None
         h = self.canon_a(self.mixer_norm(x), segment_ids, part("a"))
-        h, _ = self.mixer(h, segment_ids, part("mixer"))
+        more: dict[str, Any] = {"shared": shared} if self.shares else {}
+        if self.positions is not None:
+            more["positions"] = self.positions(h, segment_ids, part("positions"))
+        h, _ = self.mixer(h, segment_ids, part("mixer"), **more)
         x = x + self.canon_o(h, segment_ids, part("o"))
         if self.mlp is None:
-            return x, None
+            return x, None, shared
         h = self.canon_c(self.mlp_norm(x), segment_ids, part("c"))
         h, auxiliary = self.mlp(h, segment_ids, part("mlp"))
-        return x + self.canon_m(h, segment_ids, part("m")), auxiliary
+        return x + self.canon_m(h, segment_ids, part("m")), auxiliary, shared
 
     def init_state(self, batch: int, max_len: int, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
         if not hasattr(self.mixer, "init_state"):  # a subclass of Mixer has one, which says the same
@@ -182,6 +188,8 @@ class Block(nn.Module):
             "mixer": self.mixer.init_state(batch, max_len, dtype, device),
             "o": self.canon_o.init_state(batch, dtype, device),
         }
+        if self.positions is not None:
+            state["positions"] = self.positions.init_state(batch, device)
         if self.mlp is not None:
             state["c"] = self.canon_c.init_state(batch, dtype, device)
             state["mlp"] = self.mlp.init_state(batch, dtype, device)
@@ -198,7 +206,11 @@ class Decoder(nn.Module):
         self.embedding = nn.Embedding(config.vocabulary, config.width)
         nn.init.normal_(self.embedding.weight, std=config.embedding_std)
         kinds = [config.pattern[layer % len(config.pattern)] for layer in range(config.layers)]
-        self.blocks = nn.ModuleList(Block(config, kind) for kind in kinds)
+        classes = [kind.mixer.cls for kind in kinds]
+        self.blocks = nn.ModuleList(
+            Block(config, kind, Place(layer, config.layers, classes[:layer].count(kind.mixer.cls)))
+            for layer, kind in enumerate(kinds)
+        )
         self.norm = NORMS[config.norm](config.width, config.norm_eps)
         self.head = linear(config.width, config.vocabulary, std=config.head_std)
         if config.tied:
@@ -222,8 +234,9 @@ class Decoder(nn.Module):
             state.advance(ids.shape[1])
         x = self.embedding(ids)
         auxiliary: Tensor | None = None
+        shared: Shared = {}
         for layer, block in enumerate(self.blocks):
-            x, loss = block(x, segment_ids, state.blocks[layer] if state is not None else None)
+            x, loss, shared = block(x, segment_ids, state.blocks[layer] if state is not None else None, shared)
             if loss is not None:
                 auxiliary = loss if auxiliary is None else auxiliary + loss
         if select is not None:
@@ -244,7 +257,12 @@ class Decoder(nn.Module):
             block.compile(dynamic=False)
 
 
-def _build_mixer(config: MixerConfig, width: int, canon: CanonConfig) -> Mixer:
+def construct(cls: type[Mixer], config: Any, canon: CanonFactory, place: Place) -> Mixer:
+    """A mixer, with its place where its constructor asks for it."""
+    return cls(config, canon, **({"place": place} if asks(cls.__init__, "place") else {}))
+
+
+def _build_mixer(config: MixerConfig, width: int, canon: CanonConfig, place: Place) -> Mixer:
     """The mixer with its config and Canon factory; an error when the Canon set asks for a point that it lacks."""
     asked: list[int] = []
     arguments = config.cls.Config(width=width, **config.arguments)
@@ -259,7 +277,7 @@ def _build_mixer(config: MixerConfig, width: int, canon: CanonConfig) -> Mixer:
         asked.append(width)
         return canon.build_inside(width, parts)
 
-    mixer = config.cls(arguments, inside)
+    mixer = construct(config.cls, arguments, inside, place)
     if missing := [point for point in "BKV" if point in canon.points and not asked]:
         raise InputError(
             f"canon = {canon.points!r}: the mixer {name} has no point {missing[0]} (it never calls canon(width))"

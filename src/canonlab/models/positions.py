@@ -6,7 +6,7 @@ Source: Part 4.1 (arXiv 2512.17351), section 6 and appendix C; ALiBi: arXiv 2108
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from canonlab.canon.transforms import Operator
 
@@ -70,3 +70,27 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor, heads: int) -> Tensor:
     parts = [first * cos - second * sin, second * cos + first * sin, turned[..., 2 * half :]]
     turned = torch.cat([part.to(x.dtype) for part in parts if part.shape[-1]], dim=-1)
     return torch.cat([turned, rest], dim=2) if rest.shape[2] else turned
+
+
+class CountedPositions(nn.Module):
+    """Each token's number in its segment, from 0, over all calls that continue a state."""
+
+    def forward(self, x: Tensor, segment_ids: Tensor | None, state: dict[str, Tensor] | None) -> Tensor:
+        """(batch, time) int64 for x (batch, time, ...); None for segment_ids is one segment, 0."""
+        batch, time = x.shape[:2]
+        index = torch.arange(time, device=x.device).expand(batch, time)
+        if segment_ids is None:
+            segment_ids = torch.zeros_like(index)
+        before = segment_ids[:, :1] if state is None else state["segment"][:, None]
+        begins = segment_ids != torch.cat([before, segment_ids[:, :-1]], 1)
+        start = torch.where(begins, index, -1).cummax(1).values
+        seen = 0 if state is None else state["seen"][:, None]
+        positions = torch.where(start >= 0, index - start, index + seen)
+        if state is not None:
+            state["seen"].copy_(positions[:, -1] + 1)
+            state["segment"].copy_(segment_ids[:, -1])
+        return positions
+
+    def init_state(self, batch: int, device: torch.device) -> dict[str, Tensor]:
+        """How many tokens of the last one's segment were seen, and which that is: none, -1."""
+        return {"seen": torch.zeros_like(segment := torch.full((batch,), -1, device=device)), "segment": segment}

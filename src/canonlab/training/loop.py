@@ -38,7 +38,7 @@ from canonlab.training.checkpoint import (
 )
 from canonlab.training.evaluation import evaluate, led_by
 from canonlab.training.metrics_log import MetricsLog
-from canonlab.training.optimizer import build_optimizer, learning_rate
+from canonlab.training.optimizer import build_optimizer, learning_rate, set_rate
 from canonlab.training.parts import DIVERGED, FAILED, FILES
 from canonlab.training.run import RunFolder, Trained
 
@@ -241,8 +241,7 @@ class _Trainer:
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if self.config.clip:
             torch.nn.utils.clip_grads_with_norm_(parameters, self.config.clip, norm)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_rate(self.optimizer, rate)
         self.optimizer.step()
         return loss, norm
 

@@ -30,13 +30,29 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """The trainable parameters in the form that PyTorch's optimizers take: those that decay, and those that don't.
 
     Matrices and Canon weights decay; norms, biases, decays and time-step parameters, of one dimension, don't, nor does
-    a parameter that its class has marked with `_no_weight_decay = True`.
+    a parameter that its class has marked with `_no_weight_decay = True`. Those marked with a `_learning_rate_factor`
+    other than 1 are in groups of their own, whose `rate_factor` says which (`set_rate`).
     """
-    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {(1.0, True): [], (1.0, False): []}
     for parameter in model.parameters():
         if parameter.requires_grad:
-            groups[parameter.ndim >= 2 and not getattr(parameter, "_no_weight_decay", False)].append(parameter)
-    return [{"params": each, "weight_decay": weight_decay * decays} for decays, each in groups.items() if each]
+            decays = parameter.ndim >= 2 and not getattr(parameter, "_no_weight_decay", False)
+            groups.setdefault((float(getattr(parameter, FACTOR, 1.0)), decays), []).append(parameter)
+    return [
+        {"params": each, "weight_decay": weight_decay * decays} | ({} if factor == 1 else {"rate_factor": factor})
+        for (factor, decays), each in groups.items()
+        if each
+    ]
+
+
+FACTOR = "_learning_rate_factor"
+"""The attribute of a parameter whose learning rate is a multiple of the others'."""
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """The learning rate of the next step."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("rate_factor", 1.0)
 
 
 def build_optimizer(model: nn.Module, config: "TrainingConfig") -> torch.optim.Optimizer:

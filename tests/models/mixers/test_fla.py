@@ -20,20 +20,34 @@ import torch.nn.functional as F
 from canonlab.errors import InputError
 from canonlab.models.canon_points import NoCanon
 from canonlab.models.mixers import fla
-from canonlab.models.mixers.gla import GLA, recurrent
+from canonlab.models.mixers.gla import GLA
+from canonlab.models.mixers.linear import recurrent
 
 B, T, H, K, V = 3, 20, 2, 4, 6
 KERNELS = {
     "gla": ("fla.ops.gla", "chunk_gla"),
     "simple_gla": ("fla.ops.simple_gla", "chunk_simple_gla"),
     "gated_delta": ("fla.ops.gated_delta_rule", "chunk_gated_delta_rule"),
+    "general": ("fla.ops.generalized_delta_rule", "chunk_dplr_delta_rule"),
 }
+
+
+def call(name, q, k, v, *rest, initial=None, segment_ids=None):
+    """The function behind that kernel; what `_arguments` draws for it."""
+    if name == "gated_delta":
+        return fla.gated_delta(q, k, v, *rest, initial, segment_ids)
+    *beta, log_decay = rest
+    more = {"read_BTHK": k, "erase_BTHK": beta[0][..., None] * k} if beta else {}
+    k = beta[0][..., None] * k if beta else k
+    return fla.linear(q, k, v, log_decay, **more, initial_BHKV=initial, segment_ids=segment_ids)
+
+
 SEGMENTS = torch.tensor([[0] * 20, [-1] * 3 + [0] * 17, [4] * 9 + [5] * 1 + [4] * 10])
 every_kernel = pytest.mark.parametrize("name", KERNELS)
 
 
 def _kernel(seen):
-    """One plain loop for all three: the delta rule where there is a beta, decays per head or per key channel."""
+    """One plain loop for all: the delta rule where there is a beta, decays per head or per key channel."""
 
     def kernel(q, k, v, g, beta=None, scale=None, initial_state=None, output_final_state=False, cu_seqlens=None):
         seen.append({"q": q, "initial_state": initial_state, "cu_seqlens": cu_seqlens, "g": g})
@@ -62,18 +76,41 @@ def _kernel(seen):
     return kernel
 
 
+def _general(seen):
+    """The kernel for general transitions, by its own formula: S_t = diag(e^gk) S + k v^T + b (S^T a)^T."""
+
+    def kernel(q, k, v, a, b, gk, scale=None, initial_state=None, output_final_state=False, cu_seqlens=None):
+        seen.append({"q": q, "initial_state": initial_state, "cu_seqlens": cu_seqlens, "g": gk})
+        rows = [(0, *pair) for pair in itertools.pairwise(cu_seqlens.tolist())] if cu_seqlens is not None else None
+        o, finals = torch.zeros_like(v), []
+        for sequence, (row, first, last) in enumerate(rows or [(row, 0, q.shape[1]) for row in range(len(q))]):
+            S = torch.zeros(H, q.shape[-1], v.shape[-1]) if initial_state is None else initial_state[sequence]
+            for t in range(first, last):
+                read = torch.einsum("hkv,hk->hv", S, a[row, t])
+                S = gk[row, t].exp()[..., None] * S + k[row, t][..., None] * v[row, t][:, None]
+                S = S + b[row, t][..., None] * read[:, None]
+                o[row, t] = scale * torch.einsum("hkv,hk->hv", S, q[row, t])
+            finals.append(S)
+        return o, torch.stack(finals)
+
+    return kernel
+
+
 @pytest.fixture
 def seen(monkeypatch):
     """The arguments of the kernels' calls; the package is one of plain loops, and any device will do."""
     calls = []
     monkeypatch.setattr(fla, "require", lambda device: None)
-    for module, function in KERNELS.values():
+    for name, (module, function) in KERNELS.items():
         fake = ModuleType(module)
-        setattr(fake, function, _kernel(calls))
+        setattr(fake, function, (_general if name == "general" else _kernel)(calls))
         monkeypatch.setitem(sys.modules, module, fake)
     for package in ("fla", "fla.ops"):
         monkeypatch.setitem(sys.modules, package, ModuleType(package))
     return calls
+
+
+CHANNELS = ("gla", "general")
 
 
 def _arguments(name, batch=B, time=T, device="cpu", keys=K, values=V, seed=0):
@@ -84,15 +121,15 @@ def _arguments(name, batch=B, time=T, device="cpu", keys=K, values=V, seed=0):
         return torch.randn(shape, generator=generator).to(device)
 
     q, k, v = draw(batch, time, H, keys), draw(batch, time, H, keys), draw(batch, time, H, values)
-    log_decay = F.logsigmoid(draw(batch, time, H, keys) if name == "gla" else draw(batch, time, H))
-    between = [draw(batch, time, H).sigmoid()] if name == "gated_delta" else []
+    log_decay = F.logsigmoid(draw(batch, time, H, keys) if name in CHANNELS else draw(batch, time, H))
+    between = [draw(batch, time, H).sigmoid()] if name in ("gated_delta", "general") else []
     return [q, F.normalize(k, dim=-1), v, *between, log_decay], draw(batch, H, keys, values)
 
 
-def _by_definition(name, sequences, scale, initial, segment_ids):
+def _by_definition(name, sequences, initial, segment_ids):
     """Row by row and token by token, in float64."""
     q, k, v, *beta, g = (x.double() for x in sequences)
-    g = g if name == "gla" else g[..., None].expand_as(q)
+    g = g if name in CHANNELS else g[..., None].expand_as(q)
     o, final = torch.zeros_like(v), initial.double().clone()
     for row in range(len(q)):
         S = final[row].clone()
@@ -102,7 +139,7 @@ def _by_definition(name, sequences, scale, initial, segment_ids):
             S = g[row, t].exp()[..., None] * S
             new = v[row, t] - (torch.einsum("hkv,hk->hv", S, k[row, t]) if beta else 0)
             S = S + k[row, t][..., None] * (beta[0][row, t][:, None] * new if beta else new)[:, None]
-            o[row, t] = scale * torch.einsum("hkv,hk->hv", S, q[row, t])
+            o[row, t] = torch.einsum("hkv,hk->hv", S, q[row, t])
         final[row] = S
     return o.float(), final.float()
 
@@ -112,8 +149,8 @@ def _by_definition(name, sequences, scale, initial, segment_ids):
 @pytest.mark.parametrize("with_state", [False, True])
 def test_each_function_is_its_recurrence(name, segment_ids, with_state, seen):
     sequences, initial = _arguments(name)
-    found = getattr(fla, name)(*sequences, 0.3, initial if with_state else None, segment_ids)
-    wanted = _by_definition(name, sequences, 0.3, initial if with_state else 0 * initial, segment_ids)
+    found = call(name, *sequences, initial=initial if with_state else None, segment_ids=segment_ids)
+    wanted = _by_definition(name, sequences, initial if with_state else 0 * initial, segment_ids)
     for a, b in zip(found, wanted, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
@@ -121,9 +158,9 @@ def test_each_function_is_its_recurrence(name, segment_ids, with_state, seen):
 @every_kernel
 def test_segments_are_sequences_of_one_flat_row_and_a_plain_batch_stays_one(name, seen):
     sequences, initial = _arguments(name)
-    getattr(fla, name)(*sequences, 0.3, initial, None)
+    call(name, *sequences, initial=initial)
     assert seen[0]["cu_seqlens"] is None and len(seen[0]["q"]) == B
-    getattr(fla, name)(*sequences, 0.3, initial, SEGMENTS)
+    call(name, *sequences, initial=initial, segment_ids=SEGMENTS)
     assert seen[1]["cu_seqlens"].tolist() == [0, 20, 23, 40, 49, 50, 60]
     states = seen[1]["initial_state"]
     assert torch.equal(states[[0, 1, 3]], initial) and not states[[2, 4, 5]].any()
@@ -133,22 +170,22 @@ def test_segments_are_sequences_of_one_flat_row_and_a_plain_batch_stays_one(name
 def test_transforms_are_refused(name, seen):
     sequences, _ = _arguments(name)
     with pytest.raises(InputError, match="'fla': its kernels take no transforms of torch.func"):
-        torch.func.grad(lambda q: getattr(fla, name)(q, *sequences[1:], 0.3)[0].sum())(sequences[0])
+        torch.func.grad(lambda q: call(name, q, *sequences[1:])[0].sum())(sequences[0])
     with torch.autograd.forward_ad.dual_level(), pytest.raises(InputError, match="nor forward-mode derivatives"):
-        getattr(fla, name)(*sequences, 0.3)
+        call(name, *sequences)
     assert seen == []
 
 
 def test_half_precision_products_keep_precise_decays(seen):
     (q, k, v, log_decay), initial = _arguments("gla")
-    o, final = fla.gla(q, k, v.bfloat16(), log_decay, 0.3, initial, None)
+    o, final = fla.linear(q, k, v.bfloat16(), log_decay, initial_BHKV=initial)
     assert seen[0]["q"].dtype == o.dtype == torch.bfloat16 and seen[0]["g"].dtype == final.dtype == torch.float32
 
 
 def test_double_precision_is_refused(seen):
     (q, k, v, log_decay), _ = _arguments("gla")
     with pytest.raises(InputError, match=r"float64 \(allowed: float32, bfloat16, float16\)"):
-        fla.gla(q, k, v.double(), log_decay, 0.3, None, None)
+        fla.linear(q, k, v.double(), log_decay)
 
 
 def test_what_is_missing_is_said(monkeypatch):
@@ -237,7 +274,8 @@ def test_the_package_has_these_arguments(name):
         module, reason="flash-linear-attention is not installed: pip install fla-core", exc_type=ImportError
     )
     real = inspect.signature(getattr(importlib.import_module(module), function)).parameters
-    asked = set(inspect.signature(_kernel([])).parameters) - ({"beta"} if name != "gated_delta" else set())
+    ours = (_general if name == "general" else _kernel)([])
+    asked = set(inspect.signature(ours).parameters) - ({"beta"} if name != "gated_delta" else set())
     assert asked <= set(real)
 
 
@@ -252,15 +290,16 @@ def test_the_kernels_are_the_recurrence(name, segmented):
         (torch.rand(B, time, generator=torch.Generator().manual_seed(0)) < 0.05).cumsum(1) if segmented else None
     )
     sequences, initial = _arguments(name, time=time, keys=32, values=64)
-    wanted = _by_definition(name, sequences, 0.2, initial, segment_ids)
+    wanted = _by_definition(name, sequences, initial, segment_ids)
     moved = [x.cuda() for x in sequences]
-    found = getattr(fla, name)(*moved, 0.2, initial.cuda(), None if segment_ids is None else segment_ids.cuda())
+    ids = None if segment_ids is None else segment_ids.cuda()
+    found = call(name, *moved, initial=initial.cuda(), segment_ids=ids)
     for a, b in zip(found, wanted, strict=True):
         assert (a.cpu() - b).abs().max() < 5e-3 * b.abs().max()  # the kernels multiply in TensorFloat-32
 
 
 def test_the_plain_loop_of_these_tests_is_the_mixers_definition():
     sequences, initial = _arguments("gla")
-    wanted = recurrent(*sequences, 0.3, initial, SEGMENTS)
-    for a, b in zip(_by_definition("gla", sequences, 0.3, initial, SEGMENTS), wanted, strict=True):
+    wanted = recurrent(*sequences, initial_BHKV=initial, segment_ids=SEGMENTS)
+    for a, b in zip(_by_definition("gla", sequences, initial, SEGMENTS), wanted, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)

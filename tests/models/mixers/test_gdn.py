@@ -13,11 +13,20 @@ from torch import Tensor
 from canonlab.canon import Canon
 from canonlab.errors import InputError
 from canonlab.models.canon_points import CanonConfig
-from canonlab.models.mixers.gdn import GatedDeltaNet, chunked, recurrent
+from canonlab.models.mixers import linear
+from canonlab.models.mixers.gdn import GatedDeltaNet
 
 LENGTHS = (1, 2, 15, 16, 17, 63, 64, 65, 127, 128, 130, 200)
 EXACT = {"rtol": 1e-9, "atol": 1e-9}
 SCALE = 0.3
+
+
+def recurrent(q, k, v, beta, log_decay, scale, initial=None, ids=None, form=linear.recurrent, **options):
+    more = {"read_BTHK": k, "initial_BHKV": initial, "segment_ids": ids, **options}
+    return form(scale * q, beta[..., None] * k, v, log_decay, **more)
+
+
+chunked = partial(recurrent, form=linear.chunked)
 
 VARIANTS = {
     "gdn": {},

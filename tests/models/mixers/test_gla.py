@@ -8,13 +8,22 @@ import torch.nn.functional as F
 
 from canonlab.errors import InputError
 from canonlab.models.canon_points import CanonConfig, NoCanon
-from canonlab.models.mixers import gla
-from canonlab.models.mixers.gla import DECAY_ROOT, GLA, _scores, chunked, recurrent
+from canonlab.models.mixers import linear
+from canonlab.models.mixers.decays import ChannelDecays
+from canonlab.models.mixers.gla import DECAY_ROOT, GLA
 
 B, H, K, V = 2, 2, 3, 5
 LENGTHS = (1, 2, 15, 16, 17, 63, 64, 65, 130)
 EXACT = {"rtol": 1e-9, "atol": 1e-9}
 GLA5 = {"key_share": 1.0, "value_share": 2.0, "conv1d": True, "gate_rank": 16, "low_rank_std": (0.02 / 4) ** 0.5}
+
+
+def recurrent(q, k, v, log_decay, scale, initial=None, segment_ids=None):
+    return linear.recurrent(scale * q, k, v, log_decay, initial_BHKV=initial, segment_ids=segment_ids)
+
+
+def chunked(q, k, v, log_decay, scale, initial=None, segment_ids=None):
+    return linear.chunked(scale * q, k, v, log_decay, initial_BHKV=initial, segment_ids=segment_ids)
 
 
 def _inputs(time, dtype=torch.float64, spread=4.0, seed=0):
@@ -294,7 +303,7 @@ def test_what_does_not_fit_is_said(arguments, message):
 def test_a_short_sequence_is_one_chunk_that_just_holds_it(monkeypatch, time, computed):
     seen = []
     monkeypatch.setattr(
-        gla, "_scores", lambda q, k, decay: seen.append(q.shape[1] * q.shape[3]) or _scores(q, k, decay)
+        linear, "ChannelDecays", lambda decay: seen.append(decay.shape[1] * decay.shape[3]) or ChannelDecays(decay)
     )
     chunked(*_inputs(time)[:4], 0.5)
     assert seen == [computed]

@@ -10,9 +10,9 @@ from transforms import check_transforms, compiled_operators, exported
 B, C, H, L, K, V = 2, 5, 2, 4, 3, 2
 
 
-def _inputs(B=B, C=C, H=H):
+def _inputs(B=B, C=C, H=H, D=K):
     generator = torch.Generator().manual_seed(0)
-    shapes = [(B, C, H, K), (B, C, H, K, V), (B, H, K, V)]
+    shapes = [(B, C, H, D), (B, C, H, K, V), (B, H, K, V)]
     return [torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True) for shape in shapes]
 
 
@@ -25,9 +25,14 @@ def _plain(transition, update, state):
     return torch.stack(before, 1), state
 
 
-def test_the_diagonal_scan_and_its_gradients_are_those_of_the_plain_loop():
-    decay, update, initial = inputs = _inputs()
-    for found, wanted in zip(diagonal_scan(*inputs), _plain(decay.diag_embed(), update, initial), strict=True):
+every_decay = pytest.mark.parametrize("D", [1, K])
+
+
+@every_decay
+def test_the_diagonal_scan_and_its_gradients_are_those_of_the_plain_loop(D):
+    decay, update, initial = inputs = _inputs(D=D)
+    transition = decay.expand(B, C, H, K).diag_embed()
+    for found, wanted in zip(diagonal_scan(*inputs), _plain(transition, update, initial), strict=True):
         torch.testing.assert_close(found, wanted)
     assert torch.autograd.gradcheck(diagonal_scan, inputs)
 
@@ -36,16 +41,20 @@ def test_the_diagonal_scan_is_one_that_a_compiler_can_take():
     torch.library.opcheck(diagonal_scan.node, _inputs())
 
 
-def _delta_inputs(B=B, C=C, H=H, L=L):
+def _delta_inputs(B=B, C=C, H=H, L=L, D=K):
     generator = torch.Generator().manual_seed(0)
-    shapes = [(B, C, H), (B, C, H, L, K), (B, C, H, L, K), (B, C, H, L, V), (B, H, K, V)]
+    shapes = [(B, C, H, D), (B, C, H, L, K), (B, C, H, L, K), (B, C, H, L, V), (B, C, H, K, V), (B, H, K, V)]
     return [torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True) for shape in shapes]
 
 
-def test_the_delta_scan_is_the_recurrence_with_matrices_that_it_does_not_form():
-    decay, write, read, value, initial = inputs = _delta_inputs()
-    transition = decay[..., None, None] * torch.eye(K, dtype=torch.float64) - write.mT @ read
-    before, final = _plain(transition, write.mT @ value, initial)
+@every_decay
+@pytest.mark.parametrize("updated", [False, True])
+def test_the_delta_scan_is_the_recurrence_with_matrices_that_it_does_not_form(updated, D):
+    decay, write, read, value, update, initial = inputs = _delta_inputs(D=D)
+    if not updated:
+        inputs[4], update = None, 0
+    transition = decay.expand(B, C, H, K).diag_embed() - write.mT @ read
+    before, final = _plain(transition, update + write.mT @ value, initial)
     for found, wanted in zip(delta_scan(*inputs), (before, value - read @ before, final), strict=True):
         torch.testing.assert_close(found, wanted)
     assert torch.autograd.gradcheck(delta_scan, inputs)

@@ -1,10 +1,8 @@
-import functools
-
 import pytest
 import torch
 
 from canonlab.models.canon_points import NoCanon
-from canonlab.models.mixers import gdn, gla, mamba2, stepwise
+from canonlab.models.mixers import gdn, gla, linear, mamba2, stepwise
 from canonlab.models.mixers.stepwise import available, columns, fits, rows
 
 B, T, H, K, V = 3, 9, 2, 3, 5
@@ -15,9 +13,15 @@ def _draw(*shape, seed=0, dtype=torch.float64):
 
 
 def _rows(time=T):
-    shapes = (B, time, H, K), (B, time, H, K), (B, time, H, V), (B, time, H, K), (B, time, H), (B, H, K, V)
-    q, k, v, decay, beta, first = (_draw(*shape, seed=n) for n, shape in enumerate(shapes))
-    return [x.requires_grad_() for x in (q, k, v, decay.sigmoid(), beta.sigmoid(), first)]
+    keys = (B, time, H, K)
+    shapes = keys, keys, (B, time, H, V), keys, keys, keys, (B, H, K, V)
+    q, k, v, decay, read, erase, first = (_draw(*shape, seed=n) for n, shape in enumerate(shapes))
+    return [x.requires_grad_() for x in (q, k, v, decay.sigmoid(), read, erase, first)]
+
+
+def _with(reads, call=rows):
+    """Rows, of whose reads and erased keys the first `reads` are given."""
+    return lambda *x: call(*x[:4], *(x[4 + i] if i < reads else None for i in range(2)), x[6])
 
 
 def _columns(time=T):
@@ -27,8 +31,11 @@ def _columns(time=T):
 
 
 def _cases():
-    for delta in (False, True):
-        yield pytest.param(lambda *x, delta=delta: rows(*x, delta), _rows(), id=f"rows, delta {delta}")
+    for reads in range(3):
+        given = [x for i, x in enumerate(_rows()) if i not in range(4 + reads, 6)]
+        yield pytest.param(
+            lambda *x, reads=reads: rows(*x[:-1], *[None] * (2 - reads), x[-1]), given, id=f"rows, {reads} reads"
+        )
     yield pytest.param(columns, _columns(), id="columns")
 
 
@@ -40,10 +47,10 @@ def test_the_gradients_are_those_of_the_loops(operator, inputs):
 
 
 @pytest.mark.parametrize("time", [1, 2, 9, 64])
-@pytest.mark.parametrize("delta", [False, True])
-def test_rows_are_their_plain_twin(time, delta):
+@pytest.mark.parametrize("reads", range(3))
+def test_rows_are_their_plain_twin(time, reads):
     inputs = _rows(time)
-    for found, wanted in zip(rows(*inputs, delta), rows.plain(*inputs, delta), strict=True):
+    for found, wanted in zip(_with(reads)(*inputs), _with(reads, rows.plain)(*inputs), strict=True):
         assert torch.allclose(found, wanted, rtol=0, atol=1e-12)
 
 
@@ -76,11 +83,20 @@ def _mixer_inputs(name, time):
     return [q[:, :, 0], k[:, :, 0], v, log_decay[..., 0], first]
 
 
+def _gla(form):
+    return lambda q, k, v, g, first, ids: form(q, k, v, g, initial_BHKV=first, segment_ids=ids)
+
+
+def _gdn(form):
+    def run(q, k, v, beta, g, first, ids):
+        return form(q, beta[..., None] * k, v, g, read_BTHK=k, initial_BHKV=first, segment_ids=ids)
+
+    return run
+
+
 FORMS = {
-    "gla": [lambda q, k, v, g, *rest, form=form: form(q, k, v, g, 0.5, *rest) for form in (gla.recurrent, gla.stepped)],
-    "gdn": [
-        lambda q, k, v, b, g, *rest, form=form: form(q, k, v, b, g, 0.5, *rest) for form in (gdn.recurrent, gdn.stepped)
-    ],
+    "gla": [_gla(linear.recurrent), _gla(linear.stepped)],
+    "gdn": [_gdn(linear.recurrent), _gdn(linear.stepped)],
     "mamba2": [mamba2.recurrent, mamba2.stepped],
 }
 
@@ -134,7 +150,7 @@ def test_threads_change_no_bit(monkeypatch):
     try:
         for threads in (1, 2, 7):
             torch.set_num_threads(threads)
-            o, state = rows(*inputs, True)
+            o, state = rows(*inputs)
             results.append([o, state, *torch.autograd.grad(o.square().sum() + state.sum(), inputs)])
     finally:
         torch.set_num_threads(before)
@@ -173,7 +189,7 @@ def test_a_compiler_sees_one_node():
         return graph
 
     torch._dynamo.reset()
-    call = torch.compile(functools.partial(rows, delta=True), backend=backend, fullgraph=True)
+    call = torch.compile(rows, backend=backend, fullgraph=True)
     inputs = _rows()
-    assert torch.equal(call(*inputs)[0], rows(*inputs, True)[0])
+    assert torch.equal(call(*inputs)[0], rows(*inputs)[0])
     assert len(graphs) == 1

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from canonlab.models.mixers.gdn import chunked, recurrent
+from canonlab.models.mixers.linear import chunked, recurrent
 
 naive = pytest.importorskip(
     "fla.ops.gated_delta_rule.naive", reason="needs fla-core, einops and triton", exc_type=ImportError
@@ -33,7 +33,7 @@ def test_outputs_states_and_gradients_are_those_of_fla(time, form, monkeypatch):
     scale = keys**-0.5
     results = [
         naive.naive_recurrent_gated_delta_rule(*arguments[:5], scale, arguments[5], output_final_state=True),
-        form(*arguments[:5], scale, arguments[5]),
+        form(scale * q, beta[..., None] * k, v, log_decay, read_BTHK=k, initial_BHKV=arguments[5]),
     ]
     with_gradients = []
     for o, final in results:

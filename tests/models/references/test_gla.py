@@ -7,7 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from canonlab.models.mixers.gla import DECAY_ROOT, chunked, recurrent
+from canonlab.models.mixers.gla import DECAY_ROOT
+from canonlab.models.mixers.linear import chunked, recurrent
 
 naive = pytest.importorskip("fla.ops.gla.naive", reason="needs fla-core, einops and triton", exc_type=ImportError)
 
@@ -23,7 +24,8 @@ def test_outputs_states_and_gradients_are_those_of_the_naive_recurrence(form, ti
     initial = initial.to(torch.float32).double()  # which it keeps in single precision as long as nothing is added
     inputs = [x.requires_grad_() for x in (q, k, v, log_decay)]
     results = []
-    for o, state in (form(*inputs, 8**-0.5, initial), naive.naive_recurrent_gla(*inputs, initial, True)):
+    scaled = (8**-0.5 * q, k, v, log_decay)
+    for o, state in (form(*scaled, initial_BHKV=initial), naive.naive_recurrent_gla(*inputs, initial, True)):
         gradients = torch.autograd.grad(o.square().sum() + state.square().sum(), inputs)
         results.append((o, state, *gradients))
     for found, wanted in zip(*results, strict=True):

@@ -1,8 +1,9 @@
 """The contract of a sequence mixer, built in or a user's own."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,23 @@ MixerState = dict[str, Any]
 """A nested dict of tensors, each with the batch first: fixed in size, updated in place."""
 
 
+Shared = dict[str, Tensor]
+"""What mixers leave for those of later blocks in the same call of a decoder."""
+
+
+class Place(NamedTuple):
+    """Where a mixer stands: it is in block `layer` of `layers`, from 0, and `nth` blocks before have its class."""
+
+    layer: int
+    layers: int
+    nth: int
+
+
+def asks(function: Callable[..., Any], name: str) -> bool:
+    """Whether a constructor or `forward` has a parameter of that name."""
+    return name in inspect.signature(function).parameters
+
+
 class Mixer(nn.Module, ABC):
     """Mixes information along time: x (batch, time, width) -> y (batch, time, width), causally.
 
@@ -34,6 +52,18 @@ class Mixer(nn.Module, ABC):
     A property `parts` of `Config`, such as {"K": (64, 128), "V": (128, 192)}, says which channels of that are the keys
     and the values, from and to: one without can't be asked for K and V.
     It initialises its own parameters; nobody initialises them again.
+
+    **More than that it gets by naming it**, as a further parameter without a default:
+
+    - `place` of the constructor: its `Place`, for what hangs on the depth.
+    - `shared` of `forward`: a dict that is empty when a decoder is called, and goes from block to block. Under a name
+      of its own a mixer leaves a tensor there (batch, time, ...) for the later ones; it is no state, and is gone after
+      the call.
+    - `positions` of `forward`: (batch, time) int64, each token's number in its segment, from 0, whatever came in
+      earlier calls.
+
+    How the optimizer treats a parameter is said on it: `_no_weight_decay = True` where it doesn't decay though it has
+    two dimensions, `_learning_rate_factor = 2.0` where its rate is another one.
 
     Subclassing this class is not required; the methods and `Config` are.
     """

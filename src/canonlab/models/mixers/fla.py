@@ -58,32 +58,30 @@ def _missing(device: torch.device | str) -> str | None:
     return None
 
 
-def gla(
+def linear(
     q_BTHK: Tensor,
     k_BTHK: Tensor,
     v_BTHV: Tensor,
-    log_decay_BTHK: Tensor,
-    scale: float,
+    log_decay: Tensor,
+    *,
+    read_BTHK: Tensor | None = None,
+    erase_BTHK: Tensor | None = None,
     initial_BHKV: Tensor | None = None,
     segment_ids: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """S_t = diag(exp(log_decay_t)) S_{t-1} + k_t v_t^T, o_t = scale S_t^T q_t: a decay per key channel."""
-    inputs = {"q": q_BTHK, "k": k_BTHK, "v": v_BTHV, "g": log_decay_BTHK}
-    return _run("fla.ops.gla", "chunk_gla", inputs, scale, initial_BHKV, segment_ids)
+    """Any recurrence of `linear.py`: by the kernel for decays of heads or channels, or that for general transitions.
 
-
-def simple_gla(
-    q_BTHK: Tensor,
-    k_BTHK: Tensor,
-    v_BTHV: Tensor,
-    log_decay_BTH: Tensor,
-    scale: float,
-    initial_BHKV: Tensor | None = None,
-    segment_ids: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """As `gla` with one decay per head: Mamba2's recurrence, with q = C, k = B and v = Delta x."""
-    inputs = {"q": q_BTHK, "k": k_BTHK, "v": v_BTHV, "g": log_decay_BTH}
-    return _run("fla.ops.simple_gla", "chunk_simple_gla", inputs, scale, initial_BHKV, segment_ids)
+    The last one reads before the decay, S_t = diag(a_t) S_{t-1} + k_t v_t^T + e_t (S_{t-1}^T r'_t)^T, so that
+    r' = -a r.
+    """
+    inputs = {"q": q_BTHK, "k": k_BTHK, "v": v_BTHV}
+    if read_BTHK is None:
+        kind = "simple_gla" if log_decay.ndim == 3 else "gla"
+        return _run(f"fla.ops.{kind}", f"chunk_{kind}", inputs | {"g": log_decay}, initial_BHKV, segment_ids)
+    log_decay_BTHK = log_decay if log_decay.ndim == 4 else log_decay[..., None].expand(k_BTHK.shape)
+    inputs |= {"a": -log_decay_BTHK.exp() * read_BTHK, "b": k_BTHK if erase_BTHK is None else erase_BTHK}
+    inputs |= {"gk": log_decay_BTHK}
+    return _run("fla.ops.generalized_delta_rule", "chunk_dplr_delta_rule", inputs, initial_BHKV, segment_ids)
 
 
 def gated_delta(
@@ -92,16 +90,15 @@ def gated_delta(
     v_BTHV: Tensor,
     beta_BTH: Tensor,
     log_decay_BTH: Tensor,
-    scale: float,
     initial_BHKV: Tensor | None = None,
     segment_ids: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """S_t = (I - beta_t k_t k_t^T) exp(log_decay_t) S_{t-1} + beta_t k_t v_t^T, o_t = scale S_t^T q_t.
+    """S_t = (I - beta_t k_t k_t^T) exp(log_decay_t) S_{t-1} + beta_t k_t v_t^T, o_t = S_t^T q_t.
 
     The state has keys before values, here as everywhere. k is used as it is: normalise before.
     """
     inputs = {"q": q_BTHK, "k": k_BTHK, "v": v_BTHV, "g": log_decay_BTH, "beta": beta_BTH}
-    return _run("fla.ops.gated_delta_rule", "chunk_gated_delta_rule", inputs, scale, initial_BHKV, segment_ids)
+    return _run("fla.ops.gated_delta_rule", "chunk_gated_delta_rule", inputs, initial_BHKV, segment_ids)
 
 
 @torch._disable_dynamo  # torch.compiler.disable, but it loads the compiler on the first call, not here
@@ -109,7 +106,6 @@ def _run(
     module: str,
     name: str,
     inputs: dict[str, Tensor],
-    scale: float,
     initial_BHKV: Tensor | None,
     segment_ids: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
@@ -126,8 +122,8 @@ def _run(
         )
     kernel = getattr(importlib.import_module(module), name)
     # The kernels multiply q, k and v as they come, so these must have one dtype; decays and beta stay as they are.
-    inputs = inputs | {part: inputs[part].to(v_BTHV.dtype) for part in ("q", "k")}
-    options = {"scale": scale, "output_final_state": True}
+    inputs = inputs | {part: inputs[part].to(v_BTHV.dtype) for part in ("q", "k", "a", "b") if part in inputs}
+    options = {"scale": 1.0, "output_final_state": True}
     initial = None if initial_BHKV is None else initial_BHKV.float()
     if segment_ids is None:
         return kernel(**inputs, initial_state=initial, **options)

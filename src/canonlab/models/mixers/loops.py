@@ -9,87 +9,109 @@ from functools import partial
 import numpy as np
 
 from canonlab.data.jit import kernel
+from canonlab.models.mixers.stepwise import KEYS_ERASED, NOTHING_READ, OTHERS_ERASED
 
 # Sums along a state's rows may be taken in vectors: their order is the compiler's, and the same whenever it runs.
 compiled = partial(kernel, fastmath={"reassoc", "contract"})
 
 
 @compiled
-def rows_forward(q, k, v, decay, beta, delta, state, o):  # type: ignore[no-untyped-def]
+def rows_forward(q, k, v, decay, r, e, reads, state, o):  # type: ignore[no-untyped-def]
     batch, time, heads, keys = q.shape
-    values = v.shape[3]
-    error = np.empty(values, v.dtype)
+    values, zero = v.shape[3], v.dtype.type(0)
+    seen, written = np.empty(values, v.dtype), np.empty(values, v.dtype)
     for b in range(batch):
         for h in range(heads):
             S = state[b, h]
             for t in range(time):
                 for j in range(values):
-                    error[j] = v[b, t, h, j]
+                    seen[j] = 0
                     o[b, t, h, j] = 0
                 for i in range(keys):
-                    a, ki = decay[b, t, h, i], k[b, t, h, i]
-                    for j in range(values):
-                        S[i, j] *= a
-                    if delta:
+                    a = decay[b, t, h, i]
+                    if reads == NOTHING_READ:
                         for j in range(values):
-                            error[j] -= ki * S[i, j]
+                            S[i, j] *= a
+                    else:
+                        ri = r[b, t, h, i]
+                        for j in range(values):
+                            S[i, j] *= a
+                            seen[j] += ri * S[i, j]
+                for j in range(values):
+                    written[j] = v[b, t, h, j] - (seen[j] if reads == KEYS_ERASED else zero)
                 for i in range(keys):
-                    ki, qi = k[b, t, h, i] * beta[b, t, h], q[b, t, h, i]
+                    ki, qi = k[b, t, h, i], q[b, t, h, i]
+                    if reads == OTHERS_ERASED:
+                        ei = e[b, t, h, i]
+                        for j in range(values):
+                            S[i, j] -= ei * seen[j]
                     for j in range(values):
-                        S[i, j] += ki * error[j]
+                        S[i, j] += ki * written[j]
                         o[b, t, h, j] += qi * S[i, j]
 
 
 @compiled
-def rows_backward(q, k, v, decay, beta, delta, first, go, G, gq, gk, gv, gdecay, gbeta):  # type: ignore[no-untyped-def]
+def rows_backward(q, k, v, decay, r, e, reads, first, go, G, gq, gk, gv, gdecay, gr, ge):  # type: ignore[no-untyped-def]
     batch, time, heads, keys = q.shape
     values, zero = v.shape[3], v.dtype.type(0)
     S = np.empty((time + 1, keys, values), v.dtype)
-    error, gerror = np.empty((time, values), v.dtype), np.empty(values, v.dtype)
+    seen, written = np.empty((time, values), v.dtype), np.empty((time, values), v.dtype)
+    gwritten, gseen = np.empty(values, v.dtype), np.empty(values, v.dtype)
     for b in range(batch):
         for h in range(heads):
             S[0] = first[b, h]
             for t in range(time):
                 for j in range(values):
-                    error[t, j] = v[b, t, h, j]
+                    seen[t, j] = 0
                 for i in range(keys):
-                    a, ki = decay[b, t, h, i], k[b, t, h, i]
+                    a = decay[b, t, h, i]
                     for j in range(values):
                         S[t + 1, i, j] = a * S[t, i, j]
-                    if delta:
+                    if reads != NOTHING_READ:
+                        ri = r[b, t, h, i]
                         for j in range(values):
-                            error[t, j] -= ki * S[t + 1, i, j]
+                            seen[t, j] += ri * S[t + 1, i, j]
+                for j in range(values):
+                    written[t, j] = v[b, t, h, j] - (seen[t, j] if reads == KEYS_ERASED else zero)
                 for i in range(keys):
-                    ki = k[b, t, h, i] * beta[b, t, h]
+                    ki = k[b, t, h, i]
                     for j in range(values):
-                        S[t + 1, i, j] += ki * error[t, j]
+                        S[t + 1, i, j] += ki * written[t, j]
+                    if reads == OTHERS_ERASED:
+                        ei = e[b, t, h, i]
+                        for j in range(values):
+                            S[t + 1, i, j] -= ei * seen[t, j]
             g = G[b, h]  # the gradient of the state after position t, then of that before
             for t in range(time - 1, -1, -1):
-                share = beta[b, t, h]
-                gerror[:] = 0
+                gwritten[:] = 0
+                gseen[:] = 0
                 for i in range(keys):
                     qi, ki, gqi, gki = q[b, t, h, i], k[b, t, h, i], zero, zero
                     for j in range(values):
                         gqi += S[t + 1, i, j] * go[b, t, h, j]
                         g[i, j] += qi * go[b, t, h, j]
-                        gki += g[i, j] * error[t, j]
-                        gerror[j] += ki * g[i, j]
+                        gki += g[i, j] * written[t, j]
+                        gwritten[j] += ki * g[i, j]
                     gq[b, t, h, i] = gqi
-                    gk[b, t, h, i] = gki * share
-                written = zero
-                for j in range(values):
-                    written += gerror[j] * error[t, j]
-                    gerror[j] *= share
-                    gv[b, t, h, j] = gerror[j]
-                gbeta[b, t, h] = written
-                for i in range(keys):
-                    a, ki, ga = decay[b, t, h, i], k[b, t, h, i], zero
-                    if delta:
-                        read = zero
+                    gk[b, t, h, i] = gki
+                    if reads == OTHERS_ERASED:
+                        ei, gei = e[b, t, h, i], zero
                         for j in range(values):
-                            read += S[t, i, j] * gerror[j]
-                            g[i, j] -= ki * gerror[j]
-                        gk[b, t, h, i] -= a * read
+                            gei -= g[i, j] * seen[t, j]
+                            gseen[j] -= ei * g[i, j]
+                        ge[b, t, h, i] = gei
+                for j in range(values):
+                    gv[b, t, h, j] = gwritten[j]
+                    if reads == KEYS_ERASED:
+                        gseen[j] = -gwritten[j]
+                for i in range(keys):
+                    a, ga = decay[b, t, h, i], zero
+                    if reads != NOTHING_READ:
+                        ri, read = r[b, t, h, i], zero
+                        for j in range(values):
+                            read += S[t, i, j] * gseen[j]
+                            g[i, j] += ri * gseen[j]
+                        gr[b, t, h, i] = a * read
                     for j in range(values):
                         ga += g[i, j] * S[t, i, j]
                         g[i, j] *= a

@@ -263,7 +263,9 @@ class Mamba2(Mixer):
             o_BTHV, final_BHKV = recurrent(c_BTK, b_BTK, v_BTHV, log_decay_BTH, initial_BHKV)
         elif self.implementation == "fla":
             c_BTHK, b_BTHK = (t[:, :, None].expand(-1, -1, self.heads, -1) for t in (c_BTK, b_BTK))
-            o_BTHV, final_BHKV = fla.simple_gla(c_BTHK, b_BTHK, v_BTHV, log_decay_BTH, 1.0, initial_BHKV, segment_ids)
+            o_BTHV, final_BHKV = fla.linear(
+                c_BTHK, b_BTHK, v_BTHV, log_decay_BTH, initial_BHKV=initial_BHKV, segment_ids=segment_ids
+            )
         elif self.implementation == "numba" and stepwise.fits(v_BTHV, self.state, self.widths[0]):
             o_BTHV, final_BHKV = stepped(c_BTK, b_BTK, v_BTHV, log_decay_BTH, initial_BHKV, segment_ids)
         else:

@@ -1,9 +1,9 @@
 """Linear recurrences position by position in compiled code, for states so small that products over chunks don't pay.
 
 A chunked form is some fifty operators, each of which costs more than its arithmetic when heads are a few channels
-wide. Two loops serve all mixers here; both take what `recurrent` of a mixer's file takes, and are its twins:
+wide. Two loops serve all mixers here; both take what a `recurrent` takes, and are its twins:
 
-    rows       a decay for each key of a head, with the delta rule or without: GLA, Gated DeltaNet
+    rows       a decay for each key of a head, with the delta rule or without: all of `linear.py`
     columns    keys and queries of all heads in common, a decay for each value: Mamba2
 
 The states of a sequence, which the gradients need, are computed again where they are: in a core's cache. So there is a
@@ -47,17 +47,18 @@ def _plain_rows(
     k_BTHK: Tensor,
     v_BTHV: Tensor,
     decay_BTHK: Tensor,
-    beta_BTH: Tensor,
+    read_BTHK: Tensor | None,
+    erase_BTHK: Tensor | None,
     first_BHKV: Tensor,
-    delta: bool,
 ) -> tuple[Tensor, Tensor]:
     S, outputs = first_BHKV, []
     for t in range(q_BTHK.shape[1]):
         S = decay_BTHK[:, t, :, :, None] * S
-        k_BHK1, error_BHV = k_BTHK[:, t, :, :, None], v_BTHV[:, t]
-        if delta:
-            error_BHV = error_BHV - (k_BHK1 * S).sum(-2)
-        S = S + k_BHK1 * (beta_BTH[:, t, :, None] * error_BHV)[..., None, :]
+        written = k_BTHK[:, t, :, :, None] * v_BTHV[:, t, :, None]
+        if read_BTHK is not None:
+            erase = k_BTHK if erase_BTHK is None else erase_BTHK
+            written = written - erase[:, t, :, :, None] * (read_BTHK[:, t, :, :, None] * S).sum(-2, keepdim=True)
+        S = S + written
         outputs.append((q_BTHK[:, t, :, :, None] * S).sum(-2))
     return torch.stack(outputs, 1), S
 
@@ -96,18 +97,28 @@ def _run(loop: str, states: int, *arguments: Any) -> None:
     in_parallel(run, threads)
 
 
+NOTHING_READ, KEYS_ERASED, OTHERS_ERASED = 0, 1, 2
+"""For the loops of rows: S_t = D_t + k_t v_t^T, and what r_t reads taken from under nothing, k_t or e_t."""
+
+
+def _reads(read: Tensor | None, erase: Tensor | None) -> int:
+    return NOTHING_READ if read is None else KEYS_ERASED if erase is None else OTHERS_ERASED
+
+
 def _run_rows(
     q_BTHK: Tensor,
     k_BTHK: Tensor,
     v_BTHV: Tensor,
     decay_BTHK: Tensor,
-    beta_BTH: Tensor,
+    read_BTHK: Tensor | None,
+    erase_BTHK: Tensor | None,
     first_BHKV: Tensor,
-    delta: bool,
 ) -> tuple[Tensor, Tensor]:
     (o_BTHV,), state_BHKV = _empty(v_BTHV), first_BHKV.clone(memory_format=torch.contiguous_format)
-    inputs = (q_BTHK, k_BTHK, v_BTHV, decay_BTHK, beta_BTH)
-    _run("rows_forward", q_BTHK.shape[1] * first_BHKV.numel(), *inputs, delta, state_BHKV, o_BTHV)
+    # In place of what there isn't stand the keys, which nobody reads there.
+    given = [k_BTHK if x is None else x for x in (read_BTHK, erase_BTHK)]
+    inputs = (q_BTHK, k_BTHK, v_BTHV, decay_BTHK, *given, _reads(read_BTHK, erase_BTHK))
+    _run("rows_forward", q_BTHK.shape[1] * first_BHKV.numel(), *inputs, state_BHKV, o_BTHV)
     return o_BTHV, state_BHKV
 
 
@@ -124,15 +135,17 @@ def _run_rows_backward(
     k_BTHK: Tensor,
     v_BTHV: Tensor,
     decay_BTHK: Tensor,
-    beta_BTH: Tensor,
+    read_BTHK: Tensor | None,
+    erase_BTHK: Tensor | None,
     first_BHKV: Tensor,
-    delta: bool,
     go_BTHV: Tensor,
     gfinal_BHKV: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    inputs, g_BHKV = (q_BTHK, k_BTHK, v_BTHV, decay_BTHK, beta_BTH), gfinal_BHKV.clone()
-    found, states = _empty(*inputs), q_BTHK.shape[1] * first_BHKV.numel()
-    _run("rows_backward", states, *inputs, delta, first_BHKV, go_BTHV, g_BHKV, *found)
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    given = [k_BTHK if x is None else x for x in (read_BTHK, erase_BTHK)]
+    inputs, g_BHKV = (q_BTHK, k_BTHK, v_BTHV, decay_BTHK, *given), gfinal_BHKV.clone()
+    found = [*_empty(*inputs[:4]), *(torch.zeros_like(x) for x in given)]
+    states = q_BTHK.shape[1] * first_BHKV.numel()
+    _run("rows_backward", states, *inputs, _reads(read_BTHK, erase_BTHK), first_BHKV, go_BTHV, g_BHKV, *found)
     return *found, g_BHKV  # type: ignore[return-value]
 
 
@@ -152,12 +165,15 @@ def _run_columns_backward(
 
 
 def _plain_rows_backward(*inputs: Any) -> tuple[Tensor, ...]:
-    *tensors, delta, go, gfinal = inputs
+    *given, go, gfinal = inputs
+    there = [i for i, x in enumerate(given) if x is not None]
 
-    def forward(*inputs: Any) -> tuple[Tensor, Tensor]:
-        return _plain_rows(*inputs, delta)  # type: ignore[call-arg]
+    def forward(*tensors: Tensor) -> tuple[Tensor, Tensor]:
+        found = dict(zip(there, tensors, strict=True))
+        return _plain_rows(*(found.get(i) for i in range(len(given))))  # type: ignore[arg-type]
 
-    return torch.func.vjp(forward, *tensors)[1]((go, gfinal))
+    grads = dict(zip(there, torch.func.vjp(forward, *(given[i] for i in there))[1]((go, gfinal)), strict=True))
+    return tuple(grads.get(i, torch.zeros_like(given[1])) for i in range(len(given)))
 
 
 def _plain_columns_backward(*inputs: Tensor) -> tuple[Tensor, ...]:
@@ -166,10 +182,8 @@ def _plain_columns_backward(*inputs: Tensor) -> tuple[Tensor, ...]:
 
 
 rows = Operator("canonlab::rows", _plain_rows, _run_rows, "cpu")
-"""q, k, decay (B, T, H, K), v (B, T, H, V), beta (B, T, H), the first state (B, H, K, V), whether by the delta rule
--> o (B, T, H, V) and the last state:
-
-    S_t = D_t + beta_t k_t (v_t - delta D_t^T k_t)^T with D_t = diag(decay_t) S_{t-1},    o_t = S_t^T q_t."""
+"""q, k, decay (B, T, H, K), v (B, T, H, V), read r and erase e (B, T, H, K) or None, the first state (B, H, K, V) -> o
+(B, T, H, V) and the last state: equation (1) of `linear.py`."""
 
 columns = Operator("canonlab::columns", _plain_columns, _run_columns, "cpu")
 """q, k (B, T, K), v (B, T, N), decay (B, T, H), the first state (B, K, N) -> o (B, T, N) and the last state:
@@ -181,8 +195,8 @@ columns_backward = Operator("canonlab::columns_backward", _plain_columns_backwar
 
 
 @rows.node.register_fake
-def _(q: Tensor, k: Tensor, v: Tensor, decay: Tensor, beta: Tensor, first: Tensor, delta: bool) -> tuple[Tensor, ...]:
-    return tuple(_empty(v, first))
+def _(q: Tensor, k: Tensor, v: Tensor, *rest: Tensor | None) -> tuple[Tensor, ...]:
+    return tuple(_empty(v, rest[-1]))  # type: ignore[arg-type]
 
 
 @columns.node.register_fake
@@ -191,8 +205,10 @@ def _(q: Tensor, k: Tensor, v: Tensor, decay: Tensor, first: Tensor) -> tuple[Te
 
 
 @rows_backward.node.register_fake
-def _(q: Tensor, k: Tensor, v: Tensor, decay: Tensor, beta: Tensor, first: Tensor, *_: Any) -> tuple[Tensor, ...]:
-    return tuple(_empty(q, k, v, decay, beta, first))
+def _(
+    q: Tensor, k: Tensor, v: Tensor, decay: Tensor, read: Tensor | None, erase: Tensor | None, first: Tensor, *_: Any
+) -> tuple[Tensor, ...]:
+    return tuple(_empty(q, k, v, decay, k, k, first))
 
 
 @columns_backward.node.register_fake
@@ -201,16 +217,16 @@ def _(q: Tensor, k: Tensor, v: Tensor, decay: Tensor, first: Tensor, *_: Any) ->
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    ctx.delta = inputs[6:]  # of rows alone
-    ctx.save_for_backward(*inputs[:6])
+    ctx.save_for_backward(*inputs)
 
 
 def _differentiate(operator: Any) -> Any:
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        inputs = ctx.saved_tensors
         # Gradients are enabled when those of these gradients are wanted, and the operator has none.
         run = operator.plain if torch.is_grad_enabled() else operator
-        found = run(*ctx.saved_tensors, *ctx.delta, *(grad.contiguous() for grad in grads))
-        return (*found, *(None for _ in ctx.delta))
+        found = run(*inputs, *(grad.contiguous() for grad in grads))
+        return tuple(None if x is None else grad for x, grad in zip(inputs, found, strict=True))
 
     return backward
 
