@@ -103,7 +103,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "mamba2": _mamba("Mamba2 without MLPs, two blocks for one layer", mlp="none", blocks=2),
     "mamba2-mlp": _mamba("Mamba2, gated MLP", mlp_squares=6),
-    "mamba3": _mamba("Mamba3 (trapezoidal steps, turning keys, no convolution), gated MLP", Mamba3, mlp_squares=6),
+    "mamba3": _mamba("Mamba3 (trapezoidal steps, turning state, no convolution), gated MLP", Mamba3, mlp_squares=6),
     "gdn": Preset("gated DeltaNet, gated MLP", GatedDeltaNet, heads=_gdn_heads, mlp_squares=6),
     "gdn2": Preset(
         "gdn with wider keys and values",
