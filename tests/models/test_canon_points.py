@@ -65,7 +65,7 @@ def test_outputs_are_mixed_before_they_are_added() -> None:
     assert block.mlp is not None
     mixed, _ = block.mlp(block.mlp_norm(y), None, None)
     y = y + canon(mixed, block.canon_m.weight)  # type: ignore[arg-type]
-    torch.testing.assert_close(block(x, None, None)[0], y)
+    torch.testing.assert_close(block(x, None, None, {})[0], y)
 
 
 def test_the_scale_is_one_over_the_root_of_the_terms() -> None:

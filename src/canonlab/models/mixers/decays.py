@@ -5,7 +5,6 @@ Legend: B batch, C chunks, L positions in a chunk, N blocks in a chunk, H heads,
 """
 
 from abc import ABC, abstractmethod
-from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -75,27 +74,22 @@ class ChannelDecays(Decays):
     """
 
     def __init__(self, log_decay_BCHLK: Tensor) -> None:
-        self.log_decay_BCHLK = log_decay_BCHLK
-
-    @cached_property
-    def _factors(self) -> tuple[list[tuple[Tensor, Tensor]], Tensor, Tensor]:
-        """For each size of blocks, what is left since the middle of a pair in its second, and until it of its first,
-        (B, C, H, N, length, K); then D(start, i] and D(j, end] of the chunk (B, C, H, L, K)."""
-        since, until = self.log_decay_BCHLK, torch.zeros_like(self.log_decay_BCHLK)  # of blocks of 1
-        middle, length = [], 1
-        while length < since.shape[-2]:
-            (since_0, since_1), (until_0, until_1) = (
-                x.unflatten(-2, (-1, 2, length)).unbind(-3) for x in (since, until)
-            )
-            middle.append((since_1.exp(), until_0.exp()))
+        since, until = log_decay_BCHLK, torch.zeros_like(log_decay_BCHLK)  # of blocks of 1
+        self.middle: list[tuple[Tensor, Tensor]] = []
+        """For each size of blocks, what is left since the middle of a pair in its second, and until it of its first."""
+        length = 1
+        while length < log_decay_BCHLK.shape[-2]:
+            pairs = ((x.unflatten(-2, (-1, 2, length)).unbind(-3)) for x in (since, until))
+            (since_0, since_1), (until_0, until_1) = pairs
+            self.middle.append((since_1.exp(), until_0.exp()))
             until_0, since_1 = until_0 + since_1[..., -1:, :], since_1 + since_0[..., -1:, :]
             since, until = (torch.cat(pair, -2).flatten(-3, -2) for pair in ((since_0, since_1), (until_0, until_1)))
             length *= 2
-        return middle, since.exp(), until.exp()
+        self.start_BCHLK, self.end_BCHLK = since.exp(), until.exp()
 
     def between(self, x: Tensor, y: Tensor) -> Tensor:
         scores = (x * y).sum(-1)[..., None, None]  # (..., N, length, length), as many blocks as positions
-        for since_1, until_0 in self._factors[0]:
+        for since_1, until_0 in self.middle:
             length = scores.shape[-1]
             x_1, y_0 = (z.unflatten(-2, (-1, 2, length)).select(-3, half) for z, half in ((x, 1), (y, 0)))
             quarter = (x_1 * since_1).to(x.dtype) @ (y_0 * until_0).to(y.dtype).mT
@@ -104,11 +98,11 @@ class ChannelDecays(Decays):
         return scores.squeeze(-3)
 
     def since_start(self, x: Tensor) -> Tensor:
-        return x * self._factors[1]
+        return x * self.start_BCHLK
 
     def until_end(self, y: Tensor) -> Tensor:
-        return y * self._factors[2]
+        return y * self.end_BCHLK
 
     @property
     def whole_BCHK(self) -> Tensor:
-        return self._factors[1][..., -1, :]
+        return self.start_BCHLK[..., -1, :]

@@ -137,7 +137,9 @@ def chunked(
         length = min(chunk, time)
         decays = HeadDecays(_cut(log_decay, length), segment_ids)
     else:
-        length = min(chunk, 1 << (time - 1).bit_length())
+        length = 1
+        while length < min(chunk, time):
+            length *= 2
         decays = ChannelDecays(_cut(_restarting(log_decay, segment_ids), length))
     if read_BTHK is None:
         q, k, v = (_cut(x, length) for x in (q_BTHK, k_BTHK, v_BTHV))
