@@ -1,4 +1,4 @@
-"""Mamba3: the linear form against the definition, the layer against a complex recurrence, and its initial values."""
+"""Mamba3: the shifted form against the definition, the layer against a complex recurrence, and its initial values."""
 
 import math
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from canonlab.canon import Canon
 from canonlab.errors import InputError
 from canonlab.models.canon_points import CanonConfig
 from canonlab.models.mixers import mamba2
-from canonlab.models.mixers.mamba3 import Mamba3, linear, recurrent, turn
+from canonlab.models.mixers.mamba3 import Mamba3, recurrent, shifted, turn
 
 LENGTHS = (1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 130, 200)
 EXACT = {"rtol": 1e-9, "atol": 1e-9}
@@ -103,13 +103,13 @@ def compare(fast: Callable[..., Any], arguments: list[Tensor], ids: Tensor | Non
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("time", LENGTHS)
-def test_the_linear_form_gives_what_the_recurrence_gives_with_its_gradients(time, packed):
-    compare(linear, inputs(time), segments(time) if packed else None)
+def test_the_shifted_form_gives_what_the_recurrence_gives_with_its_gradients(time, packed):
+    compare(shifted, inputs(time), segments(time) if packed else None)
 
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_compiled_loops_give_the_same(packed):
-    compare(partial(linear, implementation="numba"), inputs(75), segments(75) if packed else None)
+    compare(partial(shifted, implementation="numba"), inputs(75), segments(75) if packed else None)
 
 
 GATES = {
@@ -127,7 +127,7 @@ GATES = {
 def test_extreme_gates_have_the_gradients_of_the_recurrence(gates):
     arguments = inputs(140)
     arguments[3:6] = [x.double().requires_grad_() for x in GATES[gates](arguments[3].shape)]
-    compare(linear, arguments, segments(140))
+    compare(shifted, arguments, segments(140))
 
 
 @pytest.mark.parametrize("precision, tolerance", [("fp32", 2e-3), ("bf16", 3e-2)])
@@ -139,7 +139,7 @@ def test_extreme_gates_over_4096_tokens(gates, precision, tolerance):
     single = [x.float().requires_grad_() for x in arguments]
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         halves = [x.bfloat16() for x in single[:3]] if precision == "bf16" else single[:3]
-        o, (state, *_) = linear(*halves, *single[3:6], tuple(single[6:]))
+        o, (state, *_) = shifted(*halves, *single[3:6], tuple(single[6:]))
     assert o.dtype == (torch.bfloat16 if precision == "bf16" else torch.float32)
     assert state.dtype == torch.float32
     assert (o - wanted).abs().max() < tolerance * wanted.abs().max()
@@ -148,7 +148,7 @@ def test_extreme_gates_over_4096_tokens(gates, precision, tolerance):
     assert all(torch.isfinite(x.grad).all() for x in single)
 
 
-@pytest.mark.parametrize("form", [recurrent, linear])
+@pytest.mark.parametrize("form", [recurrent, shifted])
 def test_the_past_is_all_that_a_sequence_leaves(form):
     *given, state, k, v = inputs(140)
     whole, final = form(*given, (state, k, v))
@@ -161,7 +161,7 @@ def test_the_past_is_all_that_a_sequence_leaves(form):
         torch.testing.assert_close(found, wanted, **EXACT)
 
 
-@pytest.mark.parametrize("form", [recurrent, linear])
+@pytest.mark.parametrize("form", [recurrent, shifted])
 def test_segments_are_separate_runs_exactly(form):
     *given, state, k, v = (x.detach()[:1] for x in inputs(140))
     lengths = [5, 60, 1, 2, 72]
@@ -182,7 +182,7 @@ def test_segments_are_separate_runs_exactly(form):
 
 def test_with_the_whole_share_at_the_end_of_a_step_it_is_the_rule_of_mamba2():
     q, k, v, log_decay, step, share, state, *_ = (x.detach() for x in inputs(70, heads=1))
-    found, (last, *_) = linear(q, k, v, log_decay, step, torch.ones_like(share), (state, k[:, 0], v[:, 0]))
+    found, (last, *_) = shifted(q, k, v, log_decay, step, torch.ones_like(share), (state, k[:, 0], v[:, 0]))
     wanted, final = mamba2.recurrent(q[:, :, 0], k[:, :, 0], step[..., None] * v, log_decay, state)
     torch.testing.assert_close(found, wanted, **EXACT)
     torch.testing.assert_close(last, final, **EXACT)

@@ -11,7 +11,7 @@ D is the time step Delta, a = exp(D A), and l the share of the step's end: with 
 the trapezoidal one. A state of complex numbers, of which each turns by an angle in a step, is a real one where q_t and
 k_t are turned by the sum of all angles up to t, in pairs of dimensions; so (1) knows nothing of angles.
 
-Equal forms: `recurrent` is (1). `linear` is for training, and for a cached step: what is written before t, with the
+Equal forms: `recurrent` is (1). `shifted` is for training, and for a cached step: what is written before t, with the
 weight that it has from then on, is an ordinary linear recurrence on the tokens before,
 
     U_t = a_t U_{t-1}  +  a_t (l_{t-1} D_{t-1} + (1 - l_t) D_t) k_{t-1} v_{t-1}^T                           (2)
@@ -74,7 +74,7 @@ def recurrent(
     return torch.stack(outputs, 1).to(v_BTHV.dtype), (state_BHKV, k_BHK, v_BHV)
 
 
-def linear(
+def shifted(
     q_BTHK: Tensor,
     k_BTHK: Tensor,
     v_BTHV: Tensor,
@@ -206,7 +206,7 @@ class Mamba3(Mixer):
         x_BTHV = x_BTN.unflatten(-1, (self.heads, -1))
         past = self._past(state, segment_ids)
         inputs = (q_BTHK, k_BTHK, x_BTHV, log_decay_BTH, step_BTH, share_BTH.sigmoid())
-        o_BTHV, (final_BHKV, k_BHK, v_BHV) = linear(*inputs, past, segment_ids, self.implementation)
+        o_BTHV, (final_BHKV, k_BHK, v_BHV) = shifted(*inputs, past, segment_ids, self.implementation)
         remember(state, final_BHKV, segment_ids)
         if state is not None:
             state["k"].copy_(k_BHK.detach())
@@ -224,10 +224,10 @@ class Mamba3(Mixer):
         return angle_BTHR
 
     def _past(self, state: MixerState | None, segment_ids: Tensor | None) -> Past | None:
-        if (initial_BHKV := recall(state, segment_ids)) is None or state is None:
+        initial_BHKV = recall(state, segment_ids)
+        if state is None or initial_BHKV is None:
             return None
-        kept_B11 = goes_on(state, segment_ids)[:, None, None]
-        return initial_BHKV, state["k"], torch.where(kept_B11, state["v"], 0)
+        return initial_BHKV, state["k"], torch.where(goes_on(state, segment_ids)[:, None, None], state["v"], 0)
 
     def init_state(self, batch: int, max_len: int, dtype: torch.dtype, device: torch.device) -> MixerState:
         values, precise = self.inner // self.heads, torch.promote_types(dtype, torch.float32)
