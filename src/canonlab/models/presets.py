@@ -16,6 +16,7 @@ from canonlab.models.mixers.gdn2 import GatedDeltaNet2
 from canonlab.models.mixers.gla import GLA
 from canonlab.models.mixers.kda import KimiDeltaAttention
 from canonlab.models.mixers.mamba2 import Mamba2
+from canonlab.models.mixers.mamba3 import Mamba3
 from canonlab.models.sizes import Size
 
 
@@ -56,9 +57,9 @@ def _llama(position: str, about: str, **changes: Any) -> Preset:
     return Preset(about, Attention, {"position": position}, **changes)
 
 
-def _mamba2(about: str, **changes: Any) -> Preset:
+def _mamba(about: str, mixer: type[Mixer] = Mamba2, **changes: Any) -> Preset:
     """16 heads at every size; projections as PyTorch initialises them, and a wider embedding."""
-    return Preset(about, Mamba2, heads=lambda _: 16, norm_eps=1e-5, embedding_std=0.1, std=None, **changes)
+    return Preset(about, mixer, heads=lambda _: 16, norm_eps=1e-5, embedding_std=0.1, std=None, **changes)
 
 
 def _gdn_heads(size: Size) -> int:
@@ -108,8 +109,9 @@ PRESETS: dict[str, Preset] = {
         heads=lambda size: _dividing(max(1, size.width // 128), size.width),
         mlp_squares=6,
     ),
-    "mamba2": _mamba2("Mamba2 without MLPs, two blocks for one layer", mlp="none", blocks=2),
-    "mamba2-mlp": _mamba2("Mamba2, gated MLP", mlp_squares=6),
+    "mamba2": _mamba("Mamba2 without MLPs, two blocks for one layer", mlp="none", blocks=2),
+    "mamba2-mlp": _mamba("Mamba2, gated MLP", mlp_squares=6),
+    "mamba3": _mamba("Mamba3 (trapezoidal steps, turning state, no convolution), gated MLP", Mamba3, mlp_squares=6),
     "gdn": Preset("gated DeltaNet, gated MLP", GatedDeltaNet, heads=_gdn_heads, mlp_squares=6),
     "gdn-wide": Preset(
         "gdn with wider keys and values: the gdn2 of PhysicsLM4",
