@@ -111,6 +111,31 @@ class ShortConv(nn.Module):
         return self.conv.init_state(batch, dtype, device)
 
 
+class TokenShift(nn.Module):
+    """The token before each one, in its segment; zeros before the first."""
+
+    def forward(self, x: Tensor, segment_ids: Tensor | None, state: dict[str, Tensor] | None) -> Tensor:
+        """x (batch, time, width) -> the same shape; segments and state as for `Canon`."""
+        if segment_ids is None:
+            segment_ids = torch.zeros(x.shape[:2], dtype=torch.int64, device=x.device)
+        if state is None:
+            before, segment = torch.zeros_like(x[:, :1]), torch.full_like(segment_ids[:, :1], -2)
+        else:
+            before, segment = state["x"][:, None].to(x.dtype), state["segment"][:, None]
+        same = segment_ids == torch.cat([segment, segment_ids[:, :-1]], 1)
+        shifted = torch.where(same[..., None], torch.cat([before, x[:, :-1]], 1), 0)
+        if state is not None:
+            state["x"].copy_(x[:, -1].detach())
+            state["segment"].copy_(segment_ids[:, -1])
+        return shifted
+
+    def init_state(self, batch: int, width: int, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
+        return {
+            "x": torch.zeros(batch, width, dtype=dtype, device=device),
+            "segment": torch.full((batch,), -1, device=device),
+        }
+
+
 def time_step_bias(heads: int) -> Tensor:
     """(heads,): softplus of it is a time step, log-uniform in [0.001, 0.1]. Source: Mamba (2312.00752), section 3.6."""
     return inverse_softplus(torch.empty(heads).uniform_(math.log(0.001), math.log(0.1)).exp())

@@ -17,6 +17,7 @@ from canonlab.models.mixers.gla import GLA
 from canonlab.models.mixers.kda import KimiDeltaAttention
 from canonlab.models.mixers.mamba2 import Mamba2
 from canonlab.models.mixers.mamba3 import Mamba3
+from canonlab.models.mixers.rwkv7 import RWKV7
 from canonlab.models.sizes import Size
 
 
@@ -135,8 +136,13 @@ PRESETS: dict[str, Preset] = {
     "deltaproduct": Preset(
         "gated DeltaProduct: gdn with two writes a token, which may reflect, gated MLP",
         DeltaProduct,
-        heads=_gdn_heads,
+        heads=lambda size: _dividing(max(4, size.width // 128), size.width // 4),
         mlp_squares=6,
+    ),
+    "rwkv7": Preset(
+        "RWKV-7's time mixing: a delta rule with rates of channels, gated MLP",
+        RWKV7,
+        mlp_squares=7,
     ),
 }
 """By name; the first one is what others are measured against."""
