@@ -25,7 +25,7 @@ def block_of(model: Decoder, layer: int) -> Block:
     return block
 
 
-@pytest.mark.parametrize("name", ["llama-rope", "gla", "gla5", "gdn", "gdn2", "mamba2-mlp"])
+@pytest.mark.parametrize("name", ["llama-rope", "gla", "gla5", "gdn", "kda", "gdn2", "deltaproduct", "mamba2-mlp"])
 @pytest.mark.parametrize("points", ["K", "V", "KV"])
 @torch.no_grad()
 def test_keys_and_values_are_part_of_b(name: str, points: str) -> None:

@@ -91,14 +91,14 @@ def convolutions(config: DecoderConfig) -> list[bool]:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_original_canon_set_is_the_authors_own_convolution(name: str) -> None:
-    own = name in ("mamba2", "mamba2-mlp", "gdn", "gdn2", "gla5")
+    own = name not in ("gla", "mamba3") and not name.startswith(("llama", "gpt2"))
     config = ModelConfig(name).decoder(10)
     assert config.canon.points == ("b" if own else "")
     assert set(convolutions(config)) == {own}
     assert ModelConfig(name, canon="none").decoder(10).canon.points == ""
 
 
-@pytest.mark.parametrize("name", ["gla", "gla5", "mamba2-mlp", "gdn", "gdn2"])
+@pytest.mark.parametrize("name", ["gla", "gla5", "mamba2-mlp", "gdn", "gdn-wide", "gdn2", "kda", "deltaproduct"])
 def test_capital_b_replaces_the_convolution(name: str) -> None:
     for points, own in (("none", False), ("ABCD", False), ("AC", False), ("b", True), ("AbCD", True)):
         config = ModelConfig(name, canon=points).decoder(10)
@@ -355,7 +355,7 @@ def test_scales_are_bounded(wrong: dict[str, float]) -> None:
 
 @pytest.mark.parametrize(("given", "eps"), [(1e-3, {1e-3}), (0.0, {1e-6, 1e-5})])
 def test_the_eps_of_all_norms_is_one(given: float, eps: set[float]) -> None:
-    model = ModelConfig("llama-rope,gla5,gdn2,mamba2-mlp", "4L64D4H", mixer={"qk_norm": True}, norm_eps=given)
+    model = ModelConfig("llama-rope,gla5,gdn-wide,mamba2-mlp", "4L64D4H", mixer={"qk_norm": True}, norm_eps=given)
     norms = [module for module in model.decoder(10).build().modules() if isinstance(module, RMSNorm)]
     assert len(norms) == 4 * 2 + 1 + 2 + 3 and {norm.eps for norm in norms} == eps
 

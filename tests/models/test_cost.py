@@ -74,7 +74,7 @@ def gdn(d: int) -> int:
     return mixer + 3 * d * 2 * d + 2 * d
 
 
-def gdn2(d: int) -> int:
+def gdn_wide(d: int) -> int:
     rank, heads = 16, {512: 4, 768: 6, 64: 4, 640: 5}[d]
     gate = d * rank + rank * 2 * d + 2 * d
     mixer = d * 4 * d + KERNEL * 4 * d + 2 * d * heads + 2 * heads + gate + 2 * d // heads + 2 * d * d
@@ -95,7 +95,7 @@ PER_LAYER = {
     "mamba2-mlp": lambda d: mamba2(d) + 3 * d * 2 * d + d,
     "mamba3": mamba3,
     "gdn": gdn,
-    "gdn2": gdn2,
+    "gdn-wide": gdn_wide,
 }
 
 
@@ -148,7 +148,7 @@ def test_flops_are_those_of_the_products() -> None:
         ("mamba2-mlp", 4 * 512 + 144, 64, 1024, 4 * 512),
         ("mamba3", 4 * 512 + 192, 64, 1024, 4 * 512),
         ("gdn", 3 * 512, 384, 768, 4 * 512),
-        ("gdn2", 4 * 512, 512, 1024, 4 * 512),
+        ("gdn-wide", 4 * 512, 512, 1024, 4 * 512),
     ],
 )
 def test_what_each_canon_point_adds(model: str, width_b: int, keys: int, values: int, inner: int) -> None:
