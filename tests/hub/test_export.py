@@ -42,6 +42,22 @@ def test_out_and_back_bit_equal(name: str, tmp_path: Path) -> None:
         assert torch.allclose(model(ids()).logits, models[0](ids()).logits, atol=1e-6)  # memory may lie otherwise
 
 
+@pytest.mark.parametrize("canon", ["original", "ABCD"])
+def test_what_an_older_canonlab_called_gdn2_is_gdn_wide(canon: str, tmp_path: Path) -> None:
+    was, now = "mamba2,gdn2,gdn", "mamba2,gdn-wide,gdn"
+    folder, out = imported(tmp_path / "model", ModelConfig(now, "4L32D4H", canon)), tmp_path / "out"
+    export(folder, out)
+    expected = load_published(folder)(ids()).logits
+    edit(folder / "model.json", lambda file: file["model"].update(model=was))
+    settings = json.loads((out / "config.json").read_text())
+    settings["canonlab"]["model"]["model"] = was
+    (out / "config.json").write_text(json.dumps(settings))
+    for source in (folder, out):
+        again = tmp_path / f"{source.name}-again"
+        assert export(source, again)["model"] == now
+        assert torch.allclose(load_published(source)(ids()).logits, expected, atol=1e-6)
+
+
 def test_shards_and_half_precision_come_back(tmp_path: Path) -> None:
     """As transformers saves a model anew."""
     export(imported(tmp_path / "model", MODELS["gdn-wide-ABCD"]), tmp_path / "out")

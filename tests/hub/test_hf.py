@@ -159,13 +159,18 @@ def test_a_published_checkpoint_goes_through(family: str, params: dict[str, Any]
         assert (found - logits(family, params, tensors, ids(1)[0])).abs().max() < 1e-11 < found.std()
 
 
-def test_on_devices_and_a_disk(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["hybrid", "hybrid-shared"])
+def test_on_devices_and_a_disk(name: str, tmp_path: Path) -> None:
+    """Of hybrid-shared the third block needs what the first one leaves."""
     pytest.importorskip("accelerate", reason="accelerate is not installed: make test-hub")
     out = tmp_path / "out"
-    export(imported(tmp_path / "model", MODELS["hybrid"]), out)
-    expected = to_transformers(load_published(tmp_path / "model")).generate(ids(), **NEW)
-    places = {f"model.{part}": "cpu" for part in ("embedding", "norm", "head", "blocks.0", "blocks.1")}
-    for device_map in ({"": "cpu"}, {**places, "model.blocks.2": "disk"}):
+    export(imported(tmp_path / "model", MODELS[name]), out)
+    decoder = load_published(tmp_path / "model")
+    expected = to_transformers(decoder).generate(ids(), **NEW)
+    parts = [*("embedding", "norm", "head"), *(f"blocks.{layer}" for layer in range(len(decoder.blocks)))]
+    for places in ("", "cpu", "disk"):
+        on_disk = {f"model.blocks.{layer}": places for layer in (0, 2)}
+        device_map = {**{f"model.{part}": "cpu" for part in parts}, **on_disk} if places else {"": "cpu"}
         model = AutoModelForCausalLM.from_pretrained(out, device_map=device_map, offload_folder=tmp_path / "disk")
         assert torch.equal(model.generate(ids(), **NEW), expected)
     half = AutoModelForCausalLM.from_pretrained(out, dtype=torch.bfloat16)

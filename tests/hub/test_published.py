@@ -334,6 +334,7 @@ def test_an_imported_folder_that_names_a_file_executes_nothing(tmp_path: Path) -
     source.write_text(f"import os\nos.mkdir({str(tmp_path / 'executed')!r})\nclass Mine: ...\n")
     about = {"model": {"model": f"{source}:Mine", "size": "1L32D"}, "vocabulary": 5, "weights_sha256": ""}
     published.write_json(tmp_path / "model.json", about)
+    published.save_weights(tmp_path / "model.safetensors", {"norm.weight": torch.ones(32)})
     with pytest.raises(InputError, match="unknown model"):
         load_published(tmp_path)
     assert not (tmp_path / "executed").exists()

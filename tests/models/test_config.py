@@ -7,7 +7,7 @@ import pytest
 
 from canonlab.errors import InputError
 from canonlab.models.canon_points import CanonConfig
-from canonlab.models.config import ModelConfig
+from canonlab.models.config import ModelConfig, todays_names
 from canonlab.models.cost import parameters
 from canonlab.models.decoder import DecoderConfig
 from canonlab.models.layers import RMSNorm
@@ -104,6 +104,27 @@ def test_capital_b_replaces_the_convolution(name: str) -> None:
         config = ModelConfig(name, canon=points).decoder(10)
         assert convolutions(config) == [own]
         assert config.canon.points == points.replace("none", "")
+
+
+WIDE, NEW = "GatedDeltaNet", "GatedDeltaNet2"
+
+
+@pytest.mark.parametrize(
+    ("written", "mixers", "today"),
+    [
+        ("gdn2", [WIDE], "gdn-wide"),
+        ("gdn2", [NEW], "gdn2"),
+        ("gdn, gdn2", [WIDE, WIDE], "gdn,gdn-wide"),
+        ("gdn,gdn2", [WIDE, NEW], "gdn,gdn2"),
+        ("mamba2,gdn2,gdn", ["Mamba2", "Mamba2", WIDE, WIDE], "mamba2,gdn-wide,gdn"),
+        ("mamba2,gdn2,gdn", ["Mamba2", "Mamba2", NEW, WIDE], "mamba2,gdn2,gdn"),
+        ("gone/a, b.py:GatedDeltaNet2,gdn2", [NEW, WIDE], "gone/a, b.py:GatedDeltaNet2,gdn-wide"),
+        ("gone/a, b.py:GatedDeltaNet,gdn2", [WIDE, NEW], "gone/a, b.py:GatedDeltaNet,gdn2"),
+        ("gdn2,gdn2", [WIDE], "gdn-wide,gdn2"),
+    ],
+)
+def test_what_gdn2_was_is_gdn_wide(written: str, mixers: list[str], today: str) -> None:
+    assert todays_names(written, mixers) == today
 
 
 def test_a_hybrid_has_point_b_where_there_is_a_convolution() -> None:

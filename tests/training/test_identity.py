@@ -14,6 +14,8 @@ from canonlab.errors import InputError, Interrupted
 from canonlab.models.config import ModelConfig
 from canonlab.models.mixers.attention import Attention
 from canonlab.models.mixers.gla import GLA
+from canonlab.results.groups import sections
+from canonlab.results.load import load_runs
 from canonlab.tasks.catalog import build_task
 from canonlab.tasks.copy import Copy
 from canonlab.training import config, identity, record, run
@@ -227,6 +229,31 @@ def test_folders_of_every_version_are_read(written: Path, later: bool, grown: Ca
     assert ours and theirs
     for name, tensor in ours.tensors.items():  # bits are another machine's
         torch.testing.assert_close(tensor, theirs.tensors[name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "identity"),
+    [
+        ("gdn2", "gdn-wide", "45d7d4f5679d1130"),
+        ("mamba2,gdn2,gdn", "mamba2,gdn-wide,gdn", "92521aead03b0097"),
+        ("gdn2", "gdn2", "108cabcbcb989ed1"),
+    ],
+)
+def test_gdn2_is_what_it_was_when_a_folder_was_written(
+    before: str, now: str, identity: str, folder: Path, tmp_path: Path
+) -> None:
+    """Identities as the version had them that called gdn-wide so, and as the one has that knows Gated DeltaNet-2."""
+    size = "5L32D2H" if "," in now else "1L32D2H"
+    each = varied(tiny_config(), "model", model=now, size=size, canon="AbC")
+    whole = train(create_run(each, tmp_path / "whole"), Recorder())
+    stopped(folder, each)
+    edit(folder / "config.json", lambda file: file["asked"]["model"].update(model=before))
+    here = read_record(folder)
+    assert here.identity[:16] == identity and here.asked["model"]["model"] == now
+    (section,) = sections(load_runs([folder]))
+    assert section.rows[0].settings["model.model"] == now
+    assert evaluate_checkpoint(open_trained(folder), "last", 4, None)[1] == 4
+    assert train(open_run(folder), Recorder())["weights_sha256"] == whole["weights_sha256"]
 
 
 def test_a_folder_of_a_later_version_whose_new_field_is_at_its_default(
