@@ -16,15 +16,33 @@ from canonlab.canon.transforms import Operator
 
 def reference(x: Tensor, weight: Tensor, segment_ids: Tensor | None) -> Tensor:
     """The convolution by its definition: shift, multiply, add. Runs on every device, compiles to one fused kernel."""
-    time = x.shape[1]
     y = weight[0] * x
     for lag in range(1, len(weight)):
-        shifted = F.pad(x, (0, 0, lag, 0))[:, :time]
-        if segment_ids is not None:
-            same = F.pad(segment_ids, (lag, 0))[:, :time] == segment_ids
-            shifted = torch.where(same[..., None], shifted, 0)
-        y = y + weight[lag] * shifted
+        y = y + weight[lag] * shifted(x, lag, segment_ids)
     return y.to(x.dtype)
+
+
+def shifted(x: Tensor, lag: int, segment_ids: Tensor | None) -> Tensor:
+    """x (batch, time, width) of `lag` positions before; zeros before the start, of a segment too."""
+    time = x.shape[1]
+    earlier = F.pad(x, (0, 0, lag, 0))[:, :time]
+    if segment_ids is None:
+        return earlier
+    same = F.pad(segment_ids, (lag, 0))[:, :time] == segment_ids
+    return torch.where(same[..., None], earlier, 0)
+
+
+def convolve_per_token(x: Tensor, past: Tensor, taps: Tensor, segment_ids: Tensor | None) -> Tensor:
+    """Taps of each position's own: y[t] = taps[t, 0] x[t] + sum over j >= 1 of taps[t, j] past[t-j].
+
+    x, past (batch, time, width); taps (batch, time, kernel, groups), whose dtype is that of the sums and of y: each tap
+    serves width / groups channels side by side.
+    """
+    groups = taps.shape[-1]
+    y = taps[:, :, 0, :, None] * x.unflatten(-1, (groups, -1))
+    for lag in range(1, taps.shape[2]):
+        y = y + taps[:, :, lag, :, None] * shifted(past, lag, segment_ids).unflatten(-1, (groups, -1))
+    return y.flatten(-2)
 
 
 def _reference_backward(
