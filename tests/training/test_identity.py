@@ -37,7 +37,7 @@ INTRODUCED = {
         "model": "llama-rope", "size": "8L512D", "canon": "original", "canon_kernel": 4, "canon_residual": True,
         "canon_activation": False, "canon_frozen": False, "mlp": "preset", "mlp_ratio": 0.0, "activation": "preset",
         "exact_intermediate": False, "tied": False, "mixer": {}, "norm_eps": 0.0, "rope_base": 0.0,
-        "canon_scale": False, "canon_dynamic": False, "canon_gate": False, "canon_layers": "", "canon_across": False,
+        "canon_scale": False, "canon_dynamic": False, "canon_gate": False, "canon_layers": "all", "canon_across": False,
     },
     identity.CanonConfig: {
         "points": "", "kernel": 4, "residual": True, "activation": False, "frozen": False, "scale": False,

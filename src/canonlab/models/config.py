@@ -34,8 +34,8 @@ class ModelConfig:
         canon_scale: Canon layers times 1/sqrt(canon_kernel + 1).
         canon_dynamic: Add to Canon's taps what a low-rank projection of each token's input says, 0 at first.
         canon_gate: A learned factor of each channel on what a Canon layer adds to its input, 1 at first.
-        canon_layers: The layers of the size that have Canon layers, from 0, such as 0-3,8; all unless said. The mixer's
-            own convolution is in all.
+        canon_layers: The layers of the size that have Canon layers, from 0, such as 0-3,8; or all. The mixer's own
+            convolution is in all either way.
         canon_across: At A and C, taps beyond the current token read that point's input in the block below.
         mlp: gated, standard, moe, none, or the preset's.
         mlp_ratio: Inner width of the MLP over the model's width; 0 for the preset's.
@@ -63,7 +63,7 @@ class ModelConfig:
     canon_scale: bool = False
     canon_dynamic: bool = False
     canon_gate: bool = False
-    canon_layers: str = ""
+    canon_layers: str = "all"
     canon_across: bool = False
     mlp: str = "preset"
     mlp_ratio: float = 0.0
@@ -155,7 +155,7 @@ class ModelConfig:
     def _canon_blocks(self, presets: Sequence[Preset], layers: int) -> str:
         """The blocks of the layers that have Canon layers; "" for all of them, in whatever words."""
         starts = list(accumulate((presets[i % len(presets)].blocks for i in range(layers)), initial=0))
-        chosen = spans("canon_layers", self.canon_layers, layers)
+        chosen = [] if self.canon_layers == "all" else spans("canon_layers", self.canon_layers, layers)
         blocks = written([(starts[first], starts[last + 1] - 1) for first, last in chosen])
         return "" if blocks == written([(0, starts[-1] - 1)]) else blocks
 

@@ -19,7 +19,15 @@ ANY = {
 }
 """Fields that make no other architecture, and why."""
 
-WORDS = {"canon_frozen": "frozen", "canon_residual": "no residual", "canon_activation": "SiLU", "canon_scale": "scaled"}
+WORDS = {
+    "canon_frozen": "frozen",
+    "canon_residual": "no residual",
+    "canon_activation": "SiLU",
+    "canon_scale": "scaled",
+    "canon_dynamic": "dynamic taps",
+    "canon_gate": "gated",
+    "canon_across": "across layers",
+}
 """What a setting that is not the usual one makes of an architecture, for people."""
 
 
