@@ -30,7 +30,7 @@ class ModelConfig:
         canon_kernel: Taps of each Canon layer, 2 to 8.
         canon_residual: Add the Canon layer's input to its output.
         canon_activation: SiLU inside the Canon layer.
-        canon_frozen: Keep the random initial Canon weights.
+        canon_frozen: Keep the random initial Canon taps.
         canon_scale: Canon layers times 1/sqrt(canon_kernel + 1).
         canon_dynamic: Add to Canon's taps what a low-rank projection of each token's input says, 0 at first.
         canon_gate: A learned factor of each channel on what a Canon layer adds to its input, 1 at first.
