@@ -78,7 +78,7 @@ def test_identities_of_this_version() -> None:
             size="4L64D4H",
             canon="AbC",
             mixer={"low_rank_std": 0.02},
-        ),  # fmt: skip
+        ),
         "capo": dataclasses.replace(tiny_config(), task=config.TaskConfig("capo", {"N": 8})),
     }
     assert {name: plan_run(each).identity[:16] for name, each in plans.items()} == PINNED
