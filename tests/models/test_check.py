@@ -56,6 +56,39 @@ class DoubleGradient(torch.autograd.Function):
         return 2 * gradient
 
 
+class LooksAhead(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient + gradient.roll(1, 1)
+
+
+class LooksBack(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, where):
+        ctx.where = where
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient + gradient.roll(-1, 1) * ctx.where[..., None], None
+
+
+class ScaledByOneRow(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, scale):
+        ctx.save_for_backward(x, scale)
+        return x * scale
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, scale = ctx.saved_tensors
+        return gradient * scale, (gradient * x)[0].sum(0)
+
+
 shared = nn.Parameter(torch.ones(()))
 
 
@@ -224,6 +257,64 @@ BROKEN = {
         "gradients",
         "def extra(self, config, canon):\n    self.unused = nn.Parameter(torch.ones(3))",
     ),
+    "a backward that looks ahead": ("causal gradients", "def spoil(self, y, x):\n    return LooksAhead.apply(y)"),
+    "weight gradients of one row of segments": (
+        "segment gradients",
+        """
+        def extra(self, config, canon):
+            self.scale = nn.Parameter(torch.ones(config.width))
+
+        def forward(self, x, segment_ids, state):
+            y, _ = super().forward(x, segment_ids, state)
+            return y * self.scale if segment_ids is None else ScaledByOneRow.apply(y, self.scale), state
+        """,
+    ),
+    "gradients for the segment before": (
+        "segment gradients",
+        """
+        def forward(self, x, segment_ids, state):
+            if segment_ids is not None:
+                x = LooksBack.apply(x, (segment_ids != segment_ids.roll(-1, 1)) & (segment_ids >= 0))
+            return super().forward(x, segment_ids, state)
+        """,
+    ),
+    "other gradients in padded rows": (
+        "padding gradients",
+        """
+        def forward(self, x, segment_ids, state):
+            y, _ = super().forward(x, segment_ids, state)
+            if segment_ids is not None:
+                y = torch.where((segment_ids[:, :1] < 0)[..., None], DoubleGradient.apply(y), y)
+            return y, state
+        """,
+    ),
+    "gradients for padding": (
+        "padding gradients",
+        """
+        def forward(self, x, segment_ids, state):
+            x = x if segment_ids is None else LooksBack.apply(x, segment_ids < 0)
+            return super().forward(x, segment_ids, state)
+        """,
+    ),
+    "other gradients in calls that are shorter than a convolution": (
+        "state gradients",
+        """
+        def forward(self, x, segment_ids, state):
+            x = DoubleGradient.apply(x) if state is not None and x.shape[1] < 3 else x
+            return super().forward(x, segment_ids, state)
+        """,
+    ),
+    "no gradients of a parameter in calls with a state": (
+        "state gradients",
+        """
+        def extra(self, config, canon):
+            self.scale = nn.Parameter(torch.ones(config.width))
+
+        def forward(self, x, segment_ids, state):
+            y, _ = super().forward(x, segment_ids, state)
+            return y * (self.scale if state is None else self.scale.detach()), state
+        """,
+    ),
     "a state that grows": (
         "state",
         """
@@ -351,12 +442,28 @@ BROKEN = {
             return y, state
         """,
     ),
-    "a graph that breaks": ("compilation", "def spoil(self, y, x):\n    torch._dynamo.graph_break()\n    return y"),
-    "a graph that grows": (
+    "a graph that gives something else": (
         "compilation",
-        "def spoil(self, y, x):\n    return torch.cat([2 * part for part in y.split(4, 1)], 1)",
+        "def spoil(self, y, x):\n    return 1.01 * y if torch.compiler.is_compiling() else y",
+    ),
+    "a graph that breaks, and gives something else": (
+        "compilation",
+        """
+        def spoil(self, y, x):
+            torch._dynamo.graph_break()
+            return 1.01 * y if torch.compiler.is_compiling() else y
+        """,
     ),
 }
+
+EAGER = {
+    "def spoil(self, y, x):\n    torch._dynamo.graph_break()\n    return y": "graph_break",
+    "def spoil(self, y, x):\n    return 2 * y if x.sum() > 9 else y": "Data-dependent",
+    "def spoil(self, y, x):\n    return y * (1 + 0 * x.sum().item())": "between which a value leaves",
+    "def spoil(self, y, x):\n    self.calls = 1 + getattr(self, 'calls', 0)\n    return y + 0 * self.calls": "anew",
+    "def spoil(self, y, x):\n    return torch.cat([2 * part for part in y.split(2, 1)], 1)": "operations for",
+}
+"""Mixers that are right and aren't one graph that scales, and what is said of them."""
 
 SLOW = "compilation"
 """What takes a second."""
@@ -397,6 +504,14 @@ def test_broken_mixers_fail_nowhere_else(what: str, check: Callable[..., Finding
     for found in findings.checks:
         if found.passed is None:
             assert found.seen.startswith("rests on") and found.advice.startswith("repair")
+
+
+@pytest.mark.parametrize("body", EAGER)
+def test_a_mixer_that_only_trains_eagerly_passes_with_a_note(body: str, check: Callable[..., Findings]) -> None:
+    findings = check(body, "compilation")
+    (found,) = findings.checks
+    assert not findings.failed and found.passed is None
+    assert "eager" in found.seen and EAGER[body] in found.seen and "--compile off" in found.advice
 
 
 def test_every_check_has_a_mixer_that_fails_it() -> None:
@@ -471,7 +586,7 @@ def test_a_mixer_without_state_and_canon(tmp_path: Path, monkeypatch: pytest.Mon
     findings = check_mixer(ModelConfig(f"{tmp_path}/mean.py:Mean", SIZE), [*QUICK, COSTS])
     unchecked = {check.name: check.seen for check in findings.checks if check.passed is None}
     assert not findings.failed
-    for name in ("state", "chunks", "steps", "reordering", "in a decoder"):
+    for name in ("state", "chunks", "steps", "state gradients", "reordering", "in a decoder"):
         assert unchecked.pop(name) == "no init_state; trains, cannot decode with a cache"
     assert list(unchecked) == ["point B", "point b"] and "canon(width)" in unchecked["point B"]
     row = findings.costs[0]

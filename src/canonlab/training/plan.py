@@ -131,7 +131,7 @@ def plan_run(config: RunConfig, backend: Backend | None = None, shared: dict[str
     notes: list[str] = []
     references = [config.task.name, *pattern_names(config.model.model)]
     plugins = {reference: load_plugin(reference) for reference in references if is_plugin(reference)}
-    if backend is None:
+    if fresh := backend is None:
         backend, notes = resolve_backend(config.backend, decoder.width, _narrowest_head(decoder))
         if backend.device == "cpu":
             require_memory("size", config.model.size, 4 * weights, "its parameters, their gradients and two means")

@@ -36,9 +36,9 @@ CHECKS: dict[str, Promise] = {
     "state": Promise(state.state_layout, ("any length",)),
     "chunks": Promise(state.chunks, ("padding", "state")),
     "steps": Promise(state.steps, ("chunks",)),
-    "state gradients": Promise(gradients.state_gradients, ("steps", "segment gradients")),
     "reordering": Promise(state.reorder, ("chunks",)),
     "in a decoder": Promise(state.in_decoder, ("steps",)),
+    "state gradients": Promise(gradients.state_gradients, ("padding gradients", "reordering", "in a decoder")),
     "compilation": Promise(compilation.compiles, ("any length", "dtypes")),
 }
 """By name, each after those that it needs."""
