@@ -310,7 +310,8 @@ def test_matrices_of_pytorchs_own_law_stay() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "argument", "value"), [("gla", "key_share", 0.25), ("gdn", "key_share", 0.375), ("mamba2", "state", 4)]
+    ("model", "argument", "value"),
+    [("gla", "key_share", 0.25), ("gdn", "key_share", 0.375), ("mamba2", "state", 4), ("mamba3", "state", 4)],
 )
 def test_a_state_may_be_a_share_of_the_published_models(model: str, argument: str, value: float) -> None:
     """A sixteenth of what 8L512D has, at width 64."""

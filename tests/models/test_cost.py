@@ -60,6 +60,13 @@ def mamba2(d: int) -> int:
     return projections + KERNEL * mixed + mixed + 3 * heads + 2 * d + d  # A, D, dt bias; norm of y; norm before
 
 
+def mamba3(d: int) -> int:
+    state, heads, pairs = 64, 16, 16
+    projections = d * (4 * d + 2 * state + 3 * heads + pairs) + 2 * d * d
+    small = 2 * heads + 2 * state + 2 * heads * state  # D and dt bias; norms and biases of B and C
+    return projections + small + 3 * d * 2 * d + 2 * d
+
+
 def gdn(d: int) -> int:
     keys, values, heads = 3 * d // 4, 3 * d // 2, {512: 4, 768: 6, 64: 4, 640: 5}[d]
     mixed = 2 * keys + values
@@ -86,6 +93,7 @@ PER_LAYER = {
     "gla5": gla5,
     "mamba2": lambda d: 2 * mamba2(d),
     "mamba2-mlp": lambda d: mamba2(d) + 3 * d * 2 * d + d,
+    "mamba3": mamba3,
     "gdn": gdn,
     "gdn2": gdn2,
 }
@@ -138,6 +146,7 @@ def test_flops_are_those_of_the_products() -> None:
         ("gla", 2 * 512, 256, 512, 2 * 1376),
         ("gla5", 4 * 512, 512, 1024, 4 * 512),
         ("mamba2-mlp", 4 * 512 + 144, 64, 1024, 4 * 512),
+        ("mamba3", 4 * 512 + 192, 64, 1024, 4 * 512),
         ("gdn", 3 * 512, 384, 768, 4 * 512),
         ("gdn2", 4 * 512, 512, 1024, 4 * 512),
     ],
@@ -197,6 +206,7 @@ def test_state_grows_with_the_context_in_attention_alone(width: int) -> None:
         "llama-rope": (2 * CONTEXT * width, CONTEXT + 1),  # keys, values; segment of each, length
         "gla": ({512: 64, 768: 96}[width] * width, 1),  # segment of the last token
         "mamba2-mlp": (128 * width + past * (2 * width + 128), 1 + past),  # the convolution's inputs, segment of each
+        "mamba3": (128 * width + 16 * 64 + 2 * width + 16 * 16, 1),  # the last key, value and angles
         "gdn": (144 * width + past * 3 * width, 1 + past),
     }
     for model, (floats, integers) in numbers.items():

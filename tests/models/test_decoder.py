@@ -12,6 +12,7 @@ from torch.func import functional_call, grad, jvp, stack_module_state, vmap
 import transforms
 from canonlab.canon import Canon
 from canonlab.errors import InputError
+from canonlab.models.check.subject import draw_zeros
 from canonlab.models.config import ModelConfig
 from canonlab.models.decoder import Decoder, DecoderState, tensors_of
 from canonlab.models.mixers import softmax
@@ -37,7 +38,8 @@ def build(name: str, canon: str, seed: int = 0, size: str = "2L32D4H") -> Decode
     config = ModelConfig(model=name, size=size, canon=canon).decoder(VOCABULARY)
     model = config.build(seed).double().eval()
     for parameter in model.parameters():  # weights of trained size, so that mixing is far from uniform
-        if parameter.ndim >= 2 and parameter.shape[0] > 8:  # all matrices, but not the taps of convolutions
+        # All matrices, but not the taps of convolutions, nor biases of heads, which begin as ones.
+        if parameter.ndim >= 2 and parameter.shape[0] > 8 and parameter.std() > 0:
             parameter.data.mul_(0.16 / parameter.data.std())
     return model.requires_grad_(False)
 
@@ -116,6 +118,7 @@ def test_reordered_state_continues_the_other_rows(model: Decoder) -> None:
 
 def test_every_weight_gets_a_gradient(model: Decoder) -> None:
     model = copy.deepcopy(model).train().requires_grad_(True)
+    draw_zeros(model)  # behind which there would be no gradients at first
     output = model(tokens(2, 80), select=torch.ones(2, 80, dtype=torch.bool))
     loss = output.logits.square().sum()
     (loss if output.auxiliary is None else loss + output.auxiliary).backward()
@@ -188,12 +191,12 @@ def spread(weight: torch.Tensor) -> float:
     return weight.detach().std().item()
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", [name for name in PRESETS if name != "rwkv7"])  # whose test says its own
 def test_initial_weights_have_the_published_spread(name: str) -> None:
     width, vocabulary = 256, 500
     canon = next(canon for canon in canon_sets(name) if "A" in canon)
     model = ModelConfig(model=name, size="2L256D4H", canon=canon).decoder(vocabulary).build()
-    default = name.startswith("mamba2")  # PyTorch's: uniform in +-1/sqrt(inputs)
+    default = name.startswith("mamba")  # PyTorch's: uniform in +-1/sqrt(inputs)
     assert spread(model.embedding.weight) == pytest.approx(0.1 if default else 0.02, rel=0.02)
     assert spread(model.head.weight) == pytest.approx((3 * width) ** -0.5 if default else 0.02, rel=0.02)
     for path, module in model.named_modules():
@@ -204,8 +207,9 @@ def test_initial_weights_have_the_published_spread(name: str) -> None:
             assert torch.equal(module.weight, torch.ones_like(module.weight))
             assert not getattr(module, "bias", torch.zeros(1)).any()
         if isinstance(module, torch.nn.Linear) and path.startswith("blocks."):
-            low_rank = 16 in (module.in_features, module.out_features) and name in ("gla5", "gdn2")
-            plain = (0.02 / 4) ** 0.5 if low_rank else 0.02
+            rank = {"gla5": 16, "gdn-wide": 16, "kda": 64, "gdn2": 64}.get(name)
+            low_rank = rank in (module.in_features, module.out_features)
+            plain = (0.02 / rank**0.5) ** 0.5 if rank and low_rank else 0.02
             expected = (3 * module.in_features) ** -0.5 if default else plain
             assert spread(module.weight) == pytest.approx(expected, rel=0.05), path
             assert module.bias is None or not module.bias.any()

@@ -69,7 +69,14 @@ def test_identities_of_this_version() -> None:
     """Pinned: a change voids every finished run of every user."""
     plans = {
         "tiny": tiny_config(),
-        "hybrid": varied(tiny_config(), "model", model="gla,gdn,mamba2-mlp,llama-moe", size="4L64D4H", canon="AbC"),
+        "hybrid": varied(
+            tiny_config(),
+            "model",
+            model="gla,gdn,mamba2-mlp,llama-moe",
+            size="4L64D4H",
+            canon="AbC",
+            mixer={"low_rank_std": 0.02},
+        ),  # fmt: skip
         "capo": dataclasses.replace(tiny_config(), task=config.TaskConfig("capo", {"N": 8})),
     }
     assert {name: plan_run(each).identity[:16] for name, each in plans.items()} == PINNED

@@ -37,7 +37,7 @@ HUGGING_FACE_FIXED: dict[str, Any] = {
 LINEAR_CANON = {"AbbCD": "AbCD", "bb": "b"}
 """The sets of the linear models. What a single b would be there, no published model says."""
 
-LINEAR_MODELS = {GLA5: "gla5", GDN2: "gdn2", MAMBA2: "mamba2-mlp"}
+LINEAR_MODELS = {GLA5: "gla5", GDN2: "gdn-wide", MAMBA2: "mamba2-mlp"}
 
 SMALLEST = 1e-30
 """Of numbers that may not be 0."""

@@ -93,11 +93,22 @@ class ShortConv(nn.Module):
 
     `std` initialises the taps N(0, std); None leaves them, and the bias, as PyTorch initialises a depthwise Conv1d. The
     convolution is a Canon layer without residual and activation, so it has that layer's kernels, segments and state.
+    `activation` False leaves out the SiLU, `residual` adds x (Part 4.1, figures 30 to 36).
     """
 
-    def __init__(self, width: int, *, kernel: int = 4, bias: bool = False, std: float | None = None) -> None:
+    def __init__(
+        self,
+        width: int,
+        *,
+        kernel: int = 4,
+        bias: bool = False,
+        std: float | None = None,
+        activation: bool = True,
+        residual: bool = False,
+    ) -> None:
         super().__init__()
         self.conv = Canon(width, kernel=kernel, residual=False)
+        self.activation, self.residual = activation, residual
         if std is not None:
             nn.init.normal_(self.conv.weight, std=std)
         self.bias = nn.Parameter(torch.empty(width).uniform_(-(kernel**-0.5), kernel**-0.5)) if bias else None
@@ -105,10 +116,37 @@ class ShortConv(nn.Module):
     def forward(self, x: Tensor, segment_ids: Tensor | None = None, state: dict[str, Tensor] | None = None) -> Tensor:
         """x (batch, time, width) -> the same shape; segments and state as for `Canon`."""
         y = self.conv(x, segment_ids, state)
-        return F.silu(y if self.bias is None else y + self.bias.to(y.dtype))
+        y = y if self.bias is None else y + self.bias.to(y.dtype)
+        y = F.silu(y) if self.activation else y
+        return x + y if self.residual else y
 
     def init_state(self, batch: int, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
         return self.conv.init_state(batch, dtype, device)
+
+
+class TokenShift(nn.Module):
+    """The token before each one, in its segment; zeros before the first."""
+
+    def forward(self, x: Tensor, segment_ids: Tensor | None, state: dict[str, Tensor] | None) -> Tensor:
+        """x (batch, time, width) -> the same shape; segments and state as for `Canon`."""
+        if segment_ids is None:
+            segment_ids = torch.zeros(x.shape[:2], dtype=torch.int64, device=x.device)
+        if state is None:
+            before, segment = torch.zeros_like(x[:, :1]), torch.full_like(segment_ids[:, :1], -2)
+        else:
+            before, segment = state["x"][:, None].to(x.dtype), state["segment"][:, None]
+        same = segment_ids == torch.cat([segment, segment_ids[:, :-1]], 1)
+        shifted = torch.where(same[..., None], torch.cat([before, x[:, :-1]], 1), 0)
+        if state is not None:
+            state["x"].copy_(x[:, -1].detach())
+            state["segment"].copy_(segment_ids[:, -1])
+        return shifted
+
+    def init_state(self, batch: int, width: int, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
+        return {
+            "x": torch.zeros(batch, width, dtype=dtype, device=device),
+            "segment": torch.full((batch,), -1, device=device),
+        }
 
 
 def time_step_bias(heads: int) -> Tensor:

@@ -10,9 +10,14 @@ from typing import Any
 
 from canonlab.models.mixers.attention import Attention
 from canonlab.models.mixers.base import Mixer
+from canonlab.models.mixers.deltaproduct import DeltaProduct
 from canonlab.models.mixers.gdn import GatedDeltaNet
+from canonlab.models.mixers.gdn2 import GatedDeltaNet2
 from canonlab.models.mixers.gla import GLA
+from canonlab.models.mixers.kda import KimiDeltaAttention
 from canonlab.models.mixers.mamba2 import Mamba2
+from canonlab.models.mixers.mamba3 import Mamba3
+from canonlab.models.mixers.rwkv7 import RWKV7
 from canonlab.models.sizes import Size
 
 
@@ -53,9 +58,9 @@ def _llama(position: str, about: str, **changes: Any) -> Preset:
     return Preset(about, Attention, {"position": position}, **changes)
 
 
-def _mamba2(about: str, **changes: Any) -> Preset:
+def _mamba(about: str, mixer: type[Mixer] = Mamba2, **changes: Any) -> Preset:
     """16 heads at every size; projections as PyTorch initialises them, and a wider embedding."""
-    return Preset(about, Mamba2, heads=lambda _: 16, norm_eps=1e-5, embedding_std=0.1, std=None, **changes)
+    return Preset(about, mixer, heads=lambda _: 16, norm_eps=1e-5, embedding_std=0.1, std=None, **changes)
 
 
 def _gdn_heads(size: Size) -> int:
@@ -63,13 +68,22 @@ def _gdn_heads(size: Size) -> int:
     return _dividing(12 if size.width == 2048 else max(4, size.width // 128), size.width * 3 // 4)
 
 
+def _delta_heads(size: Size) -> int:
+    """max(4, width / 128): heads of width 128, as published, but never fewer than 4."""
+    return _dividing(max(4, size.width // 128), size.width)
+
+
 def _dividing(most: int, width: int) -> int:
     """The largest number of heads up to `most` that divides the keys' `width`."""
     return next(heads for heads in range(most, 0, -1) if width % heads == 0)
 
 
-WIDE = {"key_share": 1.0, "value_share": 2.0, "gate_rank": 16}
-"""Keys as wide as the model and values twice, paid for by a low-rank output gate: gla5 and gdn2."""
+WIDE = {"key_share": 1.0, "value_share": 2.0, "gate_rank": 16, "norm_eps": 1e-5}
+"""Keys as wide as the model and values twice, paid for by a low-rank output gate: gla5 and gdn-wide, as released."""
+
+RELEASED_STD = (0.02 / 4) ** 0.5
+"""Of GLA's low-rank matrices in the released code, 0.0707: with it a product of rank 16 is N(0, 0.02)-like. The paper
+has 0.02 for gla."""
 
 PRESETS: dict[str, Preset] = {
     "llama-rope": _llama("rope", "attention with rotary positions, gated MLP"),
@@ -92,23 +106,47 @@ PRESETS: dict[str, Preset] = {
         bias=True,
         norm="layer",
     ),
-    "gla": Preset("gated linear attention, gated MLP", GLA, heads=lambda _: 4),
+    "gla": Preset("gated linear attention, gated MLP", GLA, {"low_rank_std": RELEASED_STD}, heads=lambda _: 4),
     "gla5": Preset(
         "gla with wider keys and values, a convolution and a smaller MLP",
         GLA,
-        {**WIDE, "conv1d": True, "low_rank_std": (0.02 / 4) ** 0.5},
+        {**WIDE, "conv1d": True, "low_rank_std": RELEASED_STD},
         heads=lambda size: _dividing(max(1, size.width // 128), size.width),
         mlp_squares=6,
     ),
-    "mamba2": _mamba2("Mamba2 without MLPs, two blocks for one layer", mlp="none", blocks=2),
-    "mamba2-mlp": _mamba2("Mamba2, gated MLP", mlp_squares=6),
+    "mamba2": _mamba("Mamba2 without MLPs, two blocks for one layer", mlp="none", blocks=2),
+    "mamba2-mlp": _mamba("Mamba2, gated MLP", mlp_squares=6),
+    "mamba3": _mamba("Mamba3 (trapezoidal steps, turning state, no convolution), gated MLP", Mamba3, mlp_squares=6),
     "gdn": Preset("gated DeltaNet, gated MLP", GatedDeltaNet, heads=_gdn_heads, mlp_squares=6),
-    "gdn2": Preset(
-        "gdn with wider keys and values",
+    "gdn-wide": Preset(
+        "gdn with wider keys and values: the gdn2 of PhysicsLM4",
         GatedDeltaNet,
         WIDE,
-        heads=lambda size: _dividing(max(4, size.width // 128), size.width),
+        heads=_delta_heads,
         mlp_squares=6,
+    ),
+    "gdn2": Preset(
+        "Gated DeltaNet-2: gates of erasing and writing for each channel, gated MLP",
+        GatedDeltaNet2,
+        heads=_delta_heads,
+        mlp_squares=5,
+    ),
+    "kda": Preset(
+        "Kimi delta attention: gdn with decays of channels, gated MLP",
+        KimiDeltaAttention,
+        heads=_delta_heads,
+        mlp_squares=7,
+    ),
+    "deltaproduct": Preset(
+        "gated DeltaProduct: gdn with two writes a token, which may reflect, gated MLP",
+        DeltaProduct,
+        heads=lambda size: _dividing(max(4, size.width // 128), size.width // 4),
+        mlp_squares=6,
+    ),
+    "rwkv7": Preset(
+        "RWKV-7's time mixing: a delta rule with rates of channels, gated MLP",
+        RWKV7,
+        mlp_squares=7,
     ),
 }
 """By name; the first one is what others are measured against."""

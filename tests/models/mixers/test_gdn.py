@@ -32,7 +32,7 @@ VARIANTS = {
     "gdn": {},
     "noconv1d": {"conv1d": False},
     "Canon-B": {"conv1d": False, "points": "B"},
-    "gdn2": {"key_share": 1.0, "value_share": 2.0, "gate_rank": 16},
+    "gdn-wide": {"key_share": 1.0, "value_share": 2.0, "gate_rank": 16},
 }
 every_variant = pytest.mark.parametrize("variant", VARIANTS)
 both_forms = pytest.mark.parametrize("form", [recurrent, chunked])
@@ -92,10 +92,8 @@ def by_the_equations(mixer: GatedDeltaNet, x_TD: Tensor) -> Tensor:
     if mixer.conv is not None:
         qkv = convolve(qkv, mixer.conv.conv.weight)
     qkv = qkv / (1 + torch.exp(-qkv))
-    keys, values = mixer.keys // mixer.heads, mixer.values // mixer.heads
-    q_THK, k_THK, v_THV = (
-        part.unflatten(-1, (mixer.heads, -1)) for part in qkv.split([mixer.keys, mixer.keys, mixer.values], -1)
-    )
+    keys, values = mixer.head_widths
+    q_THK, k_THK, v_THV = (part.unflatten(-1, (mixer.heads, -1)) for part in qkv.split(mixer.widths, -1))
     q_THK, k_THK = (part / (part.square().sum(-1, keepdim=True) + 1e-6).sqrt() for part in (q_THK, k_THK))
     w_b, w_a = mixer.beta_and_decay.weight.chunk(2)
     beta_TH = 1 / (1 + torch.exp(-x_TD @ w_b.T))
@@ -360,7 +358,7 @@ def test_parameters_counted_by_hand(width, heads, conv1d):
     assert mixer.init_state(1, 9, torch.float32, torch.device("meta"))["S"].numel() * heads == 0.75 * 1.5 * d * d
 
 
-def test_gdn2_has_the_same_size():
+def test_gdn_wide_has_the_same_size():
     d = 512
     config = GatedDeltaNet.Config(d, 4, key_share=1.0, value_share=2.0, gate_rank=16)
     mixer = GatedDeltaNet(config, partial(CanonConfig().build, "B"))
@@ -368,7 +366,7 @@ def test_gdn2_has_the_same_size():
     total = q + k + v + out + gate + 2 * 4 * d + 2 * 4 + 2 * d // 4 + 4 * 4 * d
     assert sum(p.numel() for p in mixer.parameters()) == total
     assert total == pytest.approx(6 * d * d, rel=0.03)
-    assert mixer.keys // mixer.heads == d // 4
+    assert mixer.head_widths == (d // 4, d // 2)
 
 
 def test_initial_parameters():
@@ -506,3 +504,20 @@ def test_the_kernels_of_fla_give_the_same(packed):
         results.append([y, *cached, state["S"], *(p.grad.clone() for p in mixer.parameters())])
     for wanted, found in zip(*results, strict=True):
         assert (found - wanted).norm() < 1e-2 * wanted.norm()
+
+
+def test_canon_may_be_after_the_silu_as_released():
+    before, after = (build("B", conv1d=False, canon_after=later) for later in (False, True))
+    x, seen = torch.randn(1, 20, 32, dtype=torch.float64), []
+    for mixer in (before, after):
+        mixer.canon.register_forward_hook(lambda _, inputs, y: seen.append((inputs[0], y)))
+        mixer(x, None, None)
+    qkv = before.qkv(x)
+    torch.testing.assert_close(seen[0][0], qkv)
+    torch.testing.assert_close(seen[1][0], F.silu(qkv))
+    assert not torch.allclose(F.silu(seen[0][1]), seen[1][1])
+    state, parts = after.init_state(1, 20, torch.float64, torch.device("cpu")), []
+    with torch.no_grad():
+        for part in x.split([3, 1, 16], 1):
+            parts.append(after(part, None, state)[0])
+    torch.testing.assert_close(torch.cat(parts, 1), after(x, None, None)[0], **EXACT)

@@ -85,8 +85,12 @@ def recall(state: MixerState | None, segment_ids: Tensor | None) -> Tensor | Non
     """
     if state is None:
         return None
-    goes_on_B = state["segment"] == (0 if segment_ids is None else segment_ids[:, 0])
-    return torch.where(goes_on_B[:, None, None, None], state["S"], 0)
+    return torch.where(goes_on(state, segment_ids)[:, None, None, None], state["S"], 0)
+
+
+def goes_on(state: MixerState, segment_ids: Tensor | None) -> Tensor:
+    """(B,) bool: a call's first token is of the segment of the last token that the state has seen."""
+    return state["segment"] == (0 if segment_ids is None else segment_ids[:, 0])
 
 
 def remember(state: MixerState | None, final_BHKV: Tensor, segment_ids: Tensor | None) -> None:
