@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from canonlab.checks import Broken, run_check
 from canonlab.errors import InputError
-from canonlab.models.check import CHECKS, COSTS, Findings, check_mixer
+from canonlab.models.check import CHECKS, COSTS, Findings, check_mixer, chosen
 from canonlab.models.check.costs import PEERS
 from canonlab.models.check.subject import Subject
 from canonlab.models.config import ModelConfig
@@ -595,6 +596,68 @@ def test_a_mixer_without_state_and_canon(tmp_path: Path, monkeypatch: pytest.Mon
     assert "decoding" not in findings.checks[-1].seen
 
 
+ASKING = """
+def __init__(self, config, canon, place):
+    super().__init__(config, canon)
+    self.first = place.nth == 0
+    self.scale = nn.Parameter(torch.full((config.width,), (1.0 + place.layer) / place.layers))
+
+def forward(self, x, segment_ids, state, shared, positions):
+    y, _ = super().forward(x, segment_ids, state)
+    y = self.scale * y * torch.cos(positions)[..., None].to(y.dtype)
+    if self.first:
+        shared["x"] = x
+    else:
+        y = y + x * shared["x"]
+    return y, state
+"""
+
+
+def test_a_mixer_that_asks_for_more_than_its_input(check: Callable[..., Findings]) -> None:
+    findings = check(ASKING, *QUICK)
+    assert [found for found in findings.checks if found.passed is not True] == []
+    seen = {found.name: found.seen for found in findings.checks}
+    plain = {found.name: found.seen for found in check("", "point B", "point b", "state").checks}
+    assert {name: seen[name] for name in plain} == plain, "costs are those of one block"
+    for after, name in {
+        ASKING.replace('x * shared["x"]', 'x * shared["x"].roll(-1, 1)'): "causality",
+        ASKING.replace("self.first = place.nth == 0", "self.first, self.bias = not place.nth, None"): None,
+        ASKING.replace("torch.cos(positions)", "torch.arange(x.shape[1])[None]"): "segments",
+        ASKING.replace("return y, state", "return y, state and dict(state)"): "state",
+    }.items():
+        assert [found.name for found in check(after, *QUICK).checks if found.passed is False] == [name][: bool(name)]
+
+
+def test_a_state_that_gradients_need_and_that_is_written_to(check: Callable[..., Findings]) -> None:
+    """PyTorch refuses such a gradient, so that nothing is wrong: it can't be had."""
+    body = """
+    def forward(self, x, segment_ids, state):
+        y, _ = super().forward(x, segment_ids, state)
+        if state is not None:
+            y = y + y * 0 * {}.flatten(1)[:, None, :1]
+            state["S"].add_(0)
+        return y, state
+    """
+    read, copied = (check(body.format(f'state["S"]{how}'), "state gradients") for how in ("", ".clone()"))
+    assert not read.failed and read.checks[0].passed is None and "clone()" in read.checks[0].advice
+    assert copied.checks[0].passed
+
+
+def test_zeros_that_are_right_are_no_difference(check: Callable[..., Findings]) -> None:
+    """Of the first token, where a mixer sees only those before it; of a bias that changes nothing but roundings."""
+    body = """
+    def extra(self, config, canon):
+        self.bias = nn.Parameter(torch.randn(config.width))
+
+    def forward(self, x, segment_ids, state):
+        ids = torch.zeros_like(x[..., 0]) if segment_ids is None else segment_ids
+        first = ids != F.pad(ids[:, :-1], (1, 0), value=-2)
+        return x.roll(1, 1).masked_fill(first[..., None], 0) * self.bias.softmax(0).sum(), None
+    """
+    names = ["any length", "segments", "padding", "segment gradients", "padding gradients", "compilation"]
+    assert [found for found in check(body, *names).checks if not found.passed] == []
+
+
 def test_complex_parameters_are_differentiated_too(check: Callable[..., Findings]) -> None:
     body = """
     def extra(self, config, canon):
@@ -646,8 +709,24 @@ def test_bad_input() -> None:
     ]:
         with pytest.raises(InputError, match=words):
             check_mixer(model)
-    with pytest.raises(InputError, match="did you mean 'causality'"):
-        check_mixer(ModelConfig("gla", SIZE), ["causalty"])
+    for names in (partial(check_mixer, ModelConfig("gla", SIZE)), chosen, partial(chosen, ())):
+        with pytest.raises(InputError, match="did you mean 'causality'"):
+            names(["causalty"])
+    with pytest.raises(InputError, match="leave no check"):
+        chosen(["segments"], ["segments"])
+
+
+def test_checks_can_be_chosen() -> None:
+    every = (*CHECKS, COSTS)
+    assert chosen() == every
+    assert chosen(["steps", "any length", "steps"]) == ("any length", "steps")
+    assert chosen(skip=[COSTS, "forward"]) == every[1:-1]
+    assert chosen(["steps", "any length"], ["steps"]) == ("any length",)
+
+
+def test_what_isnt_chosen_counts_as_kept(check: Callable[..., Findings]) -> None:
+    findings = check(BROKEN["a look ahead"][1], *chosen(["point B", "gradients"]))
+    assert [(found.name, found.passed) for found in findings.checks] == [("point B", True), ("gradients", True)]
 
 
 def test_what_a_check_makes_of_errors() -> None:
