@@ -38,7 +38,7 @@ def causal_gradients(subject: Subject) -> str:
             what = f"{label}derivatives of outputs before position {cut} by inputs from there on"
             gaps.append(equal(subject, ZERO, found[:, cut:], found.abs().max().item(), what, advice))
     most = max(gaps)
-    return f"{len(CUTS)} pasts by their futures: {f'at most {most:.0e} of the largest' if most else '0'}"
+    return f"{len(CUTS)} pasts by later inputs: {f'at most {most:.0e} of the largest' if most else '0'}"
 
 
 def gradients(subject: Subject) -> str:
