@@ -37,15 +37,17 @@ INTRODUCED = {
         "model": "llama-rope", "size": "8L512D", "canon": "original", "canon_kernel": 4, "canon_residual": True,
         "canon_activation": False, "canon_frozen": False, "mlp": "preset", "mlp_ratio": 0.0, "activation": "preset",
         "exact_intermediate": False, "tied": False, "mixer": {}, "norm_eps": 0.0, "rope_base": 0.0,
-        "canon_scale": False,
+        "canon_scale": False, "canon_dynamic": False, "canon_gate": False, "canon_layers": "all", "canon_across": False,
     },
     identity.CanonConfig: {
-        "points": "", "kernel": 4, "residual": True, "activation": False, "frozen": False, "scale": False
+        "points": "", "kernel": 4, "residual": True, "activation": False, "frozen": False, "scale": False,
+        "dynamic": False, "gate": False, "blocks": "", "across": False,
     },
     identity.MLPConfig: {"activation": "silu", "bias": False, "std": 0.02},
     identity.DecoderConfig: {
         "canon": {
-            "points": "", "kernel": 4, "residual": True, "activation": False, "frozen": False, "scale": False
+            "points": "", "kernel": 4, "residual": True, "activation": False, "frozen": False, "scale": False,
+            "dynamic": False, "gate": False, "blocks": "", "across": False,
         }, "tied": False,
         "norm": "rms", "norm_eps": 1e-06, "embedding_std": 0.02, "head_std": 0.02,
     },
@@ -76,7 +78,7 @@ def test_identities_of_this_version() -> None:
             size="4L64D4H",
             canon="AbC",
             mixer={"low_rank_std": 0.02},
-        ),  # fmt: skip
+        ),
         "capo": dataclasses.replace(tiny_config(), task=config.TaskConfig("capo", {"N": 8})),
     }
     assert {name: plan_run(each).identity[:16] for name, each in plans.items()} == PINNED
