@@ -21,7 +21,7 @@ MODELS: dict[str, ModelConfig] = {
     "llama-rope-ABCD": ModelConfig("llama-rope", SIZE, "ABCD", mixer={"kv_heads": 2, "qk_norm": True}, rope_base=500),
     "llama-moe-AC": ModelConfig("llama-moe", SIZE, "AC", tied=True),
     "gla5-ABCD": ModelConfig("gla5", SIZE, "ABCD", canon_activation=True, canon_kernel=3),
-    "gdn2-ABCD": ModelConfig("gdn2", SIZE, "ABCD", canon_residual=False, tied=True),
+    "gdn-wide-ABCD": ModelConfig("gdn-wide", SIZE, "ABCD", canon_residual=False, tied=True),
     "mamba2-AB": ModelConfig("mamba2", SIZE, "AB", norm_eps=0.01),
     "hybrid": ModelConfig("llama-alibi,gla5,mamba2-mlp", "3L32D4H", "AbCD", tied=True, canon_frozen=True),
     "canon-variants": ModelConfig(

@@ -44,7 +44,7 @@ def test_out_and_back_bit_equal(name: str, tmp_path: Path) -> None:
 
 def test_shards_and_half_precision_come_back(tmp_path: Path) -> None:
     """As transformers saves a model anew."""
-    export(imported(tmp_path / "model", MODELS["gdn2-ABCD"]), tmp_path / "out")
+    export(imported(tmp_path / "model", MODELS["gdn-wide-ABCD"]), tmp_path / "out")
     tensors = load_file(tmp_path / "out" / "model.safetensors")
     (tmp_path / "out" / "model.safetensors").unlink()
     write_shards(tmp_path / "out", {name: tensor.bfloat16() for name, tensor in tensors.items()}, 2)

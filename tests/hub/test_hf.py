@@ -175,10 +175,10 @@ def test_on_devices_and_a_disk(tmp_path: Path) -> None:
 
 
 def test_a_new_model_begins_as_a_decoder_does_and_lacks_nothing(tmp_path: Path) -> None:
-    config = to_transformers(decoder(MODELS["gdn2-ABCD"])).config
+    config = to_transformers(decoder(MODELS["gdn-wide-ABCD"])).config
     torch.manual_seed(5)
     new = AutoModelForCausalLM.from_config(config)
-    own = MODELS["gdn2-ABCD"].decoder(VOCABULARY).build(seed=5)
+    own = MODELS["gdn-wide-ABCD"].decoder(VOCABULARY).build(seed=5)
     assert all(torch.equal(one, other) for one, other in zip(new.model.parameters(), own.parameters(), strict=True))
     new.save_pretrained(tmp_path)
     larger = copy.deepcopy(new)

@@ -355,7 +355,7 @@ def test_scales_are_bounded(wrong: dict[str, float]) -> None:
 
 @pytest.mark.parametrize(("given", "eps"), [(1e-3, {1e-3}), (0.0, {1e-6, 1e-5})])
 def test_the_eps_of_all_norms_is_one(given: float, eps: set[float]) -> None:
-    model = ModelConfig("llama-rope,gla5,gdn2,mamba2-mlp", "4L64D4H", mixer={"qk_norm": True}, norm_eps=given)
+    model = ModelConfig("llama-rope,gla5,gdn-wide,mamba2-mlp", "4L64D4H", mixer={"qk_norm": True}, norm_eps=given)
     norms = [module for module in model.decoder(10).build().modules() if isinstance(module, RMSNorm)]
     assert len(norms) == 4 * 2 + 1 + 2 + 3 and {norm.eps for norm in norms} == eps
 

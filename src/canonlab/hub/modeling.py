@@ -14,15 +14,9 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from canonlab.canon import Canon
 from canonlab.models.canon_points import CanonConfig
 from canonlab.models.decoder import Block, BlockConfig, Decoder, DecoderConfig, DecoderState, MixerConfig, tensors_of
-from canonlab.models.mixers.attention import Attention
-from canonlab.models.mixers.gdn import GatedDeltaNet
-from canonlab.models.mixers.gla import GLA
-from canonlab.models.mixers.mamba2 import Mamba2
 from canonlab.models.mlp import MLPConfig
 from canonlab.models.moe import MoE
-
-MIXERS = {mixer.__name__: mixer for mixer in (Attention, GLA, Mamba2, GatedDeltaNet)}
-"""By the name that a configuration has for each."""
+from canonlab.models.presets import MIXERS
 
 if "cache" not in CausalLMOutputWithPast.__dataclass_fields__:  # where it has another name, it would be lost
     raise ImportError("this model needs transformers 5.24 or newer: pip install -U transformers")

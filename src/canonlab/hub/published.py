@@ -184,8 +184,9 @@ def _imported(folder: Path) -> tuple[ModelConfig, Decoder]:
     """The model in a folder that `import_published` wrote."""
     path = folder / MODEL
     about = read_json(path)
-    model, config = described(entry(about, "model", dict, path), entry(about, "vocabulary", int, path), path)
+    words, vocabulary = entry(about, "model", dict, path), entry(about, "vocabulary", int, path)
     weights = open_safetensors(folder / TENSORS)
+    model, config = described(words, vocabulary, path, weights.shapes)
     require_shapes(own_shapes(config), weights)
     decoder = build(config, {name: weights.read(name) for name in weights.shapes})
     if weights_hash(decoder) != entry(about, "weights_sha256", str, path):

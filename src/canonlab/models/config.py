@@ -247,6 +247,20 @@ def as_made(model: ModelConfig, pattern: Sequence[Mapping[str, Any]]) -> ModelCo
     return dataclasses.replace(model, mixer={**model.mixer, **changed})
 
 
+def todays_names(model: str, mixers: Sequence[str]) -> str:
+    """`model` as it was written once, in today's words; `mixers` are the classes of the blocks that it stood for.
+
+    What gdn2 was is gdn-wide, and gdn2 is Gated DeltaNet-2. Nobody's file is looked for.
+    """
+    pieces, block = model.split(","), 0
+    for place, piece in enumerate(pieces):
+        name = piece.strip()
+        if name == "gdn2" and mixers[block : block + 1] == ["GatedDeltaNet"]:
+            pieces[place] = "gdn-wide"
+        block += PRESETS[name].blocks if name in PRESETS else is_plugin(name)  # else it is a part of a path
+    return ",".join(pieces)
+
+
 def _is_file(reference: str) -> bool:
     return is_plugin(reference) and os.path.isfile(user_path(reference.strip().rpartition(":")[0]))
 

@@ -150,3 +150,6 @@ PRESETS: dict[str, Preset] = {
     ),
 }
 """By name; the first one is what others are measured against."""
+
+MIXERS = {preset.mixer.__name__: preset.mixer for preset in PRESETS.values()}
+"""Their mixers by the name that run folders and exports have for each."""

@@ -20,15 +20,11 @@ from canonlab.files import sha256
 from canonlab.models.canon_points import CanonConfig
 from canonlab.models.decoder import BlockConfig, DecoderConfig
 from canonlab.models.mlp import MLPConfig
-from canonlab.models.presets import PRESETS
+from canonlab.models.presets import MIXERS
 from canonlab.training.config import TrainingConfig
 
 MEASURING = ("metric", "eval_every", "eval_windows", "final_windows", "checkpoint_every", "log_every")
 """The fields of TrainingConfig that change no weight."""
-
-MIXERS = {preset.mixer.__name__: preset.mixer for preset in PRESETS.values()}
-"""The built-in mixers by the name that a run folder has for them."""
-
 
 FIELDS = {
     field.name

@@ -22,7 +22,7 @@ from typing import Any
 from canonlab import typed
 from canonlab.errors import InputError, shown
 from canonlab.files import entry, exists, maybe, parse_json, read_bytes, read_json, sha256
-from canonlab.models.config import ModelConfig, as_made
+from canonlab.models.config import ModelConfig, as_made, todays_names
 from canonlab.tasks.base import Evaluation
 from canonlab.tasks.catalog import TASKS
 from canonlab.tasks.metrics import Metric, problem
@@ -130,6 +130,8 @@ def read_record(folder: Path) -> Record:
         identified_by = identifying(config)
         identity = sha256(identified_by if file["format"] == 1 else file["identified_by"])
         config["model"] = completed(config["model"])
+        mixers = [block["mixer"]["class"] for block in config["model"]["pattern"]]
+        asked["model"]["model"] = todays_names(asked["model"]["model"], mixers)
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is damaged: {type(error).__name__} {error}") from None
     asked["model"] = _as_made(asked["model"], config["model"]["pattern"])
