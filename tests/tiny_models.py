@@ -25,6 +25,9 @@ MODELS: dict[str, ModelConfig] = {
     "mamba2-AB": ModelConfig("mamba2", SIZE, "AB", norm_eps=0.01),
     "hybrid": ModelConfig("llama-alibi,gla5,mamba2-mlp", "3L32D4H", "AbCD", tied=True, canon_frozen=True),
     "hybrid-shared": ModelConfig("rwkv7,deltaproduct,rwkv7,kda,mamba3", "5L32D4H", "AbCD"),
+    "canon-variants": ModelConfig(
+        "mamba2,gdn", "3L32D4H", "AbCD", canon_dynamic=True, canon_gate=True, canon_layers="1-2", canon_across=True
+    ),
     "hybrid-original": ModelConfig("mamba2,llama-rope", "3L32D4H", init_scale=2.0),
 }
 """Every preset, tied and not in turn, with its own convolution where it has one; Canon sets; hybrids."""

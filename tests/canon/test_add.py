@@ -99,7 +99,9 @@ def test_each_point_is_where_it_says(points: str) -> None:
     assert not torch.allclose(model(IDS), GPT()(IDS))
 
 
-@pytest.mark.parametrize("options", [{}, {"activation": True}, {"residual": False}, {"kernel": 8}])
+@pytest.mark.parametrize(
+    "options", [{}, {"activation": True}, {"residual": False}, {"kernel": 8}, {"dynamic": True, "gate": True}]
+)
 def test_identity_changes_no_bit_and_removal_restores(options: dict[str, Any]) -> None:
     model = GPT()
     keys, before = list(model.state_dict()), model(IDS)

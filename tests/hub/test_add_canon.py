@@ -179,7 +179,7 @@ def test_texts_packed_into_a_row_do_not_see_each_other() -> None:
 @every_family
 @pytest.mark.parametrize("points", SETS)
 def test_saved_and_loaded_it_is_the_same(family: str, points: str, tmp_path: Path) -> None:
-    options = {"kernel": 3, "scale": True, "layers": [1]}
+    options = {"kernel": 3, "scale": True, "layers": [1], "dynamic": True, "gate": True}
     model, ids = build(family, points, **options), tokens(2, 9)
     model.save_pretrained(tmp_path)
     loaded = from_pretrained(tmp_path).eval()

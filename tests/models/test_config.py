@@ -91,7 +91,7 @@ def convolutions(config: DecoderConfig) -> list[bool]:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_original_canon_set_is_the_authors_own_convolution(name: str) -> None:
-    own = name not in ("gla", "mamba3") and not name.startswith(("llama", "gpt2"))
+    own = name in ("mamba2", "mamba2-mlp", "gdn", "gdn-wide", "gdn2", "kda", "deltaproduct", "rwkv7", "gla5")
     config = ModelConfig(name).decoder(10)
     assert config.canon.points == ("b" if own else "")
     assert set(convolutions(config)) == {own}

@@ -81,6 +81,23 @@ def gdn_wide(d: int) -> int:
     return mixer + 3 * d * 2 * d + 2 * d
 
 
+def kda(d: int, gates: int, mlp: int) -> int:
+    """`gates` is how many there are of what is written; `mlp` is its size in d^2."""
+    heads = {512: 4, 768: 6, 64: 4, 640: 5}[d]
+    rank = d // heads
+    decay, gate = d * rank + rank * d, d * rank + rank * d + d
+    mixer = d * 3 * d + KERNEL * 3 * d + d * gates + decay + heads + d + gate + rank + d * d
+    inner = -(-mlp * d // 3 // 32) * 32 if mlp % 3 else mlp * d // 3
+    return mixer + 3 * d * inner + 2 * d
+
+
+def deltaproduct(d: int) -> int:
+    keys, heads = 3 * d // 4, {512: 4, 768: 6, 64: 4, 640: 5}[d]
+    mixed = 3 * keys + 2 * d
+    mixer = d * mixed + KERNEL * mixed + d * 2 * heads + d * heads + 2 * heads + d * d + d // heads + d * d
+    return mixer + 3 * d * 2 * d + 2 * d
+
+
 PER_LAYER = {
     "llama-rope": llama,
     "llama-nope": llama,
@@ -96,6 +113,9 @@ PER_LAYER = {
     "mamba3": mamba3,
     "gdn": gdn,
     "gdn-wide": gdn_wide,
+    "kda": lambda d: kda(d, {512: 4, 768: 6, 64: 4, 640: 5}[d], 7),
+    "gdn2": lambda d: kda(d, 2 * d, 5),
+    "deltaproduct": deltaproduct,
 }
 
 
@@ -149,6 +169,8 @@ def test_flops_are_those_of_the_products() -> None:
         ("mamba3", 4 * 512 + 192, 64, 1024, 4 * 512),
         ("gdn", 3 * 512, 384, 768, 4 * 512),
         ("gdn-wide", 4 * 512, 512, 1024, 4 * 512),
+        ("kda", 3 * 512, 512, 512, 2 * 1216),
+        ("deltaproduct", 3 * 384 + 2 * 512, 2 * 384, 2 * 512, 4 * 512),
     ],
 )
 def test_what_each_canon_point_adds(model: str, width_b: int, keys: int, values: int, inner: int) -> None:

@@ -207,7 +207,7 @@ def test_initial_weights_have_the_published_spread(name: str) -> None:
             assert torch.equal(module.weight, torch.ones_like(module.weight))
             assert not getattr(module, "bias", torch.zeros(1)).any()
         if isinstance(module, torch.nn.Linear) and path.startswith("blocks."):
-            rank = {"gla5": 16, "gdn-wide": 16, "kda": 64, "gdn2": 64}.get(name)
+            rank = {"gla": 16, "gla5": 16, "gdn-wide": 16, "kda": 64, "gdn2": 64}.get(name)
             low_rank = rank in (module.in_features, module.out_features)
             plain = (0.02 / rank**0.5) ** 0.5 if rank and low_rank else 0.02
             expected = (3 * module.in_features) ** -0.5 if default else plain

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from canonlab.models.layers import NORMS, LayerNorm, RMSNorm, ShortConv, linear, time_step_bias
+from canonlab.models.layers import NORMS, LayerNorm, RMSNorm, ShortConv, TokenShift, linear, time_step_bias
 
 
 def test_the_norms_are_what_they_are_called() -> None:
@@ -67,3 +67,27 @@ def test_initial_time_steps_are_log_uniform() -> None:
     steps = F.softplus(time_step_bias(100_000).double()).log10()
     assert -3.0001 < steps.min() < -2.999 and -1.001 < steps.max() < -0.9999
     assert steps.mean().item() == pytest.approx(-2, abs=0.01)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("activation", [False, True])
+def test_a_short_convolution_without_silu_or_with_its_input(activation: bool, residual: bool) -> None:
+    torch.manual_seed(0)
+    layer, x = ShortConv(6, bias=True, activation=activation, residual=residual), torch.randn(2, 9, 6)
+    y = F.conv1d(F.pad(x.mT, (3, 0)), layer.conv.weight.flip(0).T[:, None], layer.bias, groups=6).mT
+    y = F.silu(y) if activation else y
+    torch.testing.assert_close(layer(x), x + y if residual else y)
+    state = layer.init_state(2, x.dtype, x.device)
+    parts = [layer(part, None, state) for part in x.split([1, 2, 6], 1)]
+    torch.testing.assert_close(torch.cat(parts, 1), layer(x))
+
+
+def test_the_token_before_is_of_its_segment_and_of_earlier_calls() -> None:
+    x, shift = torch.arange(1.0, 13).view(2, 6, 1), TokenShift()
+    ids = torch.tensor([[0, 0, 1, 1, 1, 0], [-1, -1, 0, 0, 0, 0]])
+    expected = torch.tensor([[0.0, 1, 0, 3, 4, 0], [0, 7, 0, 9, 10, 11]])[..., None]
+    assert torch.equal(shift(x, ids, None), expected)
+    assert torch.equal(shift(x, None, None)[0, :, 0], torch.arange(6.0))
+    state = shift.init_state(2, 1, x.dtype, x.device)
+    parts = [shift(*part, state) for part in zip(x.split([1, 3, 2], 1), ids.split([1, 3, 2], 1), strict=True)]
+    assert torch.equal(torch.cat(parts, 1), expected)

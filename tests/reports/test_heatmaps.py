@@ -62,6 +62,13 @@ def test_a_run_as_long_as_the_papers_is_compared_with_it(fabricate: Callable[...
     assert re.fullmatch(r"\S+% 97\.0% [+-]\d+\.\d", table["llama-rope + Canon-ABCD"][1][1])
 
 
+def test_what_the_papers_code_has_otherwise_is_said(fabricate: Callable[..., Path]) -> None:
+    task = {**build_task("depo1", {"N": 225, "K": 4}).identity, "source": None}
+    run = fabricate(task, model="gla", canon="", size="8L512D", steps=87_500, training={"batch": 128})
+    (table,) = grids(heatmaps_html(sections(load_runs([run])))).values()
+    assert table[1][1].endswith(" code: SiLU on q, k, v")
+
+
 def test_other_windows_than_the_papers_are_no_reproduction(fabricate: Callable[..., Path]) -> None:
     task = {**build_task("depo1", {"N": 225}).identity, "source": None, "context": 300}
     run = fabricate(task, size="8L512D", steps=87_500, training={"batch": 128})

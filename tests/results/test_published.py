@@ -46,6 +46,20 @@ def test_no_cell_for_a_model_that_differs_in_any_field(field: dataclasses.Field[
     assert (published(task("depo1", K=4), settings(**changed)) is None) == (field.name != "exact_intermediate")
 
 
+def test_what_the_released_code_has_otherwise_is_said_and_may_be_had() -> None:
+    """GLA has a SiLU on q, k, v where it has no convolution."""
+    for model, canon, released in (
+        ("gla", "", {"mixer.qkv_activation": "silu"}),
+        ("gla", "b", {}),
+        ("gdn", "", {}),
+        ("llama-rope", "", {}),
+    ):
+        found = published(task("depo1", K=4), settings(model=model, canon=canon))
+        assert found is not None and found.released == released
+        assert published(task("depo1", K=4), settings(model=model, canon=canon, **released)) == found
+    assert published(task("depo1", K=4), settings(**{"mixer.qkv_activation": "silu"})) is None
+
+
 def test_a_new_field_of_models_is_noticed_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     grown = dataclasses.make_dataclass("Grown", [("gate", bool, False)], bases=(ModelConfig,), frozen=True)
     monkeypatch.setattr("canonlab.results.architecture.USUAL", usual_settings(grown))

@@ -39,15 +39,17 @@ INTRODUCED = {
         "model": "llama-rope", "size": "8L512D", "canon": "original", "canon_kernel": 4, "canon_residual": True,
         "canon_activation": False, "canon_frozen": False, "mlp": "preset", "mlp_ratio": 0.0, "activation": "preset",
         "exact_intermediate": False, "tied": False, "mixer": {}, "norm_eps": 0.0, "rope_base": 0.0,
-        "canon_scale": False,
+        "canon_scale": False, "canon_dynamic": False, "canon_gate": False, "canon_layers": "all", "canon_across": False,
     },
     identity.CanonConfig: {
-        "points": "", "kernel": 4, "residual": True, "activation": False, "frozen": False, "scale": False
+        "points": "", "kernel": 4, "residual": True, "activation": False, "frozen": False, "scale": False,
+        "dynamic": False, "gate": False, "blocks": "", "across": False,
     },
     identity.MLPConfig: {"activation": "silu", "bias": False, "std": 0.02},
     identity.DecoderConfig: {
         "canon": {
-            "points": "", "kernel": 4, "residual": True, "activation": False, "frozen": False, "scale": False
+            "points": "", "kernel": 4, "residual": True, "activation": False, "frozen": False, "scale": False,
+            "dynamic": False, "gate": False, "blocks": "", "across": False,
         }, "tied": False,
         "norm": "rms", "norm_eps": 1e-06, "embedding_std": 0.02, "head_std": 0.02,
     },
@@ -71,7 +73,14 @@ def test_identities_of_this_version() -> None:
     """Pinned: a change voids every finished run of every user."""
     plans = {
         "tiny": tiny_config(),
-        "hybrid": varied(tiny_config(), "model", model="gla,gdn,mamba2-mlp,llama-moe", size="4L64D4H", canon="AbC"),
+        "hybrid": varied(
+            tiny_config(),
+            "model",
+            model="gla,gdn,mamba2-mlp,llama-moe",
+            size="4L64D4H",
+            canon="AbC",
+            mixer={"low_rank_std": 0.02},
+        ),
         "capo": dataclasses.replace(tiny_config(), task=config.TaskConfig("capo", {"N": 8})),
     }
     assert {name: plan_run(each).identity[:16] for name, each in plans.items()} == PINNED
@@ -135,6 +144,19 @@ def test_a_resume_with_other_settings_keeps_those_of_the_run_and_gives_its_bits(
         [entry["step"] for entry in read_metrics(path / "metrics.jsonl")] for path in (folder, tmp_path / "whole")
     ]
     assert logged[0] == logged[1]
+
+
+def test_a_run_of_a_preset_that_has_changed_goes_on_as_it_was(folder: Path, tmp_path: Path) -> None:
+    """gla began with decays N(0, 0.02) once, and a folder of then doesn't say so in its user's words."""
+    then = varied(tiny_config(), "model", model="gla", mixer={"low_rank_std": 0.02})
+    whole = train(create_run(then, tmp_path / "whole"), Recorder())
+    stopped(folder, then)
+    edit(folder / "config.json", lambda file: file["asked"]["model"].pop("mixer"))
+    assert read_record(folder).asked["model"]["mixer"] == {"low_rank_std": 0.02}
+    resumed = open_run(folder)
+    assert resumed.plan.identity == plan_run(then).identity
+    assert train(resumed, Recorder())["weights_sha256"] == whole["weights_sha256"]
+    assert evaluate_checkpoint(open_trained(folder), "last", 4, None)[1] == 12
 
 
 def test_a_device_that_is_gone_is_said(folder: Path) -> None:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from canonlab.data.batches import DATA_HASH_START, extend_data_hash
 from canonlab.errors import Diverged, InputError, Interrupted
 from canonlab.files import read_json
+from canonlab.models.config import ModelConfig
 from canonlab.training.checkpoint import SafetensorsStore, restore_model
 from canonlab.training.config import TaskConfig
 from canonlab.training.loop import evaluate_checkpoint, train
@@ -105,6 +106,20 @@ def test_a_signal_saves_and_resuming_gives_the_same_bits(folder: Path, tmp_path:
     assert result["evaluation"] == whole["evaluation"]
     assert result["best"] == whole["best"]
     assert without_speed(folder) == without_speed(tmp_path / "whole")
+
+
+def test_a_model_with_canons_variants_resumes_too(folder: Path, tmp_path: Path) -> None:
+    words = {"canon_dynamic": True, "canon_gate": True, "canon_layers": "1", "canon_across": True}
+    config = dataclasses.replace(tiny_config(), model=ModelConfig("llama-rope,gla", "3L16D2H", "ABCD", **words))
+    whole = train(create_run(config, tmp_path / "whole"), Recorder())
+
+    def interrupt(record: dict[str, Any]) -> None:
+        if record["step"] == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        train(create_run(config, folder), Recorder(interrupt))
+    assert train(open_run(folder), Recorder())["weights_sha256"] == whole["weights_sha256"]
 
 
 @pytest.mark.parametrize(("keep", "writes"), [("final", 0), ("final", 1), ("best", 0), ("best", 1), ("best", 2)])

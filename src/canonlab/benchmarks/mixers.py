@@ -19,8 +19,11 @@ from canonlab.training.config import BackendConfig
 Row = dict[str, Any]
 Form = Callable[..., tuple[Tensor, Tensor]]
 
-LINEAR = ("gla", "gla5", "mamba2-mlp", "mamba2", "gdn", "gdn-wide")
-OTHERS = ("llama-alibi", "llama-halibi", "gpt2-rope", "llama-moe")
+LINEAR = (
+    *("gla", "gla5", "mamba2-mlp", "mamba2", "mamba3", "gdn", "gdn-wide", "gdn2", "kda", "deltaproduct", "rwkv7"),
+    "swa",
+)
+OTHERS = ("llama-alibi", "llama-halibi", "llama-gated", "mla", "gpt2-rope", "llama-moe")
 LENGTHS = (512, 1024, 2048, 4096, 8192)
 STATES = ((16, 25, 4, 4, 16), (8, 192, 4, 8, 16), (4, 512, 4, 16, 64), (4, 512, 4, 64, 64), (4, 512, 4, 64, 128))
 """Batch, positions, heads, key and value width of a head: the first two are of miniatures."""

@@ -33,6 +33,8 @@ def add_canon(
     residual: bool = True,
     activation: bool = False,
     frozen: bool = False,
+    dynamic: bool = False,
+    gate: bool = False,
     layers: Iterable[int] | None = None,
     table: Table | None = None,
 ) -> nn.Module:
@@ -47,7 +49,8 @@ def add_canon(
         scale: Times 1/sqrt(kernel + 1); none with "identity", which it would not be.
         residual: Add the input of each.
         activation: SiLU after the convolution, before the residual.
-        frozen: Keep the initial weights.
+        frozen: Keep the initial taps.
+        dynamic, gate: Taps of each token's own, and a learned factor on what is added; both without effect at first.
         layers: The layers that get them, from 0; None for all.
         table: Where the points are in a model that is none of the families; its paths begin at `model`.
 
@@ -66,7 +69,15 @@ def add_canon(
         raise ValueError(f"add_canon: {type(model).__name__} has Canon layers already: remove_canon it first")
     chosen = _choose(layers, len(stack), name)
     sites = {i: find_sites(stack[i], points, table_used, f"{name}.{i}") for i in chosen}
-    options = {"kernel": kernel, "scale": scale, "residual": residual, "activation": activation, "frozen": frozen}
+    options: dict[str, Any] = {
+        "kernel": kernel,
+        "scale": scale,
+        "residual": residual,
+        "activation": activation,
+        "frozen": frozen,
+        "dynamic": dynamic,
+        "gate": gate,
+    }
     for i in chosen:
         if hasattr(stack[i], "canon"):
             raise ValueError(f"add_canon: {name}.{i} has an attribute 'canon' of its own")

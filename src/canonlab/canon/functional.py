@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from canonlab.canon.ops import convolve, reference
+from canonlab.canon.ops import convolve, convolve_per_token, reference
 
 KERNELS = range(2, 9)
 IMPLEMENTATIONS = ("numba", "reference")
@@ -29,9 +29,15 @@ def canon(
     residual: bool = True,
     activation: bool = False,
     scale: bool = False,
+    dynamic: Tensor | None = None,
+    gate: Tensor | None = None,
+    past: Tensor | None = None,
     implementation: str | None = None,
 ) -> Tensor:
     """x + conv(x), where conv(x)[t] = sum over j of weight[j] * x[t-j], with zeros before the start.
+
+    With everything that may be added: x + gate * conv(x), conv(x)[t] = (weight[0] + dynamic[t, 0]) * x[t] + sum over
+    j >= 1 of (weight[j] + dynamic[t, j]) * past[t-j].
 
     Args:
         x: (batch, time, width), any floating dtype.
@@ -40,6 +46,10 @@ def canon(
         residual: add x; without an activation it costs nothing, since x + conv(x; w) = conv(x; w + e_0).
         activation: SiLU(conv(x)) in place of conv(x).
         scale: times 1/sqrt(kernel + 1), the number of terms that are added up.
+        dynamic: (batch, time, kernel, groups), taps of each position's own; each is added to those of width / groups
+            channels side by side. They are applied in plain PyTorch by any implementation.
+        gate: (width,), a factor on what is added to x.
+        past: (batch, time, width), what the positions before are taken from in place of x.
         implementation: "reference" or "numba"; None lets `choose_implementation` choose. Under transforms of
             torch.func, forward-mode derivatives, tracing and export, which see no kernel, "numba" is "reference".
 
@@ -51,22 +61,47 @@ def canon(
         ValueError: shapes or devices do not fit, or the implementation is unknown or cannot run here.
     """
     _check(x, weight, segment_ids)
+    _check_more(x, weight, dynamic, gate, past)
     if implementation is None:
         implementation = choose_implementation(x.device, x.dtype)
     else:
         require_implementation(implementation, x.device, x.dtype)
-    taps = weight.to(torch.float64 if x.dtype == torch.float64 else torch.float32)
-    if residual and not activation:
-        taps = taps + torch.eye(len(taps), 1, dtype=taps.dtype, device=taps.device)  # folded: one more on tap 0
-    factor = (len(taps) + 1) ** -0.5 if scale else 1.0
-    if scale and not activation:
-        taps = taps * factor
-    y = (reference if implementation == "reference" else convolve)(x, taps, segment_ids)
+    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    factor = (len(weight) + 1) ** -0.5 if scale else 1.0
+    taps, amount = weight.to(dtype), None if gate is None else gate.to(dtype)
     if activation:
-        y = F.silu(y)
+        y = F.silu(_sum(x, past, taps, segment_ids, dynamic, None, implementation))
+        y = y if amount is None else y * amount
         y = x + y if residual else y
-        return y * factor if scale else y
-    return y
+        return (y * factor if scale else y).to(x.dtype)
+    if amount is not None:
+        taps = taps * amount
+    if residual:
+        taps = taps + torch.eye(len(taps), 1, dtype=dtype, device=taps.device)  # folded: one more on tap 0
+    if scale:
+        taps, amount = taps * factor, torch.full_like(taps[0], factor) if amount is None else amount * factor
+    return _sum(x, past, taps, segment_ids, dynamic, amount, implementation)
+
+
+def _sum(
+    x: Tensor,
+    past: Tensor | None,
+    taps: Tensor,
+    segment_ids: Tensor | None,
+    dynamic: Tensor | None,
+    amount: Tensor | None,
+    implementation: str,
+) -> Tensor:
+    """The convolution with `taps`, and `amount` times that with dynamic ones, in the dtype of x."""
+    run = reference if implementation == "reference" else convolve
+    if past is None:
+        y = run(x, taps, segment_ids)
+    else:
+        y = run(past, torch.cat([torch.zeros_like(taps[:1]), taps[1:]]), segment_ids) + taps[0] * x
+    if dynamic is not None:
+        more = convolve_per_token(x, x if past is None else past, dynamic.to(taps.dtype), segment_ids)
+        y = y + (more if amount is None else more * amount)
+    return y.to(x.dtype)
 
 
 def choose_implementation(device: torch.device | str, dtype: torch.dtype) -> str:
@@ -125,3 +160,18 @@ def _check(x: Tensor, weight: Tensor, segment_ids: Tensor | None) -> None:
             raise ValueError(f"Canon segment_ids has shape {tuple(segment_ids.shape)}: must be {tuple(x.shape[:2])}")
         if segment_ids.is_floating_point() or segment_ids.is_complex() or segment_ids.dtype == torch.bool:
             raise TypeError(f"Canon segment_ids is {segment_ids.dtype}: must be an integer type")
+
+
+def _check_more(x: Tensor, weight: Tensor, dynamic: Tensor | None, gate: Tensor | None, past: Tensor | None) -> None:
+    batch, time, width = x.shape
+    if dynamic is not None and (
+        dynamic.shape[:-1] != (batch, time, len(weight)) or not dynamic.shape[-1] or width % dynamic.shape[-1]
+    ):
+        raise ValueError(
+            f"Canon dynamic has shape {tuple(dynamic.shape)}: must be ({batch}, {time}, {len(weight)}, groups), groups "
+            f"that divide {width} channels"
+        )
+    if gate is not None and gate.shape != (width,):
+        raise ValueError(f"Canon gate has shape {tuple(gate.shape)}: must be ({width},) for this x")
+    if past is not None and past.shape != x.shape:
+        raise ValueError(f"Canon past has shape {tuple(past.shape)}: must be {tuple(x.shape)} like x")

@@ -5,6 +5,7 @@ in the tensors they get, so the gradients of the gradients are the same two oper
 another kind of device is one `register_kernel` each; shapes and gradients are already here.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -16,15 +17,35 @@ from canonlab.canon.transforms import Operator
 
 def reference(x: Tensor, weight: Tensor, segment_ids: Tensor | None) -> Tensor:
     """The convolution by its definition: shift, multiply, add. Runs on every device, compiles to one fused kernel."""
-    time = x.shape[1]
     y = weight[0] * x
-    for lag in range(1, len(weight)):
-        shifted = F.pad(x, (0, 0, lag, 0))[:, :time]
+    for taps, earlier in zip(weight[1:], before(x, len(weight), segment_ids), strict=True):
+        y = y + taps * earlier
+    return y.to(x.dtype)
+
+
+def before(x: Tensor, kernel: int, segment_ids: Tensor | None) -> Iterator[Tensor]:
+    """x (batch, time, width) of 1, 2, ... kernel - 1 positions before; zeros before the start, of a segment too."""
+    time, past = x.shape[1], kernel - 1
+    padded = F.pad(x, (0, 0, past, 0))
+    for lag in range(1, kernel):
+        earlier = padded[:, past - lag : past - lag + time]
         if segment_ids is not None:
             same = F.pad(segment_ids, (lag, 0))[:, :time] == segment_ids
-            shifted = torch.where(same[..., None], shifted, 0)
-        y = y + weight[lag] * shifted
-    return y.to(x.dtype)
+            earlier = torch.where(same[..., None], earlier, 0)
+        yield earlier
+
+
+def convolve_per_token(x: Tensor, past: Tensor, taps: Tensor, segment_ids: Tensor | None) -> Tensor:
+    """Taps of each position's own: y[t] = taps[t, 0] x[t] + sum over j >= 1 of taps[t, j] past[t-j].
+
+    x, past (batch, time, width); taps (batch, time, kernel, groups), whose dtype is that of the sums and of y: each tap
+    serves width / groups channels side by side.
+    """
+    now, *rest = taps[..., None].unbind(2)
+    y = now * x.unflatten(-1, (taps.shape[-1], -1))
+    for tap, earlier in zip(rest, before(past, taps.shape[2], segment_ids), strict=True):
+        y = torch.addcmul(y, tap, earlier.unflatten(-1, (taps.shape[-1], -1)))
+    return y.flatten(-2)
 
 
 def _reference_backward(

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from canonlab import __version__, typed
 from canonlab.errors import InputError, shown, unknown
 from canonlab.files import entry, exists, parse_json, read_bytes
 from canonlab.hub.weights import build, open_weights, own_shapes, require_shapes
-from canonlab.models.config import ModelConfig, pattern_names, todays_names
+from canonlab.models.config import ModelConfig, as_made, pattern_names, todays_names
 from canonlab.models.cost import parameters
 from canonlab.models.decoder import Decoder, DecoderConfig
 from canonlab.models.presets import PRESETS
@@ -59,11 +59,16 @@ def settings(config: DecoderConfig, model: ModelConfig | None = None) -> dict[st
 
 
 def described(
-    words: Mapping[str, Any], vocabulary: int, path: Path, tensors: Collection[str]
+    words: Mapping[str, Any],
+    vocabulary: int,
+    path: Path,
+    tensors: Collection[str],
+    pattern: Sequence[Mapping[str, Any]] = (),
 ) -> tuple[ModelConfig, DecoderConfig]:
     """The model that the words in a file say, and its decoder. InputError where there is none.
 
-    `tensors` are the names of its weights as a decoder has them, which tell what an older canonlab meant by the words.
+    `tensors` are the names of its weights as a decoder has them, and `pattern` its blocks as plain data: they tell what
+    an older canonlab meant by the words.
     """
     mixers = ["GatedDeltaNet" if NOT_OF_GDN2.format(layer) in tensors else "" for layer in range(len(tensors))]
     try:
@@ -72,10 +77,13 @@ def described(
         for name in pattern_names(model.model):
             if name not in PRESETS:  # a file of somebody's, which would be executed
                 raise unknown("model", name, PRESETS)
+        model = as_made(model, pattern)
         config = model.decoder(vocabulary)
         size = 4 * parameters(config)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+    except (KeyError, TypeError, AttributeError):
+        raise InputError(f"{path}: pattern is damaged: must be a list of blocks") from None
     require_memory("size", model.size, size, "its parameters alone")
     return model, config
 
@@ -93,7 +101,8 @@ def read_export(folder: Path) -> tuple[ModelConfig, Decoder]:
     content = parse_json(read_bytes(path), path)
     words, vocabulary = entry(content, "canonlab.model", dict, path), entry(content, "vocab_size", int, path)
     weights = open_weights(folder, pickled=False)
-    model, config = described(words, vocabulary, path, [name.removeprefix(PREFIX) for name in weights.shapes])
+    names = [name.removeprefix(PREFIX) for name in weights.shapes]
+    model, config = described(words, vocabulary, path, names, content.get("pattern") or ())
     for key, value in settings(config).items():
         if key not in FIXED and key != "canonlab" and content.get(key, DEFAULTS.get(key)) != value:
             raise InputError(

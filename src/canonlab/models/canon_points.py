@@ -1,5 +1,7 @@
 """Where Canon layers sit in a block, and which kind they are."""
 
+import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +21,10 @@ D: inside the MLP, before the non-linearity. K, V: B on keys or values alone. O:
 class CanonConfig:
     """The set of points, e.g. "ABCD" ("" for none), and the variant that sits at every one of them but b.
 
-    `scale`: times 1/sqrt(kernel + 1).
+    The options are those of `Canon`, and two of the decoder's. `blocks`, such as "0-3,8", has the blocks with Canon
+    layers, "" all of them; b is in all either way. `across`: at A and C, the taps beyond the current token read the
+    input of the same point in the block below (where there is one): y_t = x_t + w_0 x_t + sum over j >= 1 of w_j
+    z_{t-j}.
 
     Source: Physics of Language Models Part 4.1, section 4.
     """
@@ -30,6 +35,10 @@ class CanonConfig:
     activation: bool = False
     frozen: bool = False
     scale: bool = False
+    dynamic: bool = False
+    gate: bool = False
+    blocks: str = ""
+    across: bool = False
 
     def __post_init__(self) -> None:
         letters = "" if self.points.lower() == "none" else self.points
@@ -49,6 +58,19 @@ class CanonConfig:
             raise InputError(f"canon = {shown(self.points)}: B is on keys and values too; leave K and V out, or B")
         object.__setattr__(self, "points", "".join(sorted(letters, key=POINTS.index)))
         require_integer("canon_kernel", self.kernel, 2, 8)
+        object.__setattr__(self, "blocks", written(spans("canon.blocks", self.blocks)))
+        if self.across and self.points.strip("b") and not {"A", "C"} & set(self.points):
+            raise InputError(f"canon_across: it is at points A and C, and canon = {shown(self.points)} has neither")
+
+    def within(self, blocks: int) -> None:
+        """InputError where `blocks` has one that a decoder of that many lacks."""
+        if self.blocks:
+            spans("canon.blocks", self.blocks, blocks)
+
+    def of_block(self, block: int) -> "CanonConfig":
+        """The Canon layers in one block of a decoder, from 0."""
+        here = not self.blocks or any(first <= block <= last for first, last in spans("canon.blocks", self.blocks))
+        return dataclasses.replace(self, points=self.points if here else "", blocks="")
 
     def build(self, point: str, width: int) -> "Canon | NoCanon":
         """The layer for `point` on hidden states of `width`; one that does nothing where the set lacks the point."""
@@ -61,6 +83,8 @@ class CanonConfig:
             activation=self.activation,
             frozen=self.frozen,
             scale=self.scale,
+            dynamic=self.dynamic,
+            gate=self.gate,
         )
 
     def build_inside(self, width: int, parts: Mapping[str, tuple[int, int]]) -> "Canon | PartsCanon | NoCanon":
@@ -72,6 +96,36 @@ class CanonConfig:
         if ends != sorted(ends):
             raise InputError(f"parts = {shown(dict(parts))}: must be parts of {width} channels that don't overlap")
         return PartsCanon({point: self.build(point, stop - start) for point, (start, stop) in chosen.items()}, chosen)
+
+
+Spans = list[tuple[int, int]]
+"""Numbers from the first to the last one of each, in order and apart."""
+
+
+def spans(field: str, words: str, count: int = 10**9) -> Spans:
+    """What words such as "0-3,8" name, of `count` from 0. InputError, which names `field`, for anything else."""
+    found: Spans = []
+    for part in words.split(",") if words else []:
+        if not (match := re.fullmatch(r"\s*([0-9]{1,9})(?:-([0-9]{1,9}))?\s*", part)):
+            raise InputError(f"{field} = {shown(words)}: {shown(part)} must be numbers from 0, such as 0-3,8")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise InputError(f"{field} = {shown(words)}: {part.strip()} is backwards, must be {last}-{first}")
+        if last >= count:
+            raise InputError(f"{field} = {shown(words)}: there is no {last} (allowed: 0 to {count - 1})")
+        found.append((first, last))
+    return found
+
+
+def written(found: Spans) -> str:
+    """The words for spans, one way for one set: "0-3,8"."""
+    merged: Spans = []
+    for first, last in sorted(found):
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], last))
+        else:
+            merged.append((first, last))
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in merged)
 
 
 def parts_of(config: Any) -> Mapping[str, tuple[int, int]]:
@@ -103,7 +157,13 @@ class PartsCanon(nn.Module):
 class NoCanon(nn.Module):
     """Stands where a Canon layer could: same interface, no parameters, no state, returns its input."""
 
-    def forward(self, x: Tensor, segment_ids: Tensor | None = None, state: dict[str, Tensor] | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        segment_ids: Tensor | None = None,
+        state: dict[str, Tensor] | None = None,
+        past: Tensor | None = None,
+    ) -> Tensor:
         return x
 
     def init_state(self, batch: int, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:

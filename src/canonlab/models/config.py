@@ -2,12 +2,13 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 from canonlab import typed
 from canonlab.errors import InputError, shown, unknown
-from canonlab.models.canon_points import CanonConfig
+from canonlab.models.canon_points import CanonConfig, spans, written
 from canonlab.models.decoder import BlockConfig, DecoderConfig, MixerConfig
 from canonlab.models.mlp import ACTIVATIONS, KINDS, MLPConfig
 from canonlab.models.presets import PRESETS, Preset
@@ -29,8 +30,13 @@ class ModelConfig:
         canon_kernel: Taps of each Canon layer, 2 to 8.
         canon_residual: Add the Canon layer's input to its output.
         canon_activation: SiLU inside the Canon layer.
-        canon_frozen: Keep the random initial Canon weights.
+        canon_frozen: Keep the random initial Canon taps.
         canon_scale: Canon layers times 1/sqrt(canon_kernel + 1).
+        canon_dynamic: Add to Canon's taps what a low-rank projection of each token's input says, 0 at first.
+        canon_gate: A learned factor of each channel on what a Canon layer adds to its input, 1 at first.
+        canon_layers: The layers of the size that have Canon layers, from 0, such as 0-3,8; or all. The mixer's own
+            convolution is in all either way.
+        canon_across: At A and C, taps beyond the current token read that point's input in the block below.
         mlp: gated, standard, moe, none, or the preset's.
         mlp_ratio: Inner width of the MLP over the model's width; 0 for the preset's.
         activation: Of the MLP: silu, gelu, relu2, or the preset's.
@@ -55,6 +61,10 @@ class ModelConfig:
     canon_activation: bool = False
     canon_frozen: bool = False
     canon_scale: bool = False
+    canon_dynamic: bool = False
+    canon_gate: bool = False
+    canon_layers: str = "all"
+    canon_across: bool = False
     mlp: str = "preset"
     mlp_ratio: float = 0.0
     activation: str = "preset"
@@ -76,7 +86,7 @@ class ModelConfig:
         presets = [_preset(name) for name in pattern_names(self.model)]
         self._check_arguments(presets)
         mlps = [self._mlp(preset, size.width) for preset in presets]
-        canon, convolutions = self._canon(presets, any(mlps))
+        canon, convolutions = self._canon(presets, any(mlps), size.layers)
         pattern: list[BlockConfig] = []
         for preset, mlp, convolution in zip(presets, mlps, convolutions, strict=True):
             pattern += [BlockConfig(self._mixer(preset, size, convolution), mlp)] * preset.blocks
@@ -105,7 +115,7 @@ class ModelConfig:
             if key not in allowed:
                 raise unknown(f"mixer argument of {_names(presets)}", key, allowed)
 
-    def _canon(self, presets: Sequence[Preset], mlp: bool) -> tuple[CanonConfig, list[bool]]:
+    def _canon(self, presets: Sequence[Preset], mlp: bool, layers: int) -> tuple[CanonConfig, list[bool]]:
         """The Canon layers, and for each preset whether its mixer's own convolution is on.
 
         Points C, D and M fall away where no block has an MLP, so that one set suits a comparison of families.
@@ -126,6 +136,10 @@ class ModelConfig:
             self.canon_activation,
             self.canon_frozen,
             self.canon_scale,
+            self.canon_dynamic,
+            self.canon_gate,
+            self._canon_blocks(presets, layers),
+            self.canon_across,
         )
         if "b" in canon.points and all(has is None for has in own):
             raise InputError(f"canon: the mixer {_names(presets)} has no point b (no short convolution of its own)")
@@ -137,6 +151,13 @@ class ModelConfig:
                 )
             canon = dataclasses.replace(canon, points=points)
         return canon, [bool(has) if original else has is not None and "b" in canon.points for has in own]
+
+    def _canon_blocks(self, presets: Sequence[Preset], layers: int) -> str:
+        """The blocks of the layers that have Canon layers; "" for all of them, in whatever words."""
+        starts = list(accumulate((presets[i % len(presets)].blocks for i in range(layers)), initial=0))
+        chosen = [] if self.canon_layers == "all" else spans("canon_layers", self.canon_layers, layers)
+        blocks = written([(starts[first], starts[last + 1] - 1) for first, last in chosen])
+        return "" if blocks == written([(0, starts[-1] - 1)]) else blocks
 
     def _mlp(self, preset: Preset, width: int) -> MLPConfig | None:
         kind = preset.mlp if self.mlp == "preset" else self.mlp
@@ -208,6 +229,22 @@ def pattern_names(model: str) -> list[str]:
         names.append(",".join(pieces[:many]).strip())
         pieces = pieces[many:]
     return names
+
+
+def as_made(model: ModelConfig, pattern: Sequence[Mapping[str, Any]]) -> ModelConfig:
+    """The words for a model that was made of these blocks, as plain data, by a canonlab of other presets.
+
+    Arguments of mixers that the preset of that name had otherwise are named: a run or an export stays what it is.
+    """
+    if any(name not in PRESETS for name in pattern_names(model.model)):  # a user's own has no preset
+        return model
+    changed = {}
+    for block, made in zip(model.decoder(1).pattern, pattern, strict=False):
+        arguments = made["mixer"]["arguments"] if made["mixer"]["class"] == block.mixer.cls.__name__ else {}
+        for name, value in arguments.items():
+            if name != "conv1d" and block.mixer.arguments.get(name, value) != value:
+                changed[name] = value
+    return dataclasses.replace(model, mixer={**model.mixer, **changed})
 
 
 def todays_names(model: str, mixers: Sequence[str]) -> str:

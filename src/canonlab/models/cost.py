@@ -7,6 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from canonlab.errors import InputError
+from canonlab.models.canon_points import written
 from canonlab.models.decoder import Decoder, DecoderConfig, tensors_of
 from canonlab.models.mixers.base import asks
 from canonlab.models.moe import MoE
@@ -97,13 +98,23 @@ def parameters_without_embedding(config: DecoderConfig) -> int:
 def one_of_each(config: DecoderConfig) -> tuple[Decoder, list[int]]:
     """A decoder with one block of each kind, and how many more there are of each.
 
-    Those of a kind are built alike, unless the mixer asks for its place: then there is every block.
+    Those of a kind are built alike, with Canon layers or without, unless the mixer asks for its place: then there is
+    every block.
     """
-    kinds = config.pattern[: config.layers]
-    if any(asks(kind.mixer.cls.__init__, "place") for kind in kinds):
+    pattern, canon = config.pattern, config.canon
+    if any(asks(kind.mixer.cls.__init__, "place") for kind in pattern[: config.layers]):
         return Decoder(config).eval(), [0] * config.layers
-    more = [len(range(layer, config.layers, len(kinds))) - 1 for layer in range(len(kinds))]
-    return Decoder(dataclasses.replace(config, layers=len(kinds))).eval(), more
+    kinds = [(layer % len(pattern), canon.of_block(layer).points) for layer in range(config.layers)]
+    first = {kind: layer for layer, kind in reversed(list(enumerate(kinds)))}
+    chosen = sorted(first.values())
+    having = [(i, i) for i, layer in enumerate(chosen) if kinds[layer][1]]
+    few = dataclasses.replace(
+        config,
+        layers=len(chosen),
+        pattern=tuple(pattern[layer % len(pattern)] for layer in chosen),
+        canon=dataclasses.replace(canon, blocks=written(having) if canon.blocks else ""),
+    )
+    return Decoder(few).eval(), [kinds.count(kinds[layer]) - 1 for layer in chosen]
 
 
 def times(more: list[int], of_kinds: list[int]) -> int:

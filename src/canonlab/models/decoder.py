@@ -74,6 +74,7 @@ class DecoderConfig:
             raise InputError("pattern = (): name at least one kind of block")
         if self.norm not in NORMS:
             raise unknown("norm", self.norm, NORMS)
+        self.canon.within(self.layers)
 
     def plain(self) -> dict[str, Any]:
         """The same as plain data: what a run's identity is made of. A mixer is its class's name and its arguments."""
@@ -150,7 +151,8 @@ class Block(nn.Module):
 
     def __init__(self, config: DecoderConfig, kind: BlockConfig, place: Place) -> None:
         super().__init__()
-        canon, width, norm = config.canon, config.width, NORMS[config.norm]
+        canon, width, norm = config.canon.of_block(place.layer), config.width, NORMS[config.norm]
+        self.across = canon.across
         self.mixer_norm = norm(width, config.norm_eps)
         self.canon_a = canon.build("A", width)
         self.mixer = _build_mixer(kind.mixer, width, canon, place)
@@ -168,7 +170,8 @@ class Block(nn.Module):
         self, x: Tensor, segment_ids: Tensor | None, state: dict[str, Any] | None, shared: Shared
     ) -> tuple[Tensor, Tensor | None, Shared]:
         part = state.get if state else lambda _: None
-        h = self.canon_a(self.mixer_norm(x), segment_ids, part("a"))
+        h = self.mixer_norm(x)
+        h = self.canon_a(h, segment_ids, part("a"), self._below("A", h, shared))
         more: dict[str, Any] = {"shared": shared} if self.shares else {}
         if self.positions is not None:
             more["positions"] = self.positions(h, segment_ids, part("positions"))
@@ -176,9 +179,18 @@ class Block(nn.Module):
         x = x + self.canon_o(h, segment_ids, part("o"))
         if self.mlp is None:
             return x, None, shared
-        h = self.canon_c(self.mlp_norm(x), segment_ids, part("c"))
+        h = self.mlp_norm(x)
+        h = self.canon_c(h, segment_ids, part("c"), self._below("C", h, shared))
         h, auxiliary = self.mlp(h, segment_ids, part("mlp"))
         return x + self.canon_m(h, segment_ids, part("m")), auxiliary, shared
+
+    def _below(self, point: str, h: Tensor, shared: Shared) -> Tensor | None:
+        """Canon across layers: the input of a point in the last block before that has it; h is left for the next."""
+        if not self.across:
+            return None
+        below = shared.get(name := f"canon input {point}")
+        shared[name] = h
+        return below
 
     def init_state(self, batch: int, max_len: int, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
         if not hasattr(self.mixer, "init_state"):  # a subclass of Mixer has one, which says the same

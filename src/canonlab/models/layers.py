@@ -93,11 +93,22 @@ class ShortConv(nn.Module):
 
     `std` initialises the taps N(0, std); None leaves them, and the bias, as PyTorch initialises a depthwise Conv1d. The
     convolution is a Canon layer without residual and activation, so it has that layer's kernels, segments and state.
+    `activation` False leaves out the SiLU, `residual` adds x (Part 4.1, figures 30 to 36).
     """
 
-    def __init__(self, width: int, *, kernel: int = 4, bias: bool = False, std: float | None = None) -> None:
+    def __init__(
+        self,
+        width: int,
+        *,
+        kernel: int = 4,
+        bias: bool = False,
+        std: float | None = None,
+        activation: bool = True,
+        residual: bool = False,
+    ) -> None:
         super().__init__()
         self.conv = Canon(width, kernel=kernel, residual=False)
+        self.activation, self.residual = activation, residual
         if std is not None:
             nn.init.normal_(self.conv.weight, std=std)
         self.bias = nn.Parameter(torch.empty(width).uniform_(-(kernel**-0.5), kernel**-0.5)) if bias else None
@@ -105,7 +116,9 @@ class ShortConv(nn.Module):
     def forward(self, x: Tensor, segment_ids: Tensor | None = None, state: dict[str, Tensor] | None = None) -> Tensor:
         """x (batch, time, width) -> the same shape; segments and state as for `Canon`."""
         y = self.conv(x, segment_ids, state)
-        return F.silu(y if self.bias is None else y + self.bias.to(y.dtype))
+        y = y if self.bias is None else y + self.bias.to(y.dtype)
+        y = F.silu(y) if self.activation else y
+        return x + y if self.residual else y
 
     def init_state(self, batch: int, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
         return self.conv.init_state(batch, dtype, device)

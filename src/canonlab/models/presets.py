@@ -78,8 +78,12 @@ def _dividing(most: int, width: int) -> int:
     return next(heads for heads in range(most, 0, -1) if width % heads == 0)
 
 
-WIDE = {"key_share": 1.0, "value_share": 2.0, "gate_rank": 16}
-"""Keys as wide as the model and values twice, paid for by a low-rank output gate: gla5 and gdn-wide."""
+WIDE = {"key_share": 1.0, "value_share": 2.0, "gate_rank": 16, "norm_eps": 1e-5}
+"""Keys as wide as the model and values twice, paid for by a low-rank output gate: gla5 and gdn-wide, as released."""
+
+RELEASED_STD = (0.02 / 4) ** 0.5
+"""Of GLA's low-rank matrices in the released code, 0.0707: with it a product of rank 16 is N(0, 0.02)-like. The paper
+has 0.02 for gla."""
 
 PRESETS: dict[str, Preset] = {
     "llama-rope": _llama("rope", "attention with rotary positions, gated MLP"),
@@ -102,11 +106,11 @@ PRESETS: dict[str, Preset] = {
         bias=True,
         norm="layer",
     ),
-    "gla": Preset("gated linear attention, gated MLP", GLA, heads=lambda _: 4),
+    "gla": Preset("gated linear attention, gated MLP", GLA, {"low_rank_std": RELEASED_STD}, heads=lambda _: 4),
     "gla5": Preset(
         "gla with wider keys and values, a convolution and a smaller MLP",
         GLA,
-        {**WIDE, "conv1d": True, "low_rank_std": (0.02 / 4) ** 0.5},
+        {**WIDE, "conv1d": True, "low_rank_std": RELEASED_STD},
         heads=lambda size: _dividing(max(1, size.width // 128), size.width),
         mlp_squares=6,
     ),

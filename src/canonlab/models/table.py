@@ -19,6 +19,9 @@ AGAINST = f"against {REFERENCE}"
 MATCHED = 0.03
 """Models whose parameters differ by more than this share are not of one size."""
 
+SHARED = ("canon_kernel", "canon_dynamic", "canon_gate", "canon_layers", "exact_intermediate")
+"""Settings that change how many parameters a model has, and that the reference shares with it."""
+
 VOCABULARY, CONTEXT = 109, 2048
 """Depo1's."""
 
@@ -26,16 +29,20 @@ Row = dict[str, Any]
 
 
 def overview(
-    size: str = SIZES[0], canon: str = "original", vocabulary: int = VOCABULARY, context: int = CONTEXT
+    size: str = SIZES[0],
+    canon: str = "original",
+    vocabulary: int = VOCABULARY,
+    context: int = CONTEXT,
+    **options: Any,
 ) -> list[Row]:
-    """Every preset at one size: `name`, `about`, and what `model_rows` says of it.
+    """Every preset at one size: `name`, `about`, and what `model_rows` says of it, with more settings as `options`.
 
     Where a preset lacks that size or Canon set, `about` says why and the numbers are None. InputError where all do.
     """
     rows = []
     for name, preset in PRESETS.items():
         try:
-            (row,) = model_rows(ModelConfig(name, canon=canon), [size], vocabulary, context)
+            (row,) = model_rows(ModelConfig(name, canon=canon, **options), [size], vocabulary, context)
             rows.append({"name": name, "about": preset.about, **row})
         except InputError as error:
             rows.append({"name": name, "about": str(error)})
@@ -89,7 +96,8 @@ def _reference(model: ModelConfig, points: str, vocabulary: int) -> int:
     """
     convolution = "" if {"K", "V"} & set(points) else "B"
     canon = "none" if points in ("", "b") else points.replace("b", convolution)
-    plain = ModelConfig(REFERENCE, model.size, canon, model.canon_kernel, exact_intermediate=model.exact_intermediate)
+    shared = {name: getattr(model, name) for name in SHARED}
+    plain = ModelConfig(REFERENCE, model.size, canon, **shared)
     return parameters_without_embedding(plain.decoder(vocabulary))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from canonlab.models.table import SIZES
 from canonlab.reports.markup import Markup, join, tag
+from canonlab.results.architecture import in_words
 from canonlab.results.cells import Cell, diverged
 from canonlab.results.grid import Grid, by_width, families, grid, grid_metric
 from canonlab.results.groups import SIZE, Section, level_text, natural
@@ -39,7 +40,7 @@ def heatmaps_html(found: Sequence[Section]) -> Markup:
         "there was a choice, the rate. ↔ marks a best rate at the edge of those tried: a better one may lie beyond. In "
         "italics the published value, the paper's best run over its learning rates, and the difference of our best run "
         "from it, or how the paper trained, where ours was trained otherwise; a question mark: its place in the paper "
-        "is not certain."
+        "is not certain; code: what the paper's released code has otherwise than its text and the model here."
     )
     return tag(
         "section",
@@ -124,6 +125,8 @@ def _cell_html(cell: Cell | None, paper: Published | None, size: str) -> Markup:
         parts.append(tag("i", value_text(paper.values[0], True), "?" if paper.uncertain else ""))
         if cell and cell.best_run is not None and cell.metric in cell.section.own_headline[:1]:
             parts.append(tag("small", _otherwise(cell, paper) or f"{100 * (cell.best_run - paper.values[0]):+.1f}"))
+            if unlike := _unlike(cell, paper):
+                parts.append(tag("small", f"code: {unlike}"))
     if paper:
         printed = f"paper: figure {enumeration(map(str, paper.figures))}"
         hint = f"{hint}; {printed}" if hint else printed
@@ -141,3 +144,11 @@ def _otherwise(cell: Cell, paper: Published) -> str:
     if cell.section.task["context"] != paper.context:
         apart.append(f"context {paper.context:,}")
     return f"with {enumeration(apart)}" if apart else ""
+
+
+def _unlike(cell: Cell, paper: Published) -> str:
+    """What the released code has otherwise than the model of the cell."""
+    ours = cell.rows[0].settings
+    return enumeration(
+        in_words((key, value) for key, value in paper.released.items() if ours.get(f"model.{key}") != value)
+    )

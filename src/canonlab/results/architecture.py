@@ -19,7 +19,17 @@ ANY = {
 }
 """Fields that make no other architecture, and why."""
 
-WORDS = {"canon_frozen": "frozen", "canon_residual": "no residual", "canon_activation": "SiLU", "canon_scale": "scaled"}
+WORDS = {
+    "canon_frozen": "frozen",
+    "canon_residual": "no residual",
+    "canon_activation": "SiLU",
+    "canon_scale": "scaled",
+    "mixer.qkv_activation": "SiLU on q, k, v",
+    "mixer.canon_after": "Canon after SiLU",
+    "canon_dynamic": "dynamic taps",
+    "canon_gate": "gated",
+    "canon_across": "across layers",
+}
 """What a setting that is not the usual one makes of an architecture, for people."""
 
 

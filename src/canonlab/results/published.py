@@ -25,7 +25,8 @@ class Published(NamedTuple):
     """One cell: shares by quoted metric, main one first, and by depth for Brevo1.
 
     It stands in `figures` of the paper, `uncertain` where it can't be told for sure which cell is meant. It was trained
-    for so many `steps` on windows of `context` tokens, with these `settings` of training.
+    for so many `steps` on windows of `context` tokens, with these `settings` of training. `released` is what the model
+    has in the paper's code otherwise than in its text.
     """
 
     values: tuple[float, ...]
@@ -35,6 +36,7 @@ class Published(NamedTuple):
     steps: int
     context: int
     settings: Mapping[str, Any]
+    released: Mapping[str, Any]
 
 
 @functools.cache
@@ -64,7 +66,8 @@ def published(task: Mapping[str, Any], settings: Mapping[str, Any], level: Any =
     `level` is another difficulty of the task than its own.
     """
     name = published_task(task)
-    if name is None or settings.get(OWN) or not _presumed(settings):
+    released = _released(settings)
+    if name is None or settings.get(OWN) or not _presumed(settings, released):
         return None
     if level is None:
         level = level_of(task, TASKS[PRESETS[name]].task.difficulty_parameter)
@@ -86,6 +89,7 @@ def published(task: Mapping[str, Any], settings: Mapping[str, Any], level: Any =
         tables()["steps"][name][row],
         build_task(preset).context,
         {key: getattr(training, key) for key in ("batch", "schedule", "weight_decay")},
+        released,
     )
 
 
@@ -97,10 +101,20 @@ def _entries() -> dict[tuple[Any, ...], dict[str, Any]]:
     }
 
 
-def _presumed(settings: Mapping[str, Any]) -> bool:
+def _released(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What the released code of the paper has otherwise than its text, by field of a model, for one of its cells.
+
+    Without its convolution GLA has a SiLU on q, k and v.
+    """
+    plain = settings["model.model"] == "gla" and "b" not in settings["model.canon"]
+    return {"mixer.qkv_activation": "silu"} if plain else {}
+
+
+def _presumed(settings: Mapping[str, Any], released: Mapping[str, Any]) -> bool:
     """Whether a model is as published cells have theirs: nothing is unusual but the residual, which they have both
-    ways, and head and embedding are apart."""
-    return unusual(settings).keys() <= {"canon_residual"} and not settings.get("model.tied")
+    ways, and what the released code has otherwise; head and embedding are apart."""
+    apart = {key: value for key, value in unusual(settings).items() if key != "canon_residual"}
+    return apart.items() <= released.items() and not settings.get("model.tied")
 
 
 def _plain(value: Any) -> Any:

@@ -504,3 +504,20 @@ def test_the_kernels_of_fla_give_the_same(packed):
         results.append([y, *cached, state["S"], *(p.grad.clone() for p in mixer.parameters())])
     for wanted, found in zip(*results, strict=True):
         assert (found - wanted).norm() < 1e-2 * wanted.norm()
+
+
+def test_canon_may_be_after_the_silu_as_released():
+    before, after = (build("B", conv1d=False, canon_after=later) for later in (False, True))
+    x, seen = torch.randn(1, 20, 32, dtype=torch.float64), []
+    for mixer in (before, after):
+        mixer.canon.register_forward_hook(lambda _, inputs, y: seen.append((inputs[0], y)))
+        mixer(x, None, None)
+    qkv = before.qkv(x)
+    torch.testing.assert_close(seen[0][0], qkv)
+    torch.testing.assert_close(seen[1][0], F.silu(qkv))
+    assert not torch.allclose(F.silu(seen[0][1]), seen[1][1])
+    state, parts = after.init_state(1, 20, torch.float64, torch.device("cpu")), []
+    with torch.no_grad():
+        for part in x.split([3, 1, 16], 1):
+            parts.append(after(part, None, state)[0])
+    torch.testing.assert_close(torch.cat(parts, 1), after(x, None, None)[0], **EXACT)

@@ -324,3 +324,19 @@ def test_it_compiles_to_one_graph_whose_size_is_the_same_at_any_length():
         compiled, _ = torch.compile(layer, backend=count, fullgraph=True, dynamic=False)(x, segment_ids, None)
         torch.testing.assert_close(compiled, layer(x, segment_ids, None)[0], **EXACT)
     assert len(sizes) == 2 and sizes[0] == sizes[1]
+
+
+def test_the_activation_of_the_released_code_is_where_there_is_no_convolution():
+    plain, silu = _layer(canon="B"), _layer(canon="B", qkv_activation="silu")
+    x = _x(20)
+    with torch.no_grad():
+        qkv = silu.canon(silu.qkv(x))
+    assert not torch.allclose(plain(x, None, None)[0], silu(x, None, None)[0])
+    seen = []
+    silu.conv.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    silu(x, None, None)
+    torch.testing.assert_close(seen[0], F.silu(qkv))
+    with_conv, same = _layer(conv1d=True), _layer(conv1d=True, qkv_activation="silu")
+    assert torch.equal(with_conv(x, None, None)[0], same(x, None, None)[0])
+    with pytest.raises(InputError, match="unknown qkv_activation 'relu'"):
+        GLA.Config(16, qkv_activation="relu")

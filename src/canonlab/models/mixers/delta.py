@@ -19,13 +19,23 @@ from canonlab.models.mixers.recurrence import empty_state, recall, remember, wid
 
 @dataclass(frozen=True)
 class DeltaConfig:
-    """Keys are `key_share` width wide over all heads, values `value_share` width; `conv1d` is their convolution (b)."""
+    """What all of them have.
+
+    Attributes:
+        key_share, value_share: Width of all heads' keys, or values, / width.
+        conv1d: Their short convolution (b).
+        conv_activation, conv_residual: Whether it has a SiLU, and adds its input.
+        canon_after: Canon-B (or K, V) is after the SiLU, as in the released code, not before it, as in the paper.
+    """
 
     width: int
     heads: int
     conv1d: bool = True
     key_share: float = 1.0
     value_share: float = 1.0
+    conv_activation: bool = True
+    conv_residual: bool = False
+    canon_after: bool = False
 
     def __post_init__(self) -> None:
         require_integer("heads", self.heads, 1)
@@ -71,15 +81,21 @@ class DeltaMixer(Mixer):
         self.widths = [keys, config.made * keys, config.made * values]
         self.qkv = linear(config.width, sum(self.widths), std=0.02)
         self.canon = canon(sum(self.widths))
-        self.conv = ShortConv(sum(self.widths), std=0.02) if config.conv1d else None
+        shape = {"activation": config.conv_activation, "residual": config.conv_residual}
+        self.conv = ShortConv(sum(self.widths), std=0.02, **shape) if config.conv1d else None
+        self.canon_after = config.canon_after
 
     def _project(
         self, x: Tensor, segment_ids: Tensor | None, state: MixerState | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """q (B, T, H, K), k (B, T, n H, K) and v (B, T, n H, V), n made of each; q, k in single precision at least."""
         dtype = torch.promote_types(x.dtype, torch.float32)
-        qkv = self.canon(self.qkv(x), segment_ids, state and state["canon"])
+        qkv = self.qkv(x)
+        if not self.canon_after:
+            qkv = self.canon(qkv, segment_ids, state and state["canon"])
         qkv = F.silu(qkv) if self.conv is None else self.conv(qkv, segment_ids, state and state["conv"])
+        if self.canon_after:
+            qkv = self.canon(qkv, segment_ids, state and state["canon"])
         keys, values = self.head_widths
         q, k, v = (
             part.unflatten(-1, (-1, width))

@@ -28,13 +28,14 @@ DECAY_ROOT = 16
 """a_t is the 16th root of a sigmoid: 0.96 at initialisation, a half-life of 16 tokens."""
 
 FEATURE_MAPS = ("identity", "elu")
+QKV_ACTIVATIONS = ("none", "silu")
 
 
 class GLA(Mixer):
     """q, k, v = W x (Canon B or convolution b on them); out(RMSNorm(o) * silu(gate(x))), the norm per head.
 
     a_t = sigmoid(W_2 W_1 x + bias)^(1/16) with W_1: width -> 16. About 4 width^2 parameters as the defaults have it.
-    `gla5`: heads = width / 128, key_share = 1, value_share = 2, conv1d, gate_rank = 16, low_rank_std = sqrt(0.02 / 4).
+    `gla5`: heads = width / 128, key_share = 1, value_share = 2, conv1d, gate_rank = 16, norm_eps = 1e-5.
     """
 
     state_field = "key_share"
@@ -48,7 +49,10 @@ class GLA(Mixer):
             heads: they divide keys and values among them.
             key_share: width of all heads' keys / width.
             value_share: width of all heads' values / width.
-            conv1d: the short convolution (kernel 4, SiLU) on q, k and v.
+            conv1d: the short convolution (kernel 4) on q, k and v.
+            conv_activation, conv_residual: whether it has a SiLU, and adds its input.
+            qkv_activation: of q, k and v where there is no convolution: none, as in the paper and the original GLA, or
+                silu, as in the released code of Part 4.1.
             gate_rank: rank of the output gate, which then has a bias; 0: a full matrix without.
             low_rank_std: initial standard deviation of both matrices of the decay and of a low-rank output gate. With
                 s^2 = 0.02 / sqrt(rank) their product is N(0, 0.02)-like, as a full matrix.
@@ -65,6 +69,9 @@ class GLA(Mixer):
         low_rank_std: float = 0.02
         feature_map: str = "identity"
         norm_eps: float = 1e-6
+        conv_activation: bool = True
+        conv_residual: bool = False
+        qkv_activation: str = "none"
 
         def __post_init__(self) -> None:
             require_integer("heads", self.heads, 1)
@@ -77,6 +84,8 @@ class GLA(Mixer):
                     )
             if self.feature_map not in FEATURE_MAPS:
                 raise unknown("feature_map", self.feature_map, FEATURE_MAPS)
+            if self.qkv_activation not in QKV_ACTIVATIONS:
+                raise unknown("qkv_activation", self.qkv_activation, QKV_ACTIVATIONS)
 
         @property
         def key_width(self) -> int:
@@ -97,7 +106,9 @@ class GLA(Mixer):
         self.heads, self.widths, self.feature_map = config.heads, (keys, keys, values), config.feature_map
         self.qkv = linear(config.width, sum(self.widths), std=0.02)
         self.canon = canon(sum(self.widths))
-        self.conv = ShortConv(sum(self.widths), std=0.02) if config.conv1d else NoCanon()
+        shape = {"activation": config.conv_activation, "residual": config.conv_residual}
+        self.conv = ShortConv(sum(self.widths), std=0.02, **shape) if config.conv1d else NoCanon()
+        self.activates = config.qkv_activation == "silu" and not config.conv1d
         self.decay = low_rank(config.width, DECAY_RANK, keys, config.low_rank_std)
         self.norm = RMSNorm(values // config.heads, config.norm_eps)
         self.gate = (
@@ -111,7 +122,7 @@ class GLA(Mixer):
         self, x: Tensor, segment_ids: Tensor | None, state: MixerState | None
     ) -> tuple[Tensor, MixerState | None]:
         qkv = self.canon(self.qkv(x), segment_ids, state and state["canon"])
-        qkv = self.conv(qkv, segment_ids, state and state["conv"])
+        qkv = self.conv(F.silu(qkv) if self.activates else qkv, segment_ids, state and state["conv"])
         q_BTHK, k_BTHK, v_BTHV = (part.unflatten(-1, (self.heads, -1)) for part in qkv.split(self.widths, -1))
         if self.feature_map == "elu":
             q_BTHK, k_BTHK = 1 + F.elu(q_BTHK), 1 + F.elu(k_BTHK)

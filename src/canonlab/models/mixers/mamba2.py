@@ -170,7 +170,10 @@ class Mamba2(Mixer):
 
     @dataclass(frozen=True)
     class Config:
-        """`state` is K, the width of B and C; `expansion` is inner width / width. `heads` share the inner width."""
+        """`state` is K, the width of B and C; `expansion` is inner width / width. `heads` share the inner width.
+
+        `conv_activation`, `conv_residual`: whether the convolution has a SiLU, and adds its input.
+        """
 
         width: int
         heads: int = 16
@@ -180,6 +183,8 @@ class Mamba2(Mixer):
         decay_init: str = "range"
         init: str = "default"
         norm_eps: float = 1e-5
+        conv_activation: bool = True
+        conv_residual: bool = False
 
         def __post_init__(self) -> None:
             for name in ("heads", "state", "expansion"):
@@ -207,7 +212,8 @@ class Mamba2(Mixer):
         self.widths = [config.inner, mixed, config.heads]
         self.in_proj = nn.Linear(config.width, sum(self.widths), bias=False)
         self.canon = canon(sum(self.widths))
-        self.conv = ShortConv(mixed, bias=True) if config.conv1d else NoCanon()
+        shape = {"activation": config.conv_activation, "residual": config.conv_residual}
+        self.conv = ShortConv(mixed, bias=True, **shape) if config.conv1d else NoCanon()
         decays = torch.arange(1.0, config.heads + 1)
         if config.decay_init == "uniform":
             decays = torch.empty(config.heads).uniform_(1, 16)
