@@ -58,6 +58,20 @@ def test_what_an_older_canonlab_called_gdn2_is_gdn_wide(canon: str, tmp_path: Pa
         assert torch.allclose(load_published(source)(ids()).logits, expected, atol=1e-6)
 
 
+def test_an_export_older_than_a_setting_comes_back(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    export(imported(tmp_path / "model", MODELS["gdn-wide-ABCD"]), out)
+    settings = json.loads((out / "config.json").read_text())
+    for part, name in ((settings["pattern"][0]["mixer"]["arguments"], "conv_activation"), (settings["canon"], "gate")):
+        del part[name]
+    (out / "config.json").write_text(json.dumps(settings))
+    assert torch.equal(load_published(out).head.weight, load_published(tmp_path / "model").head.weight)
+    del settings["pattern"][0]["mixer"]
+    (out / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(InputError, match=r"config\.json is damaged: KeyError 'mixer'"):
+        load_published(out)
+
+
 def test_shards_and_half_precision_come_back(tmp_path: Path) -> None:
     """As transformers saves a model anew."""
     export(imported(tmp_path / "model", MODELS["gdn-wide-ABCD"]), tmp_path / "out")

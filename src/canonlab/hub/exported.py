@@ -17,6 +17,7 @@ from canonlab.models.cost import parameters
 from canonlab.models.decoder import Decoder, DecoderConfig
 from canonlab.models.presets import PRESETS
 from canonlab.models.sizes import require_memory
+from canonlab.training.identity import completed
 
 CONFIG = "config.json"
 
@@ -82,8 +83,6 @@ def described(
         size = 4 * parameters(config)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    except (KeyError, TypeError, AttributeError):
-        raise InputError(f"{path}: pattern is damaged: must be a list of blocks") from None
     require_memory("size", model.size, size, "its parameters alone")
     return model, config
 
@@ -100,11 +99,15 @@ def read_export(folder: Path) -> tuple[ModelConfig, Decoder]:
     path = folder / CONFIG
     content = parse_json(read_bytes(path), path)
     words, vocabulary = entry(content, "canonlab.model", dict, path), entry(content, "vocab_size", int, path)
+    try:
+        written = completed({**content, "sources": []})
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is damaged: {type(error).__name__} {error}") from None
     weights = open_weights(folder, pickled=False)
     names = [name.removeprefix(PREFIX) for name in weights.shapes]
-    model, config = described(words, vocabulary, path, names, content.get("pattern") or ())
+    model, config = described(words, vocabulary, path, names, written["pattern"])
     for key, value in settings(config).items():
-        if key not in FIXED and key != "canonlab" and content.get(key, DEFAULTS.get(key)) != value:
+        if key not in FIXED and key != "canonlab" and written.get(key, DEFAULTS.get(key)) != value:
             raise InputError(
                 f"{path}: {key} = {shown(content.get(key))}: must be {shown(value)}, as this canonlab makes it of the "
                 "words in canonlab.model"
