@@ -13,6 +13,7 @@ from canonlab.models.mixers.base import Mixer
 from canonlab.models.mixers.gdn import GatedDeltaNet
 from canonlab.models.mixers.gla import GLA
 from canonlab.models.mixers.mamba2 import Mamba2
+from canonlab.models.mixers.mla import MLA
 from canonlab.models.sizes import Size
 
 
@@ -83,6 +84,7 @@ PRESETS: dict[str, Preset] = {
     "llama-moe": _llama("rope", "llama-rope with 32 standard MLPs, of which each token uses one", mlp="moe"),
     "llama-gated": _llama("rope", "llama-rope with gated attention and a smaller MLP", {"gate": True}, mlp_squares=7),
     "swa": _llama("rope", "llama-rope that sees 64 tokens and the first 4", {"window": 64, "sinks": 4}),
+    "mla": Preset("multi-head latent attention: keys and values of one narrow latent; gated MLP", MLA),
     "gpt2-rope": _llama("rope", "llama-rope with a standard MLP", mlp="standard"),
     "gpt2-relu2": _llama("rope", "gpt2-rope with ReLU^2", mlp="standard", activation="relu2"),
     "gpt2-original": Preset(

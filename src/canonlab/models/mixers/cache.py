@@ -64,26 +64,26 @@ def slide(
     segments_BS = torch.cat([state["segments"], segment_ids], 1)
     before, slots = state["segments"].shape[1], segments_BS.shape[1]
     starts_BT = segment_starts(segments_BS[:, before - 1 :], before - 1, state["start"][:, None])[:, 1:]
-    kept_BS, start_B1 = _kept(starts_BT[:, -1:], sinks, slots - (before - sinks), slots)
+    window = slots - (before - sinks)  # the window that stays begins here
+    kept_BS, start_B1 = _kept_sinks(starts_BT[:, -1:], sinks, window)
     rows = torch.arange(len(segment_ids), device=segment_ids.device)[:, None]
-    for name, tensor in joined.items():
-        state[name].copy_(tensor[rows, kept_BS.clamp(min=0)])
-    state["segments"].copy_(segments_BS[rows, kept_BS.clamp(min=0)].masked_fill(kept_BS < 0, -1))
+    for name, tensor in {**joined, "segments": segments_BS}.items():
+        state[name][:, sinks:] = tensor[:, window:]
+        state[name][:, :sinks] = tensor[rows, kept_BS.clamp(min=0)]
+    state["segments"][:, :sinks].masked_fill_(kept_BS < 0, -1)
     state["start"].copy_(start_B1[:, 0])
     state["length"] += segment_ids.shape[1]
     return list(joined.values()), segments_BS, starts_BT
 
 
-def _kept(start_B1: Tensor, sinks: int, window: int, slots: int) -> tuple[Tensor, Tensor]:
-    """The slots that stay, -1 for none, and where the segment that begins at slot `start` then does.
+def _kept_sinks(start_B1: Tensor, sinks: int, window: int) -> tuple[Tensor, Tensor]:
+    """The slots (B, sinks) of those tokens of the segment that begins at slot `start` that stay beside the window.
 
-    Those are the window, from slot `window` to the last one, and the segment's sinks before it, just before the window.
+    They come last, and before them -1, which is none; then the slot where the segment begins when they have moved.
     """
     gone_B1 = (window - start_B1).clamp(0, sinks)
     place_BS = torch.arange(sinks, device=start_B1.device) - (sinks - gone_B1)
-    sinks_BS = torch.where(place_BS < 0, -1, start_B1 + place_BS)
-    window_BS = torch.arange(window, slots, device=start_B1.device).expand(len(start_B1), -1)
-    return torch.cat([sinks_BS, window_BS], 1), (sinks + start_B1 - window).clamp(min=0)
+    return torch.where(place_BS < 0, -1, start_B1 + place_BS), (sinks + start_B1 - window).clamp(min=0)
 
 
 def segment_starts(segment_ids: Tensor, first: int = 0, start: Tensor | int = 0) -> Tensor:
