@@ -18,10 +18,11 @@ from canonlab.models.mixers.attention import Attention
 from canonlab.models.mixers.gdn import GatedDeltaNet
 from canonlab.models.mixers.gla import GLA
 from canonlab.models.mixers.mamba2 import Mamba2
+from canonlab.models.mixers.mla import MLA
 from canonlab.models.mlp import MLPConfig
 from canonlab.models.moe import MoE
 
-MIXERS = {mixer.__name__: mixer for mixer in (Attention, GLA, Mamba2, GatedDeltaNet)}
+MIXERS = {mixer.__name__: mixer for mixer in (Attention, MLA, GLA, Mamba2, GatedDeltaNet)}
 """By the name that a configuration has for each."""
 
 if "cache" not in CausalLMOutputWithPast.__dataclass_fields__:  # where it has another name, it would be lost

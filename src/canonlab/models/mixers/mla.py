@@ -48,7 +48,7 @@ def absorbed(
     q_BTHK: Tensor, latent_BSL: Tensor, up_k_HER: Tensor, up_v_HER: Tensor, sight: Sight, cached: bool
 ) -> Tensor:
     """The same, by one head of keys of width L, which are the values too."""
-    heads, width, rank = up_k_HER.shape
+    _, width, rank = up_k_HER.shape
     q_BTHE, q_BTHP = q_BTHK.split([width, q_BTHK.shape[-1] - width], dim=-1)
     q_BTHL = torch.cat([torch.einsum("bthe,her->bthr", q_BTHE, up_k_HER.to(q_BTHE.dtype)), q_BTHP], dim=-1)
     q_BTHL = q_BTHL * math.sqrt(q_BTHL.shape[-1] / q_BTHK.shape[-1])  # the scale is that of the expanded keys
@@ -136,9 +136,10 @@ class MLA(Mixer):
         if state is not None:
             segment_ids = torch.zeros_like(x[..., 0], dtype=torch.int64) if segment_ids is None else segment_ids
             (latent_BSL,), seen = remember(state, {"latent": latent_BTL}, segment_ids)
-        ups = (up.weight.unflatten(0, (self.config.heads, -1)) for up in (self.up_k, self.up_v))
+        up_k_HER, up_v_HER = (up.weight.unflatten(0, (self.config.heads, -1)) for up in (self.up_k, self.up_v))
+        sight = Sight(positions, segment_ids, seen)
         run = absorbed if state is not None and x.shape[1] <= self.config.head_width else expanded
-        o_BTHE = run(q_BTHK, latent_BSL, *ups, Sight(positions, segment_ids, seen), cached=state is not None)
+        o_BTHE = run(q_BTHK, latent_BSL, up_k_HER, up_v_HER, sight, cached=state is not None)
         return self.out(o_BTHE.flatten(2)), state
 
     def _projected(
