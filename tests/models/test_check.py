@@ -428,7 +428,11 @@ def test_attention_passes() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "model", ["llama-nope", "llama-rope-quarter", "llama-alibi", "llama-halibi", "gla5", "mamba2", "gdn", "gdn2"]
+    "model",
+    [
+        *("llama-nope", "llama-rope-quarter", "llama-alibi", "llama-halibi", "llama-gated", "swa", "mla"),
+        *("gla5", "mamba2", "gdn", "gdn2"),
+    ],
 )
 def test_presets_pass(model: str) -> None:
     findings = check_mixer(ModelConfig(model, "2L64D2H"), CHECKS)
