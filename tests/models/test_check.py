@@ -545,7 +545,10 @@ def test_attention_passes() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
-    ["llama-nope", "llama-rope-quarter", "llama-alibi", "llama-halibi", "gla5", "mamba2", "mamba3", "gdn", "gdn2"],
+    [
+        *("llama-nope", "llama-rope-quarter", "llama-alibi", "llama-halibi", "llama-gated", "swa", "mla", "gla5"),
+        *("mamba2", "mamba3", "gdn", "gdn-wide", "gdn2", "kda", "deltaproduct", "rwkv7"),
+    ],
 )
 def test_presets_pass(model: str) -> None:
     findings = check_mixer(ModelConfig(model, "2L64D2H"), CHECKS)
