@@ -199,6 +199,9 @@ def words() -> Iterator[Bad]:
         for command in ("models", "check"):
             yield Bad("word", [command, name], ())
         yield Bad("word", ["train", "copy", f"--model={name}"], ())
+    for name in ("", "segmnts", "Forward", "\x1b[31m", "c" * 10_000):
+        for option in ("only", "skip"):
+            yield Bad("word", ["check", "gla", f"--{option}", name], ("check",))
     for split in ("", "evl", "TRAIN", "\x1b[0m", "t" * 3000):
         yield Bad("word", ["sample", "copy", f"--split={split}"], ("split",))
         yield Bad(

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from canonlab.checks import Broken, run_check
 from canonlab.errors import InputError
-from canonlab.models.check import CHECKS, COSTS, Findings, check_mixer
+from canonlab.models.check import CHECKS, COSTS, Findings, check_mixer, chosen
 from canonlab.models.check.costs import PEERS
 from canonlab.models.check.subject import Subject
 from canonlab.models.config import ModelConfig
@@ -54,6 +55,39 @@ class DoubleGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient):
         return 2 * gradient
+
+
+class LooksAhead(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient + gradient.roll(1, 1)
+
+
+class LooksBack(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, where):
+        ctx.where = where
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient + gradient.roll(-1, 1) * ctx.where[..., None], None
+
+
+class ScaledByOneRow(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, scale):
+        ctx.save_for_backward(x, scale)
+        return x * scale
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, scale = ctx.saved_tensors
+        return gradient * scale, (gradient * x)[0].sum(0)
 
 
 shared = nn.Parameter(torch.ones(()))
@@ -224,6 +258,64 @@ BROKEN = {
         "gradients",
         "def extra(self, config, canon):\n    self.unused = nn.Parameter(torch.ones(3))",
     ),
+    "a backward that looks ahead": ("causal gradients", "def spoil(self, y, x):\n    return LooksAhead.apply(y)"),
+    "weight gradients of one row of segments": (
+        "segment gradients",
+        """
+        def extra(self, config, canon):
+            self.scale = nn.Parameter(torch.ones(config.width))
+
+        def forward(self, x, segment_ids, state):
+            y, _ = super().forward(x, segment_ids, state)
+            return y * self.scale if segment_ids is None else ScaledByOneRow.apply(y, self.scale), state
+        """,
+    ),
+    "gradients for the segment before": (
+        "segment gradients",
+        """
+        def forward(self, x, segment_ids, state):
+            if segment_ids is not None:
+                x = LooksBack.apply(x, (segment_ids != segment_ids.roll(-1, 1)) & (segment_ids >= 0))
+            return super().forward(x, segment_ids, state)
+        """,
+    ),
+    "other gradients in padded rows": (
+        "padding gradients",
+        """
+        def forward(self, x, segment_ids, state):
+            y, _ = super().forward(x, segment_ids, state)
+            if segment_ids is not None:
+                y = torch.where((segment_ids[:, :1] < 0)[..., None], DoubleGradient.apply(y), y)
+            return y, state
+        """,
+    ),
+    "gradients for padding": (
+        "padding gradients",
+        """
+        def forward(self, x, segment_ids, state):
+            x = x if segment_ids is None else LooksBack.apply(x, segment_ids < 0)
+            return super().forward(x, segment_ids, state)
+        """,
+    ),
+    "other gradients in calls that are shorter than a convolution": (
+        "state gradients",
+        """
+        def forward(self, x, segment_ids, state):
+            x = DoubleGradient.apply(x) if state is not None and x.shape[1] < 3 else x
+            return super().forward(x, segment_ids, state)
+        """,
+    ),
+    "no gradients of a parameter in calls with a state": (
+        "state gradients",
+        """
+        def extra(self, config, canon):
+            self.scale = nn.Parameter(torch.ones(config.width))
+
+        def forward(self, x, segment_ids, state):
+            y, _ = super().forward(x, segment_ids, state)
+            return y * (self.scale if state is None else self.scale.detach()), state
+        """,
+    ),
     "a state that grows": (
         "state",
         """
@@ -351,12 +443,28 @@ BROKEN = {
             return y, state
         """,
     ),
-    "a graph that breaks": ("compilation", "def spoil(self, y, x):\n    torch._dynamo.graph_break()\n    return y"),
-    "a graph that grows": (
+    "a graph that gives something else": (
         "compilation",
-        "def spoil(self, y, x):\n    return torch.cat([2 * part for part in y.split(4, 1)], 1)",
+        "def spoil(self, y, x):\n    return 1.01 * y if torch.compiler.is_compiling() else y",
+    ),
+    "a graph that breaks, and gives something else": (
+        "compilation",
+        """
+        def spoil(self, y, x):
+            torch._dynamo.graph_break()
+            return 1.01 * y if torch.compiler.is_compiling() else y
+        """,
     ),
 }
+
+EAGER = {
+    "def spoil(self, y, x):\n    torch._dynamo.graph_break()\n    return y": "graph_break",
+    "def spoil(self, y, x):\n    return 2 * y if x.sum() > 9 else y": "Data-dependent",
+    "def spoil(self, y, x):\n    return y * (1 + 0 * x.sum().item())": "between which a value leaves",
+    "def spoil(self, y, x):\n    self.calls = 1 + getattr(self, 'calls', 0)\n    return y + 0 * self.calls": "anew",
+    "def spoil(self, y, x):\n    return torch.cat([2 * part for part in y.split(2, 1)], 1)": "operations for",
+}
+"""Mixers that are right and aren't one graph that scales, and what is said of them."""
 
 SLOW = "compilation"
 """What takes a second."""
@@ -397,6 +505,14 @@ def test_broken_mixers_fail_nowhere_else(what: str, check: Callable[..., Finding
     for found in findings.checks:
         if found.passed is None:
             assert found.seen.startswith("rests on") and found.advice.startswith("repair")
+
+
+@pytest.mark.parametrize("body", EAGER)
+def test_a_mixer_that_only_trains_eagerly_passes_with_a_note(body: str, check: Callable[..., Findings]) -> None:
+    findings = check(body, "compilation")
+    (found,) = findings.checks
+    assert not findings.failed and found.passed is None
+    assert "eager" in found.seen and EAGER[body] in found.seen and "--compile off" in found.advice
 
 
 def test_every_check_has_a_mixer_that_fails_it() -> None:
@@ -472,12 +588,74 @@ def test_a_mixer_without_state_and_canon(tmp_path: Path, monkeypatch: pytest.Mon
     findings = check_mixer(ModelConfig(f"{tmp_path}/mean.py:Mean", SIZE), [*QUICK, COSTS])
     unchecked = {check.name: check.seen for check in findings.checks if check.passed is None}
     assert not findings.failed
-    for name in ("state", "chunks", "steps", "reordering", "in a decoder"):
+    for name in ("state", "chunks", "steps", "state gradients", "reordering", "in a decoder"):
         assert unchecked.pop(name) == "no init_state; trains, cannot decode with a cache"
     assert list(unchecked) == ["point B", "point b"] and "canon(width)" in unchecked["point B"]
     row = findings.costs[0]
     assert row["training_tokens_per_second"] > 0 and row["decoding_tokens_per_second"] is None
     assert "decoding" not in findings.checks[-1].seen
+
+
+ASKING = """
+def __init__(self, config, canon, place):
+    super().__init__(config, canon)
+    self.first = place.nth == 0
+    self.scale = nn.Parameter(torch.full((config.width,), (1.0 + place.layer) / place.layers))
+
+def forward(self, x, segment_ids, state, shared, positions):
+    y, _ = super().forward(x, segment_ids, state)
+    y = self.scale * y * torch.cos(positions)[..., None].to(y.dtype)
+    if self.first:
+        shared["x"] = x
+    else:
+        y = y + x * shared["x"]
+    return y, state
+"""
+
+
+def test_a_mixer_that_asks_for_more_than_its_input(check: Callable[..., Findings]) -> None:
+    findings = check(ASKING, *QUICK)
+    assert [found for found in findings.checks if found.passed is not True] == []
+    seen = {found.name: found.seen for found in findings.checks}
+    plain = {found.name: found.seen for found in check("", "point B", "point b", "state").checks}
+    assert {name: seen[name] for name in plain} == plain, "costs are those of one block"
+    for after, name in {
+        ASKING.replace('x * shared["x"]', 'x * shared["x"].roll(-1, 1)'): "causality",
+        ASKING.replace("self.first = place.nth == 0", "self.first, self.bias = not place.nth, None"): None,
+        ASKING.replace("torch.cos(positions)", "torch.arange(x.shape[1])[None]"): "segments",
+        ASKING.replace("return y, state", "return y, state and dict(state)"): "state",
+    }.items():
+        assert [found.name for found in check(after, *QUICK).checks if found.passed is False] == [name][: bool(name)]
+
+
+def test_a_state_that_gradients_need_and_that_is_written_to(check: Callable[..., Findings]) -> None:
+    """PyTorch refuses such a gradient, so that nothing is wrong: it can't be had."""
+    body = """
+    def forward(self, x, segment_ids, state):
+        y, _ = super().forward(x, segment_ids, state)
+        if state is not None:
+            y = y + y * 0 * {}.flatten(1)[:, None, :1]
+            state["S"].add_(0)
+        return y, state
+    """
+    read, copied = (check(body.format(f'state["S"]{how}'), "state gradients") for how in ("", ".clone()"))
+    assert not read.failed and read.checks[0].passed is None and "clone()" in read.checks[0].advice
+    assert copied.checks[0].passed
+
+
+def test_zeros_that_are_right_are_no_difference(check: Callable[..., Findings]) -> None:
+    """Of the first token, where a mixer sees only those before it; of a bias that changes nothing but roundings."""
+    body = """
+    def extra(self, config, canon):
+        self.bias = nn.Parameter(torch.randn(config.width))
+
+    def forward(self, x, segment_ids, state):
+        ids = torch.zeros_like(x[..., 0]) if segment_ids is None else segment_ids
+        first = ids != F.pad(ids[:, :-1], (1, 0), value=-2)
+        return x.roll(1, 1).masked_fill(first[..., None], 0) * self.bias.softmax(0).sum(), None
+    """
+    names = ["any length", "segments", "padding", "segment gradients", "padding gradients", "compilation"]
+    assert [found for found in check(body, *names).checks if not found.passed] == []
 
 
 def test_complex_parameters_are_differentiated_too(check: Callable[..., Findings]) -> None:
@@ -531,8 +709,24 @@ def test_bad_input() -> None:
     ]:
         with pytest.raises(InputError, match=words):
             check_mixer(model)
-    with pytest.raises(InputError, match="did you mean 'causality'"):
-        check_mixer(ModelConfig("gla", SIZE), ["causalty"])
+    for names in (partial(check_mixer, ModelConfig("gla", SIZE)), chosen, partial(chosen, ())):
+        with pytest.raises(InputError, match="did you mean 'causality'"):
+            names(["causalty"])
+    with pytest.raises(InputError, match="leave no check"):
+        chosen(["segments"], ["segments"])
+
+
+def test_checks_can_be_chosen() -> None:
+    every = (*CHECKS, COSTS)
+    assert chosen() == every
+    assert chosen(["steps", "any length", "steps"]) == ("any length", "steps")
+    assert chosen(skip=[COSTS, "forward"]) == every[1:-1]
+    assert chosen(["steps", "any length"], ["steps"]) == ("any length",)
+
+
+def test_what_isnt_chosen_counts_as_kept(check: Callable[..., Findings]) -> None:
+    findings = check(BROKEN["a look ahead"][1], *chosen(["point B", "gradients"]))
+    assert [(found.name, found.passed) for found in findings.checks] == [("point B", True), ("gradients", True)]
 
 
 def test_what_a_check_makes_of_errors() -> None:

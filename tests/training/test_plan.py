@@ -12,9 +12,10 @@ from canonlab.errors import InputError
 from canonlab.models.config import ModelConfig
 from canonlab.models.cost import cost
 from canonlab.training.config import TaskConfig
+from canonlab.training.loop import train
 from canonlab.training.plan import load_task, plan_run, plan_runs
 from canonlab.training.run import create_run, open_run
-from tiny_runs import MIXER, TASK, tiny_config, varied
+from tiny_runs import MIXER, TASK, Recorder, tiny_config, varied
 
 
 def test_identity_is_a_function_of_the_configuration() -> None:
@@ -201,6 +202,36 @@ def test_a_mixer_that_sees_later_tokens_is_an_error_before_there_is_a_folder(tmp
     with pytest.raises(InputError, match="depend on later tokens.*canonlab check"):
         create_run(dataclasses.replace(tiny_config(), model=model), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "seen", "asked"),
+    [
+        ("x.cumsum(1) * (1 + 0 * x.sum().item())", "a value leaves its tensor", None),
+        ("torch.stack([x[:, : t + 1].sum(1) for t in range(x.shape[1])], 1)", "operations for 16 tokens", True),
+        ("x.cumsum(1)", "", True),
+    ],
+)
+def test_a_mixer_that_only_trains_eagerly_does(
+    body: str, seen: str, asked: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By default, with a note; where compiling is asked for, it is an error unless it only takes long."""
+    monkeypatch.setattr("canonlab.training.backend.COMPILE_FROM_WIDTH", 16)
+    monkeypatch.setattr("canonlab.training.backend._can_compile", lambda device: True)
+    (tmp_path / "own.py").write_text(MIXER.replace("x.cumsum(1)", body))
+    model = ModelConfig(model=f"{tmp_path / 'own.py'}:Mean", size="1L16D2H")
+    config = varied(dataclasses.replace(tiny_config(), model=model), "backend", compile="auto")
+    run = create_run(config, tmp_path / "run")
+    assert run.plan.backend.compile == (not seen)
+    assert [note for note in run.plan.notes if seen and seen in note] == run.plan.notes
+    if seen:
+        assert open_run(run.folder).plan.backend == run.plan.backend and train(run, Recorder())["evaluation"]
+    wanted = varied(config, "backend", compile="on")
+    if asked:
+        assert plan_run(wanted).backend.compile and not plan_run(wanted).notes
+    else:
+        with pytest.raises(InputError, match=f"compile = 'on': .*can only train eagerly .*{seen}"):
+            plan_run(wanted)
 
 
 def test_a_mixer_whose_kernel_needs_memory_is_planned_and_counted(tmp_path: Path) -> None:

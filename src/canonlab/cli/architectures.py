@@ -9,7 +9,7 @@ from canonlab.cli import console, terminal
 from canonlab.cli.arguments import Json, Mixer, parse_settings
 from canonlab.errors import InputError
 from canonlab.models import table
-from canonlab.models.check import check_mixer
+from canonlab.models.check import check_mixer, chosen
 from canonlab.models.check.costs import readable
 from canonlab.models.config import ModelConfig
 from canonlab.training.backend import find_device
@@ -54,12 +54,14 @@ def check(
     model: Annotated[Positional[str], arg(metavar="MIXER", help="path.py:Class, or a preset.")],
     size: Annotated[str, arg(help="The model whose width the mixer has, and whose costs are shown.")] = "2L64D",
     mixer: Mixer = (),
+    only: Annotated[tuple[str, ...], arg(metavar="CHECK ...", help='These alone, such as segments "any length".')] = (),
+    skip: Annotated[tuple[str, ...], arg(metavar="CHECK ...", help="All but these, such as costs.")] = (),
     device: Annotated[str, arg(help="Where: auto, cpu, cuda, cuda:N or mps.")] = "cpu",
     as_json: Json = False,
 ) -> None:
     """Whether a mixer keeps its promises, from causality to decoding, and what it costs. Status 1 if not."""
     config = ModelConfig(model, size, mixer=parse_settings(mixer))
-    findings = check_mixer(config, device=str(find_device(device)))
+    findings = check_mixer(config, chosen(only, skip), str(find_device(device)))
     if as_json:
         checks = [found._asdict() for found in findings.checks]
         terminal.print_json({"passed": not findings.failed, "checks": checks, "costs": findings.costs})

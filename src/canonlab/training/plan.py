@@ -12,6 +12,7 @@ import torch
 from canonlab.checks import of_the_user
 from canonlab.errors import InputError, require_integer, shown
 from canonlab.files import read_bytes, safe_name, sha256
+from canonlab.models.check.compilation import Graph, trace
 from canonlab.models.check.sequence import looks_ahead
 from canonlab.models.check.subject import Subject
 from canonlab.models.config import pattern_names
@@ -128,15 +129,18 @@ def plan_run(config: RunConfig, backend: Backend | None = None, shared: dict[str
     weights = FLOAT_BYTES * _once(shared, decoder, partial(_parameters, config.model.model, decoder))
     require_memory("size", config.model.size, weights, "its parameters alone")
     notes: list[str] = []
-    if backend is None:
+    references = [config.task.name, *pattern_names(config.model.model)]
+    plugins = {reference: load_plugin(reference) for reference in references if is_plugin(reference)}
+    if fresh := backend is None:
         backend, notes = resolve_backend(config.backend, decoder.width, _narrowest_head(decoder))
         if backend.device == "cpu":
             require_memory("size", config.model.size, 4 * weights, "its parameters, their gradients and two means")
-    references = [config.task.name, *pattern_names(config.model.model)]
-    plugins = {reference: load_plugin(reference) for reference in references if is_plugin(reference)}
     separator = task.separator_id if config.training.isolate else None
     for name in dict.fromkeys(filter(is_plugin, pattern_names(config.model.model))):
         _try_mixer(name, plugins[name], decoder, task, backend, separator)
+    if fresh and backend.compile and (reason := _eager_only(config, decoder, plugins, backend)):
+        backend = dataclasses.replace(backend, compile=False)
+        notes.append(reason)
     copies = _copies(plugins.values(), task.files.values())
     notes = [*task.warnings(), *_unused_exposures(config, task), *_endless_warmup(resolved.training), *notes]
     return Plan(config, resolved, task, decoder, backend, plugins, copies, notes)
@@ -211,6 +215,32 @@ def _try_mixer(
     with of_the_user(f"model = {shown(name)}: fails in the evaluation of {task.name}", f"; see canonlab check {name}"):
         evaluate(backend.place(few.build()), task, 0, 1, backend, separator).plain()
     TRIED.add(key)
+
+
+TRACED: dict[str, Graph] = {}
+"""What a compiler makes of each mixer of which this process has asked that, by the hash of all that it depends on."""
+
+
+def _eager_only(config: RunConfig, decoder: DecoderConfig, plugins: dict[str, Plugin], backend: Backend) -> str | None:
+    """Why a run for which compiling is but the default is left to run eagerly, in a line; None where it compiles.
+
+    InputError where compiling was asked for and a mixer is no graph: pieces of one compile without end where a value
+    that stands between them changes. One that is a large graph takes its time, but compiles.
+    """
+    for mixer in (block.mixer for block in decoder.pattern):
+        name = next((name for name, plugin in plugins.items() if plugin.cls is mixer.cls), None)
+        if name is None:
+            continue
+        key = sha256([plugins[name].identity, decoder.plain(), backend.device])
+        if key not in TRACED:
+            TRACED[key] = trace(Subject(mixer, decoder.width, backend.device))
+        graph, asked = TRACED[key], config.backend.compile == "on"
+        if graph.breaks and asked:
+            raise InputError(f"compile = 'on': {name} can only train eagerly ({graph.breaks}); take auto or off")
+        if graph.breaks or (graph.grows and not asked):
+            hint = "" if graph.breaks else ", unless compile = on"
+            return f"{name} can't be compiled well ({graph.breaks or graph.grows}): blocks run eagerly{hint}"
+    return None
 
 
 def _endless_warmup(training: TrainingConfig) -> list[str]:

@@ -5,8 +5,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from canonlab.checks import Check, run_check
-from canonlab.errors import unknown
-from canonlab.models.check import costs, sequence, state, training
+from canonlab.errors import InputError, unknown
+from canonlab.models.check import compilation, costs, gradients, sequence, state, training
 from canonlab.models.check.subject import Subject
 from canonlab.models.config import ModelConfig
 
@@ -29,13 +29,17 @@ CHECKS: dict[str, Promise] = {
     "point B": Promise(training.point_b),
     "point b": Promise(training.own_convolution),
     "dtypes": Promise(training.dtypes, ("initialisation",)),
-    "gradients": Promise(training.gradients, ("dtypes", "point B", "point b")),
+    "causal gradients": Promise(gradients.causal_gradients, ("causality", "dtypes")),
+    "gradients": Promise(gradients.gradients, ("causal gradients", "point B", "point b")),
+    "segment gradients": Promise(gradients.segment_gradients, ("segments", "gradients")),
+    "padding gradients": Promise(gradients.padding_gradients, ("padding", "segment gradients")),
     "state": Promise(state.state_layout, ("any length",)),
     "chunks": Promise(state.chunks, ("padding", "state")),
     "steps": Promise(state.steps, ("chunks",)),
     "reordering": Promise(state.reorder, ("chunks",)),
     "in a decoder": Promise(state.in_decoder, ("steps",)),
-    "compilation": Promise(training.compiles, ("dtypes",)),
+    "state gradients": Promise(gradients.state_gradients, ("padding gradients", "reordering", "in a decoder")),
+    "compilation": Promise(compilation.compiles, ("any length", "dtypes")),
 }
 """By name, each after those that it needs."""
 
@@ -55,11 +59,24 @@ class Findings(NamedTuple):
         return any(check.passed is False for check in self.checks)
 
 
+def chosen(only: Iterable[str] = (), skip: Iterable[str] = ()) -> tuple[str, ...]:
+    """The names of checks in `only`, or all where it is empty, but those in `skip`. InputError for other names."""
+    names = (*CHECKS, COSTS)
+    only, skip = tuple(only), tuple(skip)
+    for name in (*only, *skip):
+        if name not in names:
+            raise unknown("check", name, names)
+    left = tuple(name for name in names if name in (only or names) and name not in skip)
+    if not left:
+        raise InputError("--only and --skip leave no check")
+    return left
+
+
 def check_mixer(model: ModelConfig, names: Iterable[str] = (*CHECKS, COSTS), device: str = "cpu") -> Findings:
     """The checks called `names` of the mixer of `model`, a preset's or a user's own, at that width and on `device`.
 
-    A broken promise leaves those that need it unchecked, so that what fails is where to begin. InputError for wrong
-    arguments, or a hybrid.
+    A broken promise leaves those that need it unchecked, so that what fails is where to begin; one that isn't among
+    `names` counts as kept. InputError for wrong arguments, or a hybrid.
     """
     rows: list[dict[str, Any]] = []
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from canonlab.checks import Broken
-from canonlab.models.check.subject import TIME, VOCABULARY, Subject, draw_zeros, outputs, seen
+from canonlab.models.check.subject import TIME, VOCABULARY, Subject, draw_zeros, one_of, outputs, seen
 from canonlab.models.decoder import tensors_of
 from canonlab.models.mixers.base import Mixer
 from canonlab.models.mlp import MLPConfig
@@ -27,7 +27,7 @@ def state_layout(subject: Subject) -> str:
                 found = f"{tuple(shape)} for 3 rows and {tuple(large.get(name, ()))} for 5"
                 raise Broken(f"{label}state {name} is {found}", "put the batch first in every tensor: (batch, ...)")
         _require_in_place(subject, mixer, label)
-    return _memory(subject.build())
+    return _memory(one_of(subject.build()))
 
 
 def _memory(mixer: Mixer) -> str:

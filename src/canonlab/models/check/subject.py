@@ -3,7 +3,8 @@
 import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +14,10 @@ from canonlab.errors import InputError, shown
 from canonlab.models.canon_points import CanonConfig, parts_of
 from canonlab.models.config import ModelConfig, pattern_names
 from canonlab.models.cost import parameters
-from canonlab.models.decoder import BlockConfig, DecoderConfig, MixerConfig
-from canonlab.models.mixers.base import InsideCanon, Mixer, MixerState
+from canonlab.models.decoder import BlockConfig, DecoderConfig, MixerConfig, construct
+from canonlab.models.mixers.base import CanonFactory, InsideCanon, Mixer, MixerState, Place, Shared, asks
 from canonlab.models.mlp import MLPConfig
+from canonlab.models.positions import CountedPositions
 from canonlab.models.sizes import require_memory
 
 VOCABULARY = 31
@@ -63,17 +65,22 @@ class Subject:
         return {**self.config.arguments, **own}
 
     def build(self, point: str = "", asked: list[int] | None = None, dtype: torch.dtype | None = None) -> Mixer:
-        """The mixer in evaluation mode, with weights from seed 0; the widths asked for at point B go to `asked`."""
+        """The mixer in evaluation mode, with weights from seed 0; the widths asked for at point B go to `asked`.
 
-        def inside(width: int) -> InsideCanon:
+        One that asks for more than its input is `InBlocks`, so that it is called as any other.
+        """
+        cls = self.config.cls
+
+        def inside(width: int, asked: list[int] | None) -> InsideCanon:
             if asked is not None:
                 asked.append(width)
             return CanonConfig(point.replace("b", "")).build_inside(width, parts_of(config))
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            config = self.config.cls.Config(width=self.width, **self.arguments(point))
-            mixer = self.config.cls(config, inside)
+            config = cls.Config(width=self.width, **self.arguments(point))
+            first, second = (partial(inside, asked=each) for each in (asked, None))
+            mixer = InBlocks(cls, config, first, second) if _asks_for_more(cls) else cls(config, first)
             draw_zeros(mixer)
         mixer.eval()
         if (dtype or self.dtype) == torch.float64:
@@ -132,7 +139,7 @@ class Subject:
 
     def state(self, mixer: Mixer, batch: int, max_len: int) -> MixerState:
         """A state from `init_state`; Broken, as not checked, where the class has none."""
-        own = getattr(type(mixer), "init_state", None)
+        own = getattr(self.config.cls, "init_state", None)
         if own is None or own is Mixer.init_state:
             raise Broken("no init_state; trains, cannot decode with a cache", "", passed=None)
         return mixer.init_state(batch, max_len, self.dtype, torch.device(self.device))
@@ -153,6 +160,48 @@ class Subject:
         return DecoderConfig(VOCABULARY, 2, self.width, (kind,), CanonConfig(points))
 
 
+class InBlocks(Mixer):
+    """Mixers that ask for more than their input, as two blocks have them, where one gets what the other leaves.
+
+    Both have one x, and y is the sum of theirs: it keeps each promise that both of them keep.
+    """
+
+    def __init__(self, cls: type[Mixer], config: Any, *canons: CanonFactory) -> None:
+        super().__init__()
+        places = [Place(layer, len(canons), layer) for layer in range(len(canons))]
+        self.mixers = nn.ModuleList(construct(cls, config, *pair) for pair in zip(canons, places, strict=True))
+        self.shares, self.counts = (asks(cls.forward, name) for name in ("shared", "positions"))
+        self.positions = CountedPositions()
+
+    def forward(
+        self, x: Tensor, segment_ids: Tensor | None, state: MixerState | None
+    ) -> tuple[Tensor, MixerState | None]:
+        part = state.get if state else lambda _: None
+        shared: Shared = {}
+        more: dict[str, Any] = {"shared": shared} if self.shares else {}
+        if self.counts:
+            more["positions"] = self.positions(x, segment_ids, part("positions"))
+        results: list[tuple[Tensor, MixerState | None]]
+        results = [mixer(x, segment_ids, part(str(n)), **more) for n, mixer in enumerate(self.mixers)]
+        (y, _), (more_y, _) = results
+        kept = all(returned is part(str(n)) for n, (_, returned) in enumerate(results))
+        return y + more_y, state if kept else None
+
+    def init_state(self, batch: int, max_len: int, dtype: torch.dtype, device: torch.device) -> MixerState:
+        mixers: Iterator[Any] = iter(self.mixers)
+        states = {str(n): mixer.init_state(batch, max_len, dtype, device) for n, mixer in enumerate(mixers)}
+        return states | ({"positions": self.positions.init_state(batch, device)} if self.counts else {})
+
+
+def _asks_for_more(cls: type[Mixer]) -> bool:
+    return asks(cls.__init__, "place") or any(asks(cls.forward, name) for name in ("shared", "positions"))
+
+
+def one_of(mixer: Mixer) -> Mixer:
+    """The mixer itself, or the first where there are two."""
+    return mixer.mixers[0] if isinstance(mixer, InBlocks) else mixer  # type: ignore[return-value]
+
+
 def draw_zeros(module: nn.Module) -> None:
     """Draw parameters that are 0 at first N(0, 0.02): an output that is 0 would hide everything."""
     for parameter in module.parameters():
@@ -169,8 +218,9 @@ def outputs(mixer: Mixer, x: Tensor, segment_ids: Tensor | None = None, state: M
 
 def difference(expected: Tensor, found: Tensor) -> float:
     """The largest difference over the largest expected magnitude; infinite where a number isn't one."""
-    gap = (expected.double() - found.double()).abs().max() / expected.double().abs().max()
-    return gap.item() if gap.isfinite() else float("inf")
+    gap = (expected.double() - found.double()).abs().max()
+    share = gap / expected.double().abs().max() if gap else gap
+    return share.item() if share.isfinite() else float("inf")
 
 
 def seen(gaps: list[float], words: str) -> str:

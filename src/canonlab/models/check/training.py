@@ -1,19 +1,18 @@
-"""Promises that training rests on: initialisation, Canon points, dtypes, gradients, compilation."""
+"""Promises that training rests on: initialisation, Canon points, dtypes."""
 
+from inspect import signature
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from canonlab.checks import Broken, first_line
-from canonlab.models.check.subject import TIME, WITH, Subject, difference, outputs
+from canonlab.models.check.subject import TIME, WITH, Subject, difference, one_of, outputs
 from canonlab.models.decoder import Decoder
 from canonlab.models.mixers.base import Mixer
 
-SHORT, LONG = 128, 512
-"""Tokens between which a compiled graph may grow a little: a loop over chunks would unroll."""
-
-GROWTH = 1.5
+LONG = 512
+"""Tokens over which half precision has to be near single precision."""
 
 BF16_GAP = 0.1
 """Allowed root mean square error of bfloat16 against single precision, as a share; built-in mixers have 0.01."""
@@ -24,10 +23,12 @@ def initialisation(subject: Subject) -> str:
     left: list[dict[str, Tensor]] = []
 
     class Recorded(subject.config.cls):  # type: ignore[name-defined]
-        def __init__(self, *arguments: Any) -> None:
-            super().__init__(*arguments)
+        def __init__(self, *arguments: Any, **more: Any) -> None:
+            super().__init__(*arguments, **more)
             left.append({name: p.detach().clone() for name, p in self.named_parameters()})
 
+    # by its parameters a constructor says whether it is to get its place
+    Recorded.__init__.__signature__ = signature(subject.config.cls.__init__)  # type: ignore[attr-defined]
     model, again = (subject.in_decoder(mixer=Recorded).build(seed=7) for _ in range(2))
     mixers: list[Any] = [block.mixer for decoder in (model, again) for block in decoder.blocks]
     for mixer, constructed in zip(mixers, left, strict=True):
@@ -77,7 +78,7 @@ def own_convolution(subject: Subject) -> str:
     if "conv1d" not in subject.config.arguments:
         advice = "name it so if the mixer has a short convolution of its own"
         raise Broken("no Config field conv1d, so no b can be asked for", advice, passed=None)
-    off, on = (sum(p.numel() for p in subject.build(point).parameters()) for point in ("", "b"))
+    off, on = (sum(p.numel() for p in one_of(subject.build(point)).parameters()) for point in ("", "b"))
     if on <= off:
         raise Broken(f"{on:,} parameters with the convolution, {off:,} without", "build it only where conv1d is True")
     return f"{on - off:,} parameters"
@@ -136,108 +137,3 @@ def _require_double(mixer: Mixer, x: Tensor, words: str) -> None:
     second = outputs(mixer, x + change) - 2 * y + outputs(mixer, x - change)
     if second.norm() > 1e-8 * y.norm():
         raise Broken(f"{words}float64 is computed in single precision", PROMOTE)
-
-
-STEP, GRADIENT_GAP, ROUNDING = 1e-5, 1e-4, 1e-10
-"""Of finite differences: how far, the allowed relative error, and what share of the sum's terms is rounding."""
-
-
-def gradients(subject: Subject) -> str:
-    """Derivatives of x and of each parameter along a random direction against central differences, over segments."""
-    x, ids = subject.tokens(), subject.packed_segments()
-    weights, count = subject.tokens(seed=2), 0
-    for label, mixer in subject.variants():
-        x.requires_grad_().grad = None
-        y, _ = mixer(x, ids, None)
-        if not y.requires_grad:
-            raise Broken(f"{label}outputs carry no gradient", "no detach, no_grad or .data on the way to y")
-        (y * weights).sum().backward()
-        nothing = ROUNDING * (y * weights).abs().sum().item()
-        for name, tensor in [("x", x), *((name, p) for name, p in mixer.named_parameters() if p.requires_grad)]:
-            gradient = _real(torch.zeros_like(tensor) if tensor.grad is None else tensor.grad)
-            direction = _direction(_real(tensor))
-            numeric = _slope(mixer, x, ids, weights, _real(tensor), direction)
-            if tensor.grad is None and abs(numeric) <= nothing:
-                raise Broken(f"{label}{name} has no influence on the outputs", "delete it, or make it a buffer")
-            exact = (gradient * direction).sum().item()
-            usual = (gradient.norm() * direction.norm() / direction.numel() ** 0.5).item()
-            gap = abs(numeric - exact) / max(abs(numeric), usual) if abs(numeric - exact) > nothing else 0.0
-            if gap > GRADIENT_GAP:
-                seen = f"{label}the derivative along {name} is {exact:.4g}, finite differences give {numeric:.4g}"
-                raise Broken(seen, "no detach, no_grad or .data on the way to y; test your own backward")
-            count += 1
-    return f"{count} derivatives: as finite differences, within {GRADIENT_GAP:.0e}"
-
-
-def _real(tensor: Tensor) -> Tensor:
-    """The tensor itself, or a view of the two parts of a complex one."""
-    return torch.view_as_real(tensor.detach()) if tensor.is_complex() else tensor.detach()
-
-
-def _direction(tensor: Tensor) -> Tensor:
-    draw = torch.Generator().manual_seed(3)
-    size = tensor.square().mean().sqrt().clamp(min=1e-2)
-    return size * torch.randn(tensor.shape, generator=draw, dtype=tensor.dtype).to(tensor.device)
-
-
-@torch.no_grad()
-def _slope(mixer: Mixer, x: Tensor, ids: Tensor, weights: Tensor, tensor: Tensor, direction: Tensor) -> float:
-    """The central difference of sum(y * weights) when `tensor`, x or a parameter, moves along `direction`."""
-    kept, sums = tensor.clone(), []
-    for sign in (1, -1):
-        tensor.copy_(kept + sign * STEP * direction)
-        sums.append((outputs(mixer, x, ids) * weights).sum().item())
-    tensor.copy_(kept)
-    return (sums[0] - sums[1]) / (2 * STEP)
-
-
-def compiles(subject: Subject) -> str:
-    """One graph without breaks, which gives the same outputs and gradients, and hardly grows with time."""
-    if not torch._dynamo.is_dynamo_supported():
-        raise Broken("this PyTorch doesn't compile here", "", passed=None)
-    mixer = subject.build("B" if "B" in subject.points else "")
-    nodes = {}
-    for time in (SHORT, LONG):
-        x = subject.tokens(time=time)
-        nodes[time] = _nodes(mixer, x)
-    if nodes[LONG] > GROWTH * nodes[SHORT]:
-        seen = f"{nodes[SHORT]} operations for {SHORT} tokens, {nodes[LONG]} for {LONG}"
-        raise Broken(
-            seen, "put the loop over time into an operator (see models/mixers/scan.py), or train with --compile off"
-        )
-    x = subject.tokens(time=SHORT)
-    eager, compiled = (_with_gradients(mixer, module, x) for module in (mixer, _compiled(mixer, "aot_eager")))
-    for a, b in zip(eager, compiled, strict=True):
-        subject.agree(a, b, "compiled and eager outputs and gradients", "test your own operators")
-    return f"one graph of {nodes[SHORT]} operations at {SHORT} tokens, {nodes[LONG]} at {LONG}"
-
-
-def _compiled(mixer: Mixer, compiler: Any) -> Any:
-    """The mixer as one graph; no compiler that is used here needs one of C."""
-    torch._dynamo.reset()
-    return torch.compile(mixer, backend=compiler, fullgraph=True, dynamic=False)
-
-
-def _nodes(mixer: Mixer, x: Tensor) -> int:
-    found: list[int] = []
-
-    def count(graph: torch.fx.GraphModule, _: Any) -> Any:
-        found.append(sum(node.op.startswith("call") for node in graph.graph.nodes))
-        return graph.forward
-
-    try:
-        outputs(_compiled(mixer, count), x)
-    except Exception as error:  # Dynamo has many
-        raise Broken(
-            first_line(error), "let nothing depend on values: no .item(), no `if` on tensors, no NumPy"
-        ) from None
-    return found[0]
-
-
-def _with_gradients(mixer: Mixer, call: nn.Module, x: Tensor) -> list[Tensor]:
-    """Outputs, and the gradients of x and of all parameters that get one."""
-    x = x.clone().requires_grad_()
-    y, _ = call(x, None, None)
-    wanted = [x, *(p for p in mixer.parameters() if p.requires_grad)]
-    found = torch.autograd.grad(y.square().sum(), wanted, allow_unused=True) if y.requires_grad else ()
-    return [y.detach(), *(gradient for gradient in found if gradient is not None)]
