@@ -19,7 +19,7 @@ from canonlab.models.mixers.base import Mixer
 from canonlab.models.mixers.linear import linear_recurrence
 from canonlab.models.mixers.recurrence import empty_state, recall, remember
 
-EARLIER = torch.tensor([0.2, 0.7, 0.7, 0.9, 0.9, 0.2])[:, None]  # exponents of x_{t-1}'s shares in r, k, v, w, a, gate
+EARLIER = (0.2, 0.7, 0.7, 0.9, 0.9, 0.2)  # exponents of the shares of x_{t-1} in r, k, v, w, a and the gate
 
 
 class RWKV7(Mixer):
@@ -42,7 +42,7 @@ class RWKV7(Mixer):
         zigzag = in_head * in_head.abs()
         self.change = Canon(width, kernel=2, residual=False, frozen=True)  # x_{t-1} - x_t
         self.change.weight.data.copy_(torch.tensor([[-1.0], [1.0]]))
-        self.earlier = nn.Parameter(1 - (channel / width) ** (EARLIER * left))
+        self.earlier = nn.Parameter(1 - (channel / width) ** (left * torch.tensor(EARLIER)[:, None]))
         self.earlier._no_weight_decay = True
         self.r, self.k, self.v, self.out = (matrix(width, width, gain) for gain in (1, 0.1, 1, 0))
         self.canon = canon(3 * width)
