@@ -300,7 +300,7 @@ BAD = [
     ("train copy --device meta", "unknown device 'meta'"),
     ("check gla --device gpu", "unknown device 'gpu'"),
     ("check gla --device cuda:99", "device = 'cuda:99': not usable here"),
-    ("models gla --mixer head=3", "did you mean 'heads'? (allowed: feature_map, gate_rank, heads, key_share"),
+    ("models gla --mixer head=3", "did you mean 'heads'? (allowed: conv_activation, conv_residual, feature_map"),
     ("train copy --device cuda:99", "device = 'cuda:99': not usable here"),
     ("train copy --mixer head=2", "did you mean 'heads'"),
     ("models lama-rope", "did you mean 'llama-rope'"),

@@ -144,6 +144,19 @@ def test_a_resume_with_other_settings_keeps_those_of_the_run_and_gives_its_bits(
     assert logged[0] == logged[1]
 
 
+def test_a_run_of_a_preset_that_has_changed_goes_on_as_it_was(folder: Path, tmp_path: Path) -> None:
+    """gla began with decays N(0, 0.02) once, and a folder of then doesn't say so in its user's words."""
+    then = varied(tiny_config(), "model", model="gla", mixer={"low_rank_std": 0.02})
+    whole = train(create_run(then, tmp_path / "whole"), Recorder())
+    stopped(folder, then)
+    edit(folder / "config.json", lambda file: file["asked"]["model"].pop("mixer"))
+    assert read_record(folder).asked["model"]["mixer"] == {"low_rank_std": 0.02}
+    resumed = open_run(folder)
+    assert resumed.plan.identity == plan_run(then).identity
+    assert train(resumed, Recorder())["weights_sha256"] == whole["weights_sha256"]
+    assert evaluate_checkpoint(open_trained(folder), "last", 4, None)[1] == 12
+
+
 def test_a_device_that_is_gone_is_said(folder: Path) -> None:
     stopped(folder, tiny_config())
     edit(folder / "config.json", lambda file: file["machine"].update(device="cuda:7", linear="fla", canon="triton"))

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -229,6 +229,22 @@ def pattern_names(model: str) -> list[str]:
         names.append(",".join(pieces[:many]).strip())
         pieces = pieces[many:]
     return names
+
+
+def as_made(model: ModelConfig, pattern: Sequence[Mapping[str, Any]]) -> ModelConfig:
+    """The words for a model that was made of these blocks, as plain data, by a canonlab of other presets.
+
+    Arguments of mixers that the preset of that name had otherwise are named: a run or an export stays what it is.
+    """
+    if any(name not in PRESETS for name in pattern_names(model.model)):  # a user's own has no preset
+        return model
+    changed = {}
+    for block, made in zip(model.decoder(1).pattern, pattern, strict=False):
+        arguments = made["mixer"]["arguments"] if made["mixer"]["class"] == block.mixer.cls.__name__ else {}
+        for name, value in arguments.items():
+            if name != "conv1d" and block.mixer.arguments.get(name, value) != value:
+                changed[name] = value
+    return dataclasses.replace(model, mixer={**model.mixer, **changed})
 
 
 def _is_file(reference: str) -> bool:

@@ -19,9 +19,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from canonlab import typed
 from canonlab.errors import InputError, shown
 from canonlab.files import entry, exists, maybe, parse_json, read_bytes, read_json, sha256
-from canonlab.models.config import ModelConfig
+from canonlab.models.config import ModelConfig, as_made
 from canonlab.tasks.base import Evaluation
 from canonlab.tasks.catalog import TASKS
 from canonlab.tasks.metrics import Metric, problem
@@ -131,6 +132,7 @@ def read_record(folder: Path) -> Record:
         config["model"] = completed(config["model"])
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is damaged: {type(error).__name__} {error}") from None
+    asked["model"] = _as_made(asked["model"], config["model"]["pattern"])
     if file["format"] > 1 and identity != file["identity"]:
         raise InputError(f"{path} is damaged: its identity is not the hash of what it is identified by")
     if file["format"] > 1 and not _agree(file["identified_by"], identified_by):
@@ -140,6 +142,15 @@ def read_record(folder: Path) -> Record:
         entry(files, parameter, str, f"{path}: files")
     difficulty = maybe(file, "difficulty", str, path) if "difficulty" in file else _difficulty(config["task"])
     return Record(identity, file["identity"], file["name"], asked, files, config, measuring, machine, difficulty)
+
+
+def _as_made(words: dict[str, Any], pattern: list[dict[str, Any]]) -> dict[str, Any]:
+    """The words for the model of a folder, with what its presets had otherwise then."""
+    try:
+        made = as_made(typed.build(ModelConfig, words, "model"), pattern)
+    except InputError:  # of another version, which is said where the model is needed
+        return words
+    return {**words, "mixer": made.mixer}
 
 
 def _agree(written: Any, computed: Any) -> bool:
