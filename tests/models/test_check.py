@@ -91,6 +91,7 @@ class ScaledByOneRow(torch.autograd.Function):
 
 
 shared = nn.Parameter(torch.ones(()))
+taps = torch.ones(3)
 
 
 class Broken(GLA):
@@ -144,6 +145,27 @@ BROKEN = {
 
         def spoil(self, y, x):
             return y + self.scale * x
+        """,
+    ),
+    "a tensor beside the class": (
+        "initialisation",
+        """
+        def extra(self, config, canon):
+            self.scale = nn.Parameter(torch.arange(3) * taps)
+
+        def spoil(self, y, x):
+            return y + self.scale.sum() * x
+        """,
+    ),
+    "a value that the constructor reads": (
+        "initialisation",
+        """
+        def extra(self, config, canon):
+            self.scale = nn.Parameter(torch.rand(2))
+            self.scale.data.mul_(self.scale.sum().item())
+
+        def spoil(self, y, x):
+            return y + self.scale.sum() * x
         """,
     ),
     "a mean over the batch": ("batch independence", "def spoil(self, y, x):\n    return y + x.mean(0)"),
