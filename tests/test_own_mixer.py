@@ -1,4 +1,4 @@
-"""The worked example of docs/own-mixer.md is a mixer that works, as it stands there."""
+"""The examples of docs/own-mixer.md are mixers that work, as they stand there."""
 
 import dataclasses
 import re
@@ -20,19 +20,22 @@ from canonlab.training.run import create_run
 from tiny_runs import Recorder
 
 PAGE = (Path(__file__).parents[1] / "docs" / "own-mixer.md").read_text(encoding="utf-8")
-NAME = "moving_average.py:MovingAverage"
+NAME, FADING = "moving_average.py:MovingAverage", "fading.py:Fading"
 
 
-def block(language: str) -> str:
-    (found,) = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
-    return found
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+
+
+SOURCES = dict(zip(("moving_average.py", "fading.py"), blocks("python"), strict=True))
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory, with the files that the page has its readers save."""
-    (tmp_path / "moving_average.py").write_text(block("python"), encoding="utf-8")
-    (tmp_path / "compare.yaml").write_text(block("yaml"), encoding="utf-8")
+    (recipe,) = blocks("yaml")
+    for name, text in {**SOURCES, "compare.yaml": recipe}.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -58,6 +61,27 @@ def test_it_is_the_average_that_the_page_says() -> None:
     torch.testing.assert_close(mixer(x, None, None)[0], torch.stack(outputs, 1), rtol=0, atol=1e-15)
 
 
+def test_the_recurrence_in_ten_lines_passes_all_checks() -> None:
+    findings = check_mixer(ModelConfig(FADING, "2L32D2H"), CHECKS)
+    assert [check.name for check in findings.checks if not check.passed] == ["point b"]
+
+
+def test_the_recurrence_in_ten_lines_is_what_the_page_says() -> None:
+    cls = load_plugin(FADING).cls
+    torch.manual_seed(0)
+    mixer: Mixer = cls(cls.Config(width=8, heads=2), lambda width: NoCanon()).double()
+    x = torch.randn(2, 21, 8, dtype=torch.float64)
+    q, k, v = (x @ mixer.projections.weight.T).view(2, 21, 3, 2, 4).unbind(2)
+    a = 1 / (1 + torch.exp(-(x @ mixer.decay.weight.T) - mixer.bias))
+    S, outputs = torch.zeros(2, 2, 4, 4, dtype=torch.float64), []
+    for t in range(21):
+        S = a[:, t, :, None, None] * S + torch.einsum("bhk,bhv->bhkv", k[:, t], v[:, t])
+        o = torch.einsum("bhk,bhkv->bhv", q[:, t], S)
+        o = o / (o.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+        outputs.append(o.flatten(1) @ mixer.out.weight.T)
+    torch.testing.assert_close(mixer(x, None, None)[0], torch.stack(outputs, 1), rtol=0, atol=1e-12)
+
+
 def test_alone_and_in_a_hybrid_it_writes_what_it_would_without_a_cache() -> None:
     prompts = [[1, 2, 3, 4, 5], [6]]
     for model in (NAME, f"llama-rope,{NAME}"):
@@ -76,4 +100,6 @@ def test_its_recipe_trains_it_beside_attention(folder: Path) -> None:
     short = dataclasses.replace(run.training, steps=2, warmup=1, batch=2, final_windows=2, eval_windows=2)
     result = train(create_run(dataclasses.replace(run, training=short), folder / "run"), Recorder(), "test")
     assert result["cost"]["state_bytes"] > 0
-    assert (folder / "run" / "sources" / "moving_average.py").read_text(encoding="utf-8") == block("python")
+    assert (folder / "run" / "sources" / "moving_average.py").read_text(encoding="utf-8") == SOURCES[
+        "moving_average.py"
+    ]

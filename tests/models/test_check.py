@@ -91,6 +91,7 @@ class ScaledByOneRow(torch.autograd.Function):
 
 
 shared = nn.Parameter(torch.ones(()))
+taps = torch.ones(3)
 
 
 class Broken(GLA):
@@ -144,6 +145,27 @@ BROKEN = {
 
         def spoil(self, y, x):
             return y + self.scale * x
+        """,
+    ),
+    "a tensor beside the class": (
+        "initialisation",
+        """
+        def extra(self, config, canon):
+            self.scale = nn.Parameter(torch.arange(3) * taps)
+
+        def spoil(self, y, x):
+            return y + self.scale.sum() * x
+        """,
+    ),
+    "a value that the constructor reads": (
+        "initialisation",
+        """
+        def extra(self, config, canon):
+            self.scale = nn.Parameter(torch.rand(2))
+            self.scale.data.mul_(self.scale.sum().item())
+
+        def spoil(self, y, x):
+            return y + self.scale.sum() * x
         """,
     ),
     "a mean over the batch": ("batch independence", "def spoil(self, y, x):\n    return y + x.mean(0)"),
@@ -546,17 +568,8 @@ def test_attention_passes() -> None:
 @pytest.mark.parametrize(
     "model",
     [
-        "llama-nope",
-        "llama-rope-quarter",
-        "llama-alibi",
-        "llama-halibi",
-        "gla5",
-        "mamba2",
-        "mamba3",
-        "gdn",
-        "kda",
-        "gdn2",
-        "deltaproduct",
+        *("llama-nope", "llama-rope-quarter", "llama-alibi", "llama-halibi", "llama-gated", "swa", "mla", "gla5"),
+        *("mamba2", "mamba3", "gdn", "gdn-wide", "gdn2", "kda", "deltaproduct", "rwkv7"),
     ],
 )
 def test_presets_pass(model: str) -> None:

@@ -358,6 +358,12 @@ def test_a_users_mixer_has_the_same_rule_by_naming_its_field(tmp_path: Path) -> 
     assert ModelConfig("llama-rope", "2L64D", state_share=0.1).decoder(10) == ModelConfig(size="2L64D").decoder(10)
 
 
+def test_a_window_is_a_state_and_attention_without_one_has_none() -> None:
+    for model, window in (("swa", 8), ("llama-rope", 0)):
+        (block,) = ModelConfig(model, "2L64D", state_share=0.125).decoder(10).pattern
+        assert block.mixer.arguments["window"] == window
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

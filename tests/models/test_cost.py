@@ -98,6 +98,15 @@ def deltaproduct(d: int) -> int:
     return mixer + 3 * d * 2 * d + 2 * d
 
 
+def llama_gated(d: int) -> int:
+    inner = {512: 1216, 768: 1792, 64: 160, 640: 1504}[d]  # 7d/3, rounded up to a multiple of 32
+    return 5 * d**2 + 3 * d * inner + 2 * d
+
+
+def mla(d: int) -> int:
+    return llama(d) + 32 * d + d // 2  # heads of width 64: the rotary key; the latent's norm
+
+
 PER_LAYER = {
     "llama-rope": llama,
     "llama-nope": llama,
@@ -106,6 +115,9 @@ PER_LAYER = {
     "gpt2-relu2": gpt2,
     "gpt2-original": gpt2_original,
     "llama-alibi": llama,
+    "llama-gated": llama_gated,
+    "swa": llama,
+    "mla": mla,
     "gla": gla,
     "gla5": gla5,
     "mamba2": lambda d: 2 * mamba2(d),
@@ -163,6 +175,7 @@ def test_flops_are_those_of_the_products() -> None:
     [
         ("llama-rope", 3 * 512, 512, 512, 2 * 1376),
         ("gpt2-rope", 3 * 512, 512, 512, 4 * 512),
+        ("llama-gated", 3 * 512, 512, 512, 2 * 1216),
         ("gla", 2 * 512, 256, 512, 2 * 1376),
         ("gla5", 4 * 512, 512, 1024, 4 * 512),
         ("mamba2-mlp", 4 * 512 + 144, 64, 1024, 4 * 512),

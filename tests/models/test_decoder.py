@@ -20,7 +20,7 @@ from canonlab.models.presets import PRESETS
 
 VOCABULARY = 11
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}
-HYBRIDS = ("mamba2,llama-rope", "gdn,gla,gpt2-original", "mamba2-mlp,llama-moe")
+HYBRIDS = ("mamba2,llama-rope", "gdn,llama-gated", "gdn,gla,gpt2-original", "mamba2-mlp,llama-moe")
 
 
 def canon_sets(name: str) -> list[str]:
@@ -28,7 +28,8 @@ def canon_sets(name: str) -> list[str]:
     presets = [PRESETS[part] for part in name.split(",")]
     every = "ABC" if any(preset.mlp == "moe" for preset in presets) else "ABCD"
     arguments = {field.name for preset in presets for field in dataclasses.fields(preset.mixer.Config)}
-    sets = ["none", every, "KVOM", *(["original", every.replace("B", "b")] if "conv1d" in arguments else [])]
+    beside = "KVOM" if all(hasattr(preset.mixer.Config, "parts") for preset in presets) else "OM"
+    sets = ["none", every, beside, *(["original", every.replace("B", "b")] if "conv1d" in arguments else [])]
     return sets + (["A", "B", "C", "D", "AC", "K", "V", "O", "M"] if name == "llama-rope" else [])
 
 

@@ -203,8 +203,8 @@ class ModelConfig:
                 f"state_share: {_names([preset])} has state_field = {shown(field)}, which must be an int or a float of "
                 "its Config, with a default"
             )
-        if declared is int:  # whatever the model's width
-            return max(1, round(published * self.state_share))
+        if declared is int:  # whatever the model's width; 0 is for what has no such state
+            return max(1, round(published * self.state_share)) if published else 0
         return published * self.state_share * PUBLISHED_WIDTH / width  # a share of the model's width
 
 

@@ -17,6 +17,7 @@ from canonlab.models.mixers.gla import GLA
 from canonlab.models.mixers.kda import KimiDeltaAttention
 from canonlab.models.mixers.mamba2 import Mamba2
 from canonlab.models.mixers.mamba3 import Mamba3
+from canonlab.models.mixers.mla import MLA
 from canonlab.models.mixers.rwkv7 import RWKV7
 from canonlab.models.sizes import Size
 
@@ -54,8 +55,8 @@ class Preset:
     std: float | None = 0.02
 
 
-def _llama(position: str, about: str, **changes: Any) -> Preset:
-    return Preset(about, Attention, {"position": position}, **changes)
+def _llama(position: str, about: str, arguments: Mapping[str, Any] | None = None, **changes: Any) -> Preset:
+    return Preset(about, Attention, {"position": position, **(arguments or {})}, **changes)
 
 
 def _mamba(about: str, mixer: type[Mixer] = Mamba2, **changes: Any) -> Preset:
@@ -95,6 +96,9 @@ PRESETS: dict[str, Preset] = {
     "llama-halibi": _llama("halibi", "half of the heads see 1, 2, 3, ... tokens, the others all; no rotation"),
     "llama-relu2": _llama("rope", "llama-rope with ReLU^2 in its gated MLP", activation="relu2"),
     "llama-moe": _llama("rope", "llama-rope with 32 standard MLPs, of which each token uses one", mlp="moe"),
+    "llama-gated": _llama("rope", "llama-rope with gated attention and a smaller MLP", {"gate": True}, mlp_squares=7),
+    "swa": _llama("rope", "llama-rope that sees 64 tokens and the first 4", {"window": 64, "sinks": 4}),
+    "mla": Preset("multi-head latent attention: keys and values of one narrow latent; gated MLP", MLA),
     "gpt2-rope": _llama("rope", "llama-rope with a standard MLP", mlp="standard"),
     "gpt2-relu2": _llama("rope", "gpt2-rope with ReLU^2", mlp="standard", activation="relu2"),
     "gpt2-original": Preset(

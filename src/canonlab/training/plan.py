@@ -19,6 +19,7 @@ from canonlab.models.config import pattern_names
 from canonlab.models.cost import cost, parameters
 from canonlab.models.decoder import DecoderConfig
 from canonlab.models.mixers.attention import Attention
+from canonlab.models.mixers.mla import MLA
 from canonlab.models.sizes import require_memory
 from canonlab.plugins import Plugin, is_plugin, load_plugin
 from canonlab.tasks.base import MAX_CONTEXT, MAX_WINDOWS, Evaluation, Task, typed_settings
@@ -155,7 +156,7 @@ def _once(shared: dict[str, Any], key: object, make: Callable[[], T]) -> T:
 
 def _narrowest_head(decoder: DecoderConfig) -> int | None:
     """The width of the narrowest attention heads; None without attention."""
-    attention = (block.mixer.arguments for block in decoder.pattern if issubclass(block.mixer.cls, Attention))
+    attention = (block.mixer.arguments for block in decoder.pattern if issubclass(block.mixer.cls, (Attention, MLA)))
     return min((decoder.width // arguments.get("heads", 1) for arguments in attention), default=None)
 
 

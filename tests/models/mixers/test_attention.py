@@ -137,7 +137,7 @@ def test_blocks_pass_gradcheck_and_operator_checks() -> None:
     inputs = [random(2, h, 7, 4, seed=h).requires_grad_() for h in (HEADS, 2)]
     inputs.append(random(2, 2, 7, 4, seed=3).requires_grad_())
     assert torch.autograd.gradcheck(lambda *x: attend(*x, sight, cached=False, implementation="blocks"), inputs)
-    torch.library.opcheck(softmax._blocks.node, (*inputs, *sight), test_utils=("test_schema", "test_faketensor"))
+    torch.library.opcheck(softmax._blocks.node, (*inputs, None, *sight), test_utils=("test_schema", "test_faketensor"))
 
 
 @pytest.mark.parametrize(
@@ -165,9 +165,10 @@ def test_attention_under_transforms(implementation: str, kind: str, monkeypatch:
 def test_alibi_and_reach_of_four_heads() -> None:
     sight = sight_of("alibi", torch.arange(3)[None], None, None)
     expected = [[[-s * (i - j) if j <= i else -math.inf for j in range(3)] for i in range(3)] for s in SLOPES]
-    assert sight.mask(0, 3, 3)[0].tolist() == expected
+    assert sight.mask(0, 3, torch.arange(3))[0].tolist() == expected
     sight = sight_of("halibi", torch.arange(4)[None], None, None)
-    assert sight.mask(0, 4, 4)[0].sum(-1).tolist() == [[1, 1, 1, 1], [1, 2, 2, 2], [1, 2, 3, 4], [1, 2, 3, 4]]
+    seen = sight.mask(0, 4, torch.arange(4))[0].sum(-1)
+    assert seen.tolist() == [[1, 1, 1, 1], [1, 2, 2, 2], [1, 2, 3, 4], [1, 2, 3, 4]]
 
 
 SLOPES = [2**-2, 2**-4, 2**-6, 2**-8]
@@ -177,8 +178,8 @@ def test_blocks_make_no_quadratic_mask(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
     make = Sight.mask
 
-    def noted(self: Sight, first: int, stop: int, slots: int) -> Tensor:
-        mask = make(self, first, stop, slots)
+    def noted(self: Sight, first: int, stop: int, keys: Tensor) -> Tensor:
+        mask = make(self, first, stop, keys)
         sizes.append(mask.shape[-2])
         return mask
 

@@ -45,7 +45,7 @@ def by_the_equations(mixer, x_TD, first_TV):
     time, previous = len(x_TD), torch.cat([torch.zeros_like(x_TD[:1]), x_TD[:-1]])
 
     def seen(name):
-        return x_TD if mixer.shift is None else x_TD + mixer.mix[name] * (previous - x_TD)
+        return x_TD if mixer.shift is None else x_TD + getattr(mixer.mix, name) * (previous - x_TD)
 
     rkv = torch.cat([linear(seen(name)) for name, linear in (("r", mixer.r), ("k", mixer.k), ("v", mixer.v))], -1)
     if isinstance(mixer.canon, Canon):
@@ -131,8 +131,8 @@ def test_initial_values_hang_on_depth_as_the_authors_have_them():
         RWKV7(RWKV7.Config(64, 2), lambda w: CanonConfig().build("B", w), Place(layer, 3, layer)) for layer in range(3)
     )
     channel = torch.arange(64) / 64
-    torch.testing.assert_close(first.mix["k"].data, 1 - channel**0.7)
-    torch.testing.assert_close(last.mix["g"].data, 1 - channel ** (0.2 / 3))
+    torch.testing.assert_close(first.mix.k.data, 1 - channel**0.7)
+    torch.testing.assert_close(last.mix.g.data, 1 - channel ** (0.2 / 3))
     torch.testing.assert_close(middle.norm.weight.data, torch.full((64,), (2 / 3) ** 0.7))
     n = 40
     zigzag = ((n % 32) - 15.5) / 15.5

@@ -44,6 +44,7 @@ def initialisation(subject: Subject) -> str:
     if shared := {id(p) for p in mixers[0].parameters()} & {id(p) for p in mixers[1].parameters()}:
         raise Broken(f"two layers share {len(shared)} parameters", "make parameters in the constructor")
     _require_no_late_parameters(model, subject.device)
+    _require_no_memory(subject)
     return f"{len(left[0])} parameters are as constructed, and follow the seed"
 
 
@@ -53,6 +54,18 @@ def _require_no_late_parameters(model: Decoder, device: str) -> None:
         model.to(device)(torch.zeros(1, TIME, dtype=torch.int64, device=device))
     if late := {name for name, _ in model.named_parameters()} ^ before:
         raise Broken(f"{sorted(late)[0]} appears or vanishes in forward", "make parameters in the constructor")
+
+
+def _require_no_memory(subject: Subject) -> None:
+    """Parameters are counted, and weights are loaded, on a build whose tensors have a shape alone."""
+    try:
+        with torch.device("meta"):
+            subject.in_decoder().build()
+    except Exception as error:  # a user's constructor may raise anything
+        advice = (
+            "make all tensors in the constructor, none beside the class, and let nothing there depend on their values"
+        )
+        raise Broken(f"built without memory (on the device meta): {first_line(error)}", advice) from None
 
 
 def point_b(subject: Subject) -> str:

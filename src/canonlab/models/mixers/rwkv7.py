@@ -91,17 +91,17 @@ class RWKV7(Mixer):
         depth, rest = place.layer / max(1, place.layers - 1), 1 - place.layer / place.layers
         self.shift = TokenShift() if config.conv1d else None
         if config.conv1d:
-            self.mix = nn.ParameterDict({name: 1 - _rising(width) ** (rate * rest) for name, rate in MIXED.items()})
+            self.mix = Mixtures({name: 1 - _rising(width) ** (rate * rest) for name, rate in MIXED.items()})
         self.r, self.k, self.v = (
             _uniform(width, out, bound) for out, bound in zip(self.widths, (0.5, 0.05, 0.5), strict=True)
         )
         self.canon = canon(sum(self.widths))
-        slope, zigzag = torch.linspace(-0.5, 0.5, keys), _zigzag(keys, self.heads)
-        decays = 6 * torch.linspace(0, 1, keys) ** (1 + depth**0.3) - 5.5
+        slope, zigzag = _line(-0.5, 0.5, keys), _zigzag(keys, self.heads)
+        decays = 6 * _line(0, 1, keys) ** (1 + depth**0.3) - 5.5
         self.decay = LowRank(width, config.rank(1), decays + 2.5 * zigzag, nn.Tanh())
         self.decay.bias._learning_rate_factor = 2.0  # as in the authors' code
         self.rate = LowRank(width, config.rank(1), -0.19 + 0.3 * zigzag + 0.4 * slope)
-        self.blend = None if self.first else LowRank(width, config.rank(0.5), 0.73 - torch.linspace(-0.2, 0.2, width))
+        self.blend = None if self.first else LowRank(width, config.rank(0.5), 0.73 - _line(-0.2, 0.2, width))
         self.gate = LowRank(width, config.rank(2), None, nn.Sigmoid())
         self.removed = nn.Parameter(0.71 - 0.1 * slope)
         self.replaced = nn.Parameter(torch.full((keys,), 1.02))
@@ -116,8 +116,7 @@ class RWKV7(Mixer):
     ) -> tuple[Tensor, MixerState | None]:
         inputs = dict.fromkeys(MIXED, x)
         if self.shift is not None:
-            delta_BTD = self.shift(x, segment_ids, state and state["shift"]) - x
-            inputs = {name: torch.addcmul(x, delta_BTD, mu.to(x.dtype)) for name, mu in self.mix.items()}
+            inputs = self.mix(x, self.shift(x, segment_ids, state and state["shift"]))
         rkv = torch.cat([self.r(inputs["r"]), self.k(inputs["k"]), self.v(inputs["v"])], -1)
         rkv = self.canon(rkv, segment_ids, state and state["canon"])
         r, k, v = rkv.split(self.widths, -1)
@@ -160,6 +159,19 @@ class RWKV7(Mixer):
         }
 
 
+class Mixtures(nn.Module):
+    """x_t + mu (x_{t-1} - x_t) for each name, mu a vector of its own."""
+
+    def __init__(self, mus: dict[str, Tensor]) -> None:
+        super().__init__()
+        for name, mu in mus.items():
+            self.register_parameter(name, nn.Parameter(mu))
+
+    def forward(self, x: Tensor, before: Tensor) -> dict[str, Tensor]:
+        delta_BTD = before - x
+        return {name: torch.addcmul(x, delta_BTD, mu.to(x.dtype)) for name, mu in self.named_parameters()}
+
+
 class LowRank(nn.Module):
     """B f(A x) + bias, with A = 0 at first and B orthogonal, a tenth in size."""
 
@@ -184,6 +196,11 @@ def _uniform(width: int, out: int, bound: float) -> nn.Linear:
     return layer
 
 
+def _line(first: float, last: float, width: int) -> Tensor:
+    """Evenly from `first` to `last`. (transformers makes `torch.linspace` on the CPU where nothing else has memory.)"""
+    return first + (last - first) / max(1, width - 1) * torch.arange(width)
+
+
 def _rising(width: int) -> Tensor:
     """n / width for channels n = 0, 1, .."""
     return torch.arange(width) / width
@@ -191,5 +208,5 @@ def _rising(width: int) -> Tensor:
 
 def _zigzag(width: int, heads: int) -> Tensor:
     """Over each head's channels from -1 to 1, squared with its sign."""
-    line = torch.linspace(-1, 1, width // heads) if width > heads else torch.zeros(1)
+    line = _line(-1, 1, width // heads) if width > heads else torch.zeros(1)
     return (line * line.abs()).repeat(heads)
