@@ -114,7 +114,7 @@ class CanonlabForCausalLM(PreTrainedModel, GenerationMixin):
     config_class = CanonlabConfig
     base_model_prefix = "model"
     _no_split_modules = ["Block"]  # noqa: RUF012 (transformers' own way)
-    _skip_keys_device_placement = ["shared"]  # noqa: RUF012 (what a mixer leaves in a copy would be lost)
+    _skip_keys_device_placement = ["cache", "shared"]  # noqa: RUF012 (what a mixer leaves in a copy would be lost)
     _tied_weights_keys = {"model.head.weight": "model.embedding.weight"}  # noqa: RUF012
     _is_stateful = True
 

@@ -175,3 +175,11 @@ def test_what_does_not_fit_is_said():
         RWKV7.Config(16, 3)
     with pytest.raises(InputError, match=r"rank_share = 0.0: must be above 0 and at most 1"):
         RWKV7.Config(16, 2, rank_share=0.0)
+
+
+def test_weights_in_half_precision():
+    (mixer,) = build(layers=1)
+    x = torch.randn(2, 9, WIDTH, dtype=torch.float64)
+    wanted, found = mixer(x, None, None, {})[0], mixer.bfloat16()(x.bfloat16(), None, None, {})[0]
+    assert found.dtype == torch.bfloat16
+    assert (found - wanted).norm() < 0.05 * wanted.norm()

@@ -106,7 +106,7 @@ class RWKV7(Mixer):
         self.removed = nn.Parameter(0.71 - 0.1 * slope)
         self.replaced = nn.Parameter(torch.full((keys,), 1.02))
         self.bonus = nn.Parameter(torch.full((keys,), -0.04))
-        self.norm = nn.GroupNorm(self.heads, width, eps=width // self.heads * config.norm_eps)
+        self.norm = HeadNorm(self.heads, width, eps=width // self.heads * config.norm_eps)
         nn.init.constant_(self.norm.weight, ((place.layer + 1) / place.layers) ** 0.7)
         self.out = nn.Linear(width, width, bias=False)
         nn.init.zeros_(self.out.weight)
@@ -170,6 +170,13 @@ class Mixtures(nn.Module):
     def forward(self, x: Tensor, before: Tensor) -> dict[str, Tensor]:
         delta_BTD = before - x
         return {name: torch.addcmul(x, delta_BTD, mu.to(x.dtype)) for name, mu in self.named_parameters()}
+
+
+class HeadNorm(nn.GroupNorm):
+    """In the precision of its input, whatever that of its weights."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.group_norm(x, self.num_groups, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
 
 
 class LowRank(nn.Module):
