@@ -179,6 +179,28 @@ def test_two_writes_can_reflect_and_one_that_overwrites_can_not():
     assert 1.5 < share.max() <= 2 and share.min() >= 0
 
 
+class Halved(torch.nn.Module):
+    """Such that twice the sigmoid of it is the sigmoid of x W^T."""
+
+    def __init__(self, weight):
+        super().__init__()
+        self.weight = torch.nn.Parameter(weight)
+
+    def forward(self, x):
+        return torch.logit(torch.sigmoid(F.linear(x, self.weight)) / 2)
+
+
+def test_with_one_write_of_a_share_up_to_one_deltaproduct_is_gated_deltanet():
+    gdn, product = build(GatedDeltaNet, key_share=1.0, value_share=1.0), build(DeltaProduct, writes=1, key_share=1.0)
+    product.norm.eps = gdn.norm.eps
+    weights = gdn.state_dict()
+    beta, weights["decay.weight"] = weights.pop("beta_and_decay.weight").chunk(2)
+    product.load_state_dict({**weights, "beta.weight": beta})
+    product.beta = Halved(beta)
+    x = torch.randn(2, 70, WIDTH, dtype=torch.float64)
+    torch.testing.assert_close(product(x, None, None)[0], gdn(x, None, None)[0], **EXACT)
+
+
 @pytest.mark.parametrize("cls", [KimiDeltaAttention, GatedDeltaNet2, DeltaProduct])
 def test_what_does_not_fit_is_said(cls):
     with pytest.raises(
