@@ -80,6 +80,7 @@ def import_published(source: str | Path, out: Path) -> dict[str, Any]:
     save_weights(out / TENSORS, tensors)
     about = {
         "model": dataclasses.asdict(model),
+        "pattern": decoder.config.plain()["pattern"],
         "vocabulary": decoder.config.vocabulary,
         "source": str(source),
         "parameters": sum(tensor.numel() for tensor in tensors.values()),
@@ -186,7 +187,7 @@ def _imported(folder: Path) -> tuple[ModelConfig, Decoder]:
     about = read_json(path)
     words, vocabulary = entry(about, "model", dict, path), entry(about, "vocabulary", int, path)
     weights = open_safetensors(folder / TENSORS)
-    model, config = described(words, vocabulary, path, weights.shapes)
+    model, config = described(words, vocabulary, path, weights.shapes, about.get("pattern") or ())
     require_shapes(own_shapes(config), weights)
     decoder = build(config, {name: weights.read(name) for name in weights.shapes})
     if weights_hash(decoder) != entry(about, "weights_sha256", str, path):
