@@ -7,6 +7,8 @@ import random
 from pathlib import Path
 from typing import Any
 
+from canonlab.models.config import ModelConfig
+from canonlab.models.presets import PRESETS
 from canonlab.tasks.metrics import Metric, share
 from canonlab.training.record import Record
 
@@ -47,6 +49,14 @@ def metric(
     return Metric(value, right, count, low, high, 0)
 
 
+def _mixer(model: str, size: str) -> dict[str, Any]:
+    """The mixer of a preset as a run folder has it; of another name something that tells models apart."""
+    if model not in PRESETS:
+        return {"class": "Attention", "arguments": {"heads": 2, "position": model}}
+    mixer = ModelConfig(model, size).decoder(56).pattern[0].mixer
+    return {"class": mixer.cls.__name__, "arguments": mixer.arguments}
+
+
 def write_run(
     root: Path,
     task: dict[str, Any] = DEPO,
@@ -73,7 +83,7 @@ def write_run(
             "vocabulary": 56,
             "layers": int(size.split("L")[0]),
             "width": width,
-            "pattern": [{"mixer": {"class": "Attention", "arguments": {"heads": 2, "position": model}}, "mlp": None}],
+            "pattern": [{"mixer": _mixer(model, size), "mlp": None}],
             "canon": {"points": canon, "kernel": 4, "residual": True},
             "sources": [{"class": "Mixer", "sha256": sha256(model)}] if ".py:" in model else [],
         },

@@ -48,6 +48,7 @@ def imported(folder: Path, model: ModelConfig) -> Path:
     made = decoder(model)
     save_weights(folder / "model.safetensors", stored(made))
     words = {"model": dataclasses.asdict(model), "vocabulary": VOCABULARY, "source": "a test"}
+    words["pattern"] = made.config.plain()["pattern"]
     about = {**words, "parameters": sum(p.numel() for p in made.parameters()), "weights_sha256": weights_hash(made)}
     write_json(folder / "model.json", about)
     return folder

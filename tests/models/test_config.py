@@ -358,6 +358,12 @@ def test_a_users_mixer_has_the_same_rule_by_naming_its_field(tmp_path: Path) -> 
     assert ModelConfig("llama-rope", "2L64D", state_share=0.1).decoder(10) == ModelConfig(size="2L64D").decoder(10)
 
 
+@pytest.mark.parametrize("eps", [float("nan"), -1.0, 2.0])
+def test_the_eps_of_a_mixer_is_bounded_too(eps: float) -> None:
+    with pytest.raises(InputError, match="mixer.norm_eps = .*: must be a number from 0 to 1"):
+        ModelConfig("rwkv7", "1L32D2H", mixer={"norm_eps": eps}).decoder(10)
+
+
 def test_a_window_is_a_state_and_attention_without_one_has_none() -> None:
     for model, window in (("swa", 8), ("llama-rope", 0)):
         (block,) = ModelConfig(model, "2L64D", state_share=0.125).decoder(10).pattern

@@ -7,11 +7,21 @@ import pytest
 import torch
 from torch import nn
 
+from canonlab.errors import InputError
+from canonlab.hub.weights import build
 from canonlab.models.config import ModelConfig
 from canonlab.training.checkpoint import SafetensorsStore
 from canonlab.training.config import TrainingConfig
 from canonlab.training.loop import train
-from canonlab.training.optimizer import OPTIMIZERS, SCHEDULES, build_optimizer, choices, learning_rate, set_rate
+from canonlab.training.optimizer import (
+    OPTIMIZERS,
+    SCHEDULES,
+    build_optimizer,
+    choices,
+    decay_groups,
+    learning_rate,
+    set_rate,
+)
 from canonlab.training.run import create_run
 from tiny_runs import MIXER, Recorder, tiny_config
 
@@ -58,6 +68,16 @@ def test_a_rate_of_its_own_is_a_multiple_of_the_others() -> None:
     assert rates[id(model.head.weight)] == 0.05 and others == {0.1}
     set_rate(optimizer, 0.2)
     assert {group["lr"] for group in optimizer.param_groups} == {0.1, 0.2}
+    for wrong in ("x", -1.0, float("nan")):
+        model.head.weight._learning_rate_factor = wrong
+        with pytest.raises(InputError, match="head.weight._learning_rate_factor = .*: must be a finite number from 0"):
+            build_optimizer(model, TrainingConfig(steps=1, batch=1, lr=1.0))
+
+
+def test_an_import_keeps_the_rates_of_its_own() -> None:
+    config = ModelConfig("rwkv7", "1L32D2H").decoder(7)
+    groups = decay_groups(build(config, config.build().state_dict()), 0.1)
+    assert [group.get("rate_factor") for group in groups] == [None, None, 2.0]
 
 
 def test_frozen_canon_weights_are_not_optimized() -> None:

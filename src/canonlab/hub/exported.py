@@ -83,6 +83,8 @@ def described(
         size = 4 * parameters(config)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is damaged: {type(error).__name__} {error}") from None
     require_memory("size", model.size, size, "its parameters alone")
     return model, config
 

@@ -87,7 +87,10 @@ def build(config: DecoderConfig, tensors: Mapping[str, Tensor]) -> Decoder:
     """The decoder that has these `stored` tensors, and no others; it takes no memory beside them."""
     with torch.device("meta"):
         model = Decoder(config)
+    marks = {name: vars(parameter) for name, parameter in model.named_parameters()}
     model.load_state_dict({**tensors, **({HEAD: tensors["embedding.weight"]} if config.tied else {})}, assign=True)
+    for name, parameter in model.named_parameters():  # of another rate or no decay, which a new tensor lacks
+        vars(parameter).update(marks.get(name, {}))
     if config.tied:
         model.head.weight = model.embedding.weight
     return model.eval()

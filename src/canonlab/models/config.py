@@ -46,8 +46,9 @@ class ModelConfig:
         init_scale: A factor on initial matrices that have the same standard deviation at any width, 0.02 in most; small
             models learn some tasks only from larger ones. Those of PyTorch's law, which knows the width, stay.
         embedding_std: Of the initial embedding; 0 for the preset's.
-        state_share: The width of linear mixers' keys (or state) as a share of what the published model of width 512
-            has, whatever this model's width: a small task needs a small state. 0 for the mixer's own rule.
+        state_share: The width of linear mixers' keys (or state), or attention's window, as a share of what the
+            published model of width 512 has, whatever this model's width: a small task needs a small state. 0 for the
+            mixer's own rule.
         norm_eps: Added to the mean square in every norm, those inside mixers too; 0 for the preset's.
         rope_base: Of the frequencies of attention that rotates, rope_base^(-2i / dimensions); 0 for 10000.
         mixer: Arguments of the mixer's Config, by name.
@@ -191,7 +192,9 @@ class ModelConfig:
         arguments = {}
         for name, declared in typed.fields(preset.mixer.Config).items():
             if name in self.mixer:
-                arguments[name] = typed.coerce(self.mixer[name], declared, f"mixer.{name}")
+                value = arguments[name] = typed.coerce(self.mixer[name], declared, f"mixer.{name}")
+                if name == "norm_eps" and not 0 <= value <= MOST[name]:
+                    raise InputError(f"mixer.{name} = {shown(value)}: must be a number from 0 to {MOST[name]}")
             elif name in own:
                 arguments[name] = _as_declared(own[name], declared)
         return MixerConfig(preset.mixer, arguments)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from canonlab.errors import InputError, shown
+
 if TYPE_CHECKING:  # the configuration asks this module for the names
     from canonlab.training.config import TrainingConfig
 
@@ -34,10 +36,13 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     other than 1 are in groups of their own, whose `rate_factor` says which (`set_rate`).
     """
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {(1.0, True): [], (1.0, False): []}
-    for parameter in model.parameters():
+    for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             decays = parameter.ndim >= 2 and not getattr(parameter, "_no_weight_decay", False)
-            groups.setdefault((float(getattr(parameter, FACTOR, 1.0)), decays), []).append(parameter)
+            factor = getattr(parameter, FACTOR, 1.0)
+            if not (isinstance(factor, int | float) and 0 <= factor < math.inf):
+                raise InputError(f"{name}.{FACTOR} = {shown(factor)}: must be a finite number from 0")
+            groups.setdefault((float(factor), decays), []).append(parameter)
     return [
         {"params": each, "weight_decay": weight_decay * decays} | ({} if factor == 1 else {"rate_factor": factor})
         for (factor, decays), each in groups.items()

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from canonlab.errors import InputError
 from canonlab.models.mixers import stepwise
 from canonlab.models.mixers.linear import chunked, linear_recurrence, recurrent, stepped
 
@@ -170,3 +171,16 @@ def test_the_loops_are_used_where_they_are_asked_for_and_fit(monkeypatch):
     assert called == []
     linear_recurrence(*sequences, **more, implementation="numba")
     assert called == ["rows_forward"]
+
+
+@pytest.mark.parametrize("reads", range(3))
+def test_what_comes_in_other_dtypes_is_taken_as_it_is_and_a_half_precision_state_is_refused(reads):
+    inputs, more = _inputs(9, reads=reads)
+    (q, k, v, decay, initial), more = [x.detach() for x in inputs], {name: x.detach() for name, x in more.items()}
+    wanted = recurrent(q, k, v, decay, **more, initial_BHKV=initial)
+    for form in (chunked, stepped, recurrent):
+        o, state = form(q.double(), k.float(), v.float(), decay, **more, initial_BHKV=initial)
+        assert o.dtype == torch.float32 and state.dtype == torch.float64
+        torch.testing.assert_close(state, wanted[1], rtol=1e-5, atol=1e-6)
+    with pytest.raises(InputError, match="log_decay is torch.bfloat16: must be float32 or float64"):
+        linear_recurrence(q, k, v, decay.bfloat16(), **more)

@@ -71,7 +71,7 @@ class Mixer(nn.Module, ABC):
     Config: ClassVar[type]
     state_field: ClassVar[str | None] = None
     """The argument that says how wide the keys or the state are, for `ModelConfig.state_share`: an integer, or a float
-    that is a share of the model's width; None where the state has no width of its own, as attention's cache."""
+    that is a share of the model's width; None where the state has no width of its own, as a cache of all tokens."""
     implementation: str = "torch"
     """Who computes it where there is a choice: one of `fla.IMPLEMENTATIONS`. A trainer sets it."""
 

@@ -41,6 +41,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from canonlab.errors import InputError
 from canonlab.models.mixers import fla, stepwise
 from canonlab.models.mixers.decays import ChannelDecays, Decays, HeadDecays
 from canonlab.models.mixers.recurrence import begins, first_state
@@ -71,6 +72,8 @@ def linear_recurrence(
         segment_ids: (B, T); the state is zero again wherever it changes along T.
         implementation: of the mixer (`Mixer.implementation`); one position is always by the definition.
     """
+    if log_decay.dtype not in (torch.float32, torch.float64):
+        raise InputError(f"log_decay is {log_decay.dtype}: must be float32 or float64, as the states are")
     inputs: dict[str, Any] = {
         "read_BTHK": read_BTHK,
         "erase_BTHK": erase_BTHK,
@@ -142,7 +145,8 @@ def chunked(
             length *= 2
         decays = ChannelDecays(_cut(_restarting(log_decay, segment_ids), length))
     if read_BTHK is None:
-        q, k, v = (_cut(x, length) for x in (q_BTHK, k_BTHK, v_BTHV))
+        common = torch.promote_types(q_BTHK.dtype, k_BTHK.dtype)
+        q, k, v = (_cut(x, length) for x in (q_BTHK.to(common), k_BTHK.to(common), v_BTHV))
         o_BCHLV, final_BHKV = _without_reads(decays, q, k, v, initial_BHKV)
     else:
         # Under autocast products alone are in half precision: the triangular system hands errors on along the chunk.
@@ -198,7 +202,10 @@ def stepped(
     first_BHKV = first_state(initial_BHKV, v_BTHV, k_BTHK.shape[-1], log_decay.dtype)
     a = _restarting(log_decay, segment_ids).exp()
     a_BTHK = a if a.ndim == 4 else a[..., None].expand(k_BTHK.shape)
-    return stepwise.rows(q_BTHK, k_BTHK, v_BTHV, a_BTHK, read_BTHK, erase_BTHK, first_BHKV)
+    q, k, v = (x.to(a.dtype) for x in (q_BTHK, k_BTHK, v_BTHV))
+    read, erase = (None if x is None else x.to(a.dtype) for x in (read_BTHK, erase_BTHK))
+    o_BTHV, final_BHKV = stepwise.rows(q, k, v, a_BTHK, read, erase, first_BHKV)
+    return o_BTHV.to(v_BTHV.dtype), final_BHKV
 
 
 def _restarting(log_decay: Tensor, segment_ids: Tensor | None) -> Tensor:

@@ -217,7 +217,9 @@ class Mamba3(Mixer):
     def _angles(self, step_BTH: Tensor, theta_BTR: Tensor, state: MixerState | None) -> Tensor:
         """The sum of all angles so far. It goes on over segments, since only differences of angles have an effect."""
         turn_BTHR = step_BTH[..., None] * (math.pi * theta_BTR.tanh())[:, :, None]
-        angle_BTHR = _within_a_turn(turn_BTHR).cumsum(1)
+        # In double precision: over thousands of tokens a sum has few digits left for the difference of two neighbours.
+        precise = turn_BTHR.dtype if turn_BTHR.device.type == "mps" else torch.float64  # which mps doesn't have
+        angle_BTHR = _within_a_turn(_within_a_turn(turn_BTHR).to(precise).cumsum(1)).to(turn_BTHR.dtype)
         if state is not None:
             angle_BTHR = angle_BTHR + state["angle"][:, None]
             state["angle"].copy_(_within_a_turn(angle_BTHR[:, -1].detach()))
