@@ -22,9 +22,9 @@ from canonlab.canon.threads import in_parallel
 from canonlab.canon.transforms import Operator, captured, transformed
 
 MOST_STATES = 1 << 21
-"""Numbers in all states of a sequence. With so many, 512 positions of 64 x 64 in a head, the loops of rows take 0.4
-times as long as chunks on one core of an AMD EPYC (Zen 5), those of columns 0.5; with twice as many rows take 0.7 to
-0.8 times, with four times as many columns 1.2 times as long (`canonlab bench mixers`)."""
+"""Numbers in all states of a sequence. With so many, 512 positions of 64 x 64 in a head, the loops of rows take 0.3 to
+0.6 times as long as chunks on one core of an AMD EPYC (Zen 5), those of columns 1.2 times; with twice as many rows take
+0.4 to 0.9 times, columns 1.5 times as long (`canonlab bench mixers`)."""
 
 STATES_PER_THREAD = 1 << 17
 """Numbers in the states below which a thread costs more than it saves."""
