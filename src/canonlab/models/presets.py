@@ -10,10 +10,11 @@ from typing import Any
 
 from canonlab.models.mixers.attention import Attention
 from canonlab.models.mixers.base import Mixer
+from canonlab.models.mixers.delta import low_rank_std
 from canonlab.models.mixers.deltaproduct import DeltaProduct
 from canonlab.models.mixers.gdn import GatedDeltaNet
 from canonlab.models.mixers.gdn2 import GatedDeltaNet2
-from canonlab.models.mixers.gla import GLA
+from canonlab.models.mixers.gla import DECAY_RANK, GLA
 from canonlab.models.mixers.kda import KimiDeltaAttention
 from canonlab.models.mixers.mamba2 import Mamba2
 from canonlab.models.mixers.mamba3 import Mamba3
@@ -82,9 +83,9 @@ def _dividing(most: int, width: int) -> int:
 WIDE = {"key_share": 1.0, "value_share": 2.0, "gate_rank": 16, "norm_eps": 1e-5}
 """Keys as wide as the model and values twice, paid for by a low-rank output gate: gla5 and gdn-wide, as released."""
 
-RELEASED_STD = (0.02 / 4) ** 0.5
-"""Of GLA's low-rank matrices in the released code, 0.0707: with it a product of rank 16 is N(0, 0.02)-like. The paper
-has 0.02 for gla."""
+RELEASED_STD = low_rank_std(DECAY_RANK)
+"""Of GLA's low-rank matrices in the released code, 0.0707: with it their product is N(0, 0.02)-like. The paper has 0.02
+for gla."""
 
 PRESETS: dict[str, Preset] = {
     "llama-rope": _llama("rope", "attention with rotary positions, gated MLP"),
