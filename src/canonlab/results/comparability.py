@@ -29,6 +29,9 @@ RULES = (
     Rule("training.seed", False, "seeds are repetitions, and equal ones are compared with each other"),
     Rule("training.microbatch", False, "a batch in parts has the gradient of the whole, balance of experts aside"),
     Rule("precision", True, "bf16 rounds what fp32 does not, and some mixers take that worse than others"),
+    Rule("start", True, "what a run goes on from must have been trained alike"),
+    Rule("start.model", False, "it is what is compared, as it was trained first"),
+    Rule("start.training.lr", False, "each architecture stands with the best of its own rates there too"),
     Rule("measuring", False, "when it is evaluated, logged or saved changes no weight"),
     Rule("machine", False, "device, threads and kernels do the same arithmetic, rounded in another order"),
 )

@@ -16,6 +16,7 @@ from canonlab.results.words import metric_family, setting_label, setting_text, s
 from canonlab.tasks.base import Evaluation
 from canonlab.tasks.catalog import TASKS, build_task
 from canonlab.tasks.metrics import Metric, lower_is_better
+from canonlab.training.identity import ORIGINS
 
 ARCHITECTURE = ("model.model", "model.canon")
 SIZE = "model.size"
@@ -259,8 +260,18 @@ def natural(value: Any) -> tuple[tuple[int, float, str], ...]:
 def _repeated(run: Run) -> dict[str, Any]:
     """All that determines a run's weights but the task and the seed: what runs of a row have in common."""
     config = run.record.config
-    training = {key: value for key, value in config["training"].items() if key != "seed"}
-    return {"model": config["model"], "training": training, "precision": config["precision"]}
+    made_of = {origin: _unseeded(config[origin]) for origin in ORIGINS if origin in config}
+    return {"model": config["model"], "precision": config["precision"], **_unseeded(config, "training"), **made_of}
+
+
+def _unseeded(config: Mapping[str, Any], *parts: str) -> dict[str, Any]:
+    """These parts of a configuration, or all, without the seed: that of the run itself and of what it is made of."""
+    kept = {part: config[part] for part in parts or config}
+    if isinstance(training := kept.get("training"), Mapping):
+        kept["training"] = {key: value for key, value in training.items() if key != "seed"}
+    if isinstance(start := kept.get("start"), Mapping):
+        kept["start"] = _unseeded(start)
+    return kept
 
 
 def _settings(run: Run) -> dict[str, Any]:
@@ -268,6 +279,8 @@ def _settings(run: Run) -> dict[str, Any]:
     asked, common = run.record.asked["model"], _repeated(run)
     mixers = ",".join(name.rpartition(".py:")[2] for name in asked["model"].split(","))
     words = {**asked, "model": mixers, "canon": common["model"]["canon"]["points"]}
+    if "quantization" in common:  # another model than the one that was trained
+        words["quantization"] = common["quantization"]
     flat: dict[str, Any] = {}
 
     def visit(prefix: str, value: Any) -> None:
@@ -284,6 +297,8 @@ def _settings(run: Run) -> dict[str, Any]:
     flat[OWN] = ".py:" in asked["model"]
     visit("training", common["training"])
     visit("precision", common["precision"])
+    if "start" in common:
+        visit("start", common["start"])
     return flat
 
 

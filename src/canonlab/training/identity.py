@@ -26,6 +26,9 @@ from canonlab.training.config import TrainingConfig
 MEASURING = ("metric", "eval_every", "eval_windows", "final_windows", "checkpoint_every", "log_every")
 """The fields of TrainingConfig that change no weight."""
 
+ORIGINS = ("start", "quantization")
+"""What the configuration of a run that is made of another one has besides: what that one was, what was done to it."""
+
 FIELDS = {
     field.name
     for cls in (
@@ -65,12 +68,14 @@ def told(content: Mapping[str, Any], cls: type) -> dict[str, Any]:
 
 
 def identifying(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`config` (task, model, training and precision of a run, everything resolved) without what need not be told."""
+    """`config` (task, model, training, precision and origin of a run, everything resolved) without what need not be
+    told."""
     return {
         "task": config["task"],  # whose parameters are the data's key, so a task itself leaves out what is new in it
         "model": _told_model(config["model"]),
         "training": told(config["training"], TrainingConfig),
         "precision": config["precision"],
+        **{origin: config[origin] for origin in ORIGINS if origin in config},
     }
 
 
