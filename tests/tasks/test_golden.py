@@ -33,6 +33,11 @@ TASKS = {
     "capo": ("capo", {}),
     "capo-simple": ("capo-simple", {}),
     "small capo": ("capo", {"N": 30, "context": 100}),
+    "capo-junk": ("capo-junk", {}),
+    "lano beside mano": (
+        "capo-junk",
+        {"context": 64, "parts": [{"task": "lano-mini", "share": 2}, {"task": "mano", "share": 3, "domain": True}]},
+    ),
     "mano": ("mano", {}),
     "small mano": ("mano", {"L": 4, "context": 64}),
     "mini lano": ("lano-mini", {}),

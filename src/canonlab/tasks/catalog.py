@@ -12,6 +12,7 @@ from canonlab.tasks.copy import Copy
 from canonlab.tasks.depo import Depo
 from canonlab.tasks.lano import Lano
 from canonlab.tasks.mano import Mano
+from canonlab.tasks.mixture import Mixture, Part
 
 
 class NamedTask(NamedTuple):
@@ -27,6 +28,7 @@ DEPO2 = {"N": 75, "K": 16, "V": 4, "lengths": (5, 7), "context": 2048}
 BREVO1 = {"N": 70, "V": None, "lengths": (1, 1), "query": "last-quarter", "context": 1024}
 BREVO2 = {"N": 30, "V": 4, "lengths": (2, 4), "query": "last-quarter", "context": 1536}
 CAPO = {"N": 50_000, "simple": False, "tokenizer": "own", "context": 512}
+JUNK = (Part("capo"), Part("capo", {"N": 100_000_000}, share=7, name="junk"))
 LANO_CONTEXT = dict.fromkeys(("cfg3b", "cfg3f", "cfg3g", "cfg3h", "cfg3i"), 512) | {"cfg3j": 1536, "cfg3k": 1536}
 
 TASKS: Mapping[str, NamedTask] = MappingProxyType(
@@ -35,6 +37,11 @@ TASKS: Mapping[str, NamedTask] = MappingProxyType(
         "brevo2": NamedTask(Brevo, BREVO2, "reasoning breadth with names of 2-4 tokens out of a vocabulary of 2 x 4"),
         "capo": NamedTask(Capo, CAPO, "knowledge capacity: biographies, written anew in each exposure (bioS)"),
         "capo-simple": NamedTask(Capo, {**CAPO, "simple": True}, "knowledge capacity, one text a person (bioS-simple)"),
+        "capo-junk": NamedTask(
+            Mixture,
+            {"parts": JUNK, "context": 512},
+            "knowledge capacity in a mixture: seven of eight windows are of people who never come again",
+        ),
         "copy": NamedTask(Copy, {"N": 500, "context": 1024}, "copy a permutation of 1..N (a warm-up)"),
         "depo": NamedTask(Depo, DEPO1, "reasoning depth: the k-th successor on a directed cycle; the same as depo1"),
         "depo1": NamedTask(Depo, DEPO1, "reasoning depth with names of 1-2 tokens out of a vocabulary of 2 x 50"),

@@ -20,12 +20,13 @@ AREA = "area_"
 """What stands before a metric's name for the mean height of its curve over training: it tells how soon something is
 learnt as well as how well."""
 
-LOWER = re.compile(rf"(?:{AREA})?(loss(_[a-z]+\d*)?|kl)")
+LOWER = re.compile(rf"(?:{AREA})?(loss|kl)(_[a-z]+\d*)*")
 """Metrics of which less is better, by their names."""
 
 
 def lower_is_better(name: str) -> bool:
-    """Whether less of a metric is better: of `loss`, of `loss_k4` and its like, of `kl`, and of their areas."""
+    """Whether less of a metric is better: of `loss`, of `loss_k4` and its like, of `kl`, of their areas, and of
+    those of a part of a mixture, `loss_k4_junk`."""
     return LOWER.fullmatch(name) is not None
 
 

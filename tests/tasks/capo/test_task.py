@@ -31,10 +31,10 @@ def test_people() -> None:
         TASK.people(-1, np.arange(3))
 
 
-def test_twenty_million_people_need_no_table() -> None:
-    task = Capo(N=20_000_000)
-    last = task.people(0, np.array([19_999_999]))
-    assert last.tolist() == [plain_person(task.stream_key(0), 19_999_999)]
+def test_a_hundred_million_people_need_no_table() -> None:
+    task = Capo(N=100_000_000)
+    last = task.people(0, np.array([99_999_999]))
+    assert last.tolist() == [plain_person(task.stream_key(0), 99_999_999)]
     assert task.windows(0, 10**12, 2).mask.any() and 0 < task.padding < 0.015
 
 
@@ -79,8 +79,8 @@ def test_users_can_ask_for_the_padding() -> None:
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
-        ({"N": 0}, "N = 0: must be an integer from 1 to 20000000"),
-        ({"N": 20_000_001}, "N = 20000001"),
+        ({"N": 0}, "N = 0: must be an integer from 1 to 100000000"),
+        ({"N": 100_000_001}, "N = 100000001"),
         ({"N": 1e6 + 0.5}, "N = 1000000.5: must be an integer"),
         ({"context": 1}, "context = 1: must be an integer of at least 2"),
         ({"simple": 1}, "simple = 1: must be true or false"),

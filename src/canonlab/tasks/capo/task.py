@@ -18,7 +18,7 @@ from canonlab.tasks.capo.pieces import EOS, Pieces, load_pieces
 from canonlab.tasks.capo.score import city_questions, judge
 from canonlab.typed import user_path
 
-MOST_PEOPLE = 20_000_000
+MOST_PEOPLE = 100_000_000
 
 PADDING = 0.03
 """A share of the stream that users are told about."""
