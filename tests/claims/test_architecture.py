@@ -30,28 +30,28 @@ ROPE = Architecture("llama-rope", "ABCD")
     ],
 )
 def test_a_row_is_of_an_architecture_when_nothing_else_is_changed(changed: dict[str, Any], same: bool) -> None:
-    assert ROPE.matches(settings(**changed)) is same
+    assert ROPE.fits(settings(**changed)) is same
 
 
 def test_settings_and_layers_restrict() -> None:
     frozen = Architecture("llama-rope", "ABCD", layers=1, settings=(("canon_frozen", True),))
-    assert frozen.matches(settings(canon_frozen=True, size="1L32D2H"))
-    assert not frozen.matches(settings(size="1L32D2H")) and not frozen.matches(settings(canon_frozen=True))
-    assert not frozen.matches(settings(canon_frozen=True, size="12L32D"))
+    assert frozen.fits(settings(canon_frozen=True, size="1L32D2H"))
+    assert not frozen.fits(settings(size="1L32D2H")) and not frozen.fits(settings(canon_frozen=True))
+    assert not frozen.fits(settings(canon_frozen=True, size="12L32D"))
     mimetic = Architecture("mamba2-mlp", "b", settings=(("mixer.init", "mimetic"),))
     given = settings(model="mamba2-mlp", canon="b")
-    assert mimetic.matches({**given, "model.mixer.init": "mimetic"}) and not mimetic.matches(given)
+    assert mimetic.fits({**given, "model.mixer.init": "mimetic"}) and not mimetic.fits(given)
     hybrid = Architecture("gla,gla,gla,llama-rope", "AbCD")
-    assert hybrid.matches(settings(model="gla, gla, gla, llama-rope", canon="AbCD"))
+    assert hybrid.fits(settings(model="gla, gla, gla, llama-rope", canon="AbCD"))
 
 
 def test_places_are_sizes_or_where_layers_are_given_widths() -> None:
-    assert ROPE.place(settings()) == Architecture("llama-nope").place(settings(model="llama-nope", canon=""))
-    assert ROPE.place(settings()) != ROPE.place(settings(size="12L512D"))
-    assert ROPE.place(settings()) != ROPE.place(settings(exact_intermediate=True))
+    assert ROPE.shared(settings()) == Architecture("llama-nope").shared(settings(model="llama-nope", canon=""))
+    assert ROPE.shared(settings()) != ROPE.shared(settings(size="12L512D"))
+    assert ROPE.shared(settings()) != ROPE.shared(settings(exact_intermediate=True))
     one, two = Architecture("llama-rope", layers=1), Architecture("llama-rope", layers=2)
-    assert one.place(settings(size="1L32D2H")) == two.place(settings(size="2L32D2H"))
-    assert one.place(settings(size="1L32D2H")) != two.place(settings(size="2L64D2H"))
+    assert one.shared(settings(size="1L32D2H")) == two.shared(settings(size="2L32D2H"))
+    assert one.shared(settings(size="1L32D2H")) != two.shared(settings(size="2L64D2H"))
 
 
 def test_names_for_people() -> None:

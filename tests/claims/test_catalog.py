@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from canonlab.claims import CLAIMS, Claim
+from canonlab.claims import Claim
 from canonlab.claims.architecture import Architecture
+from canonlab.claims.catalog import CLAIMS
 from canonlab.claims.contrast import Contrast, published_difference
 from canonlab.models.config import ModelConfig
 from canonlab.sweeps.recipe import load_recipe, shipped_recipes
@@ -57,8 +58,8 @@ def of(recipes: tuple[str, ...], architecture: Architecture, task: str) -> dict[
     found: dict[str, set[str]] = {}
     for recipe in recipes:
         for name, place, rate, settings in made(recipe):
-            if name == task and architecture.matches(settings):
-                found.setdefault(f"{place} {architecture.place(settings)}", set()).add(rate)
+            if name == task and architecture.fits(settings):
+                found.setdefault(f"{place} {architecture.shared(settings)}", set()).add(rate)
     return found
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from canonlab.claims import CLAIMS, FAILS, HOLDS, UNDECIDED, Claim, judge
+from canonlab.claims import FAILS, HOLDS, UNDECIDED, Claim, judge
+from canonlab.claims.catalog import CLAIMS
 from canonlab.claims.contrast import Contrast, Measure
 from canonlab.results.compare import LEVEL, seeds_for
 from canonlab.results.groups import sections

@@ -328,7 +328,7 @@ def test_a_users_class_named_like_a_preset_is_no_evidence(run: Make) -> None:
     mine = Architecture("mine.py:gla", "ABCD")
     runs = [run("mano", mine, {"accuracy_l10": 0.9}, seed=seed) for seed in range(3)]
     assert not evidence(better(Architecture("gla", "ABCD"), PLAIN, "mano")[0], runs).places
-    assert not Architecture("gla", "ABCD").matches(sections(runs)[0].rows[0].settings)
+    assert not Architecture("gla", "ABCD").fits(sections(runs)[0].rows[0].settings)
 
 
 def test_places_with_other_seeds_each_decide_nothing(run: Make) -> None:

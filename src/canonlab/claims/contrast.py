@@ -22,15 +22,16 @@ class Measure:
 
     `main` is the metric that runs are compared by: the task's own, or less the loss; of Capo's bits per parameter
     log2. `most` and `half` are Depo's accuracy, or less its loss, at its most hops and at half as many. `metric` is the
-    one named. `speed` is -log2 of the step at which the metric named reaches 50%.
+    one named. `speed` is -log2 of the step at which the metric named reaches 50%. `capacity` is log2 of bits per
+    parameter, whatever runs are compared by.
     """
 
-    kind: Literal["main", "most", "half", "metric", "speed"] = "main"
+    kind: Literal["main", "most", "half", "metric", "speed", "capacity"] = "main"
     metric: str = ""
 
     def __str__(self) -> str:
         label = metric_label(self.metric)
-        words = {"main": "", "most": "at all hops", "half": "at half the hops", "metric": label}
+        words = {"main": "", "capacity": "", "most": "at all hops", "half": "at half the hops", "metric": label}
         return words.get(self.kind, f"learning {label}")
 
 
@@ -49,6 +50,7 @@ class Contrast:
         relation: In words, for people: "better than".
         tasks: Names of tasks (depo holds depo1 and depo2), each of the same weight.
         measure, against: Of the first, and of the second where that is another.
+        published: The paper's difference, where no table of cells has it.
     """
 
     first: Architecture
@@ -59,6 +61,7 @@ class Contrast:
     against: Measure = MAIN
     least: float = 0.0
     most: float = math.inf
+    published: float | None = None
 
     def __str__(self) -> str:
         place = f"on {enumeration(self.tasks)}"
@@ -122,6 +125,8 @@ def published_difference(contrast: Contrast) -> float | None:
 
     For information beside one's own, never evidence.
     """
+    if contrast.published is not None:
+        return contrast.published
     if isinstance(contrast.second, float) or not {contrast.measure.kind, contrast.against.kind} <= RANK.keys():
         return None
     means = []

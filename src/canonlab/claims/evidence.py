@@ -14,6 +14,7 @@ from functools import cached_property
 
 from canonlab.claims.architecture import Architecture
 from canonlab.claims.contrast import RANK, Contrast, Measure
+from canonlab.claims.knowledge import subjects
 from canonlab.results.cells import Cell, as_many_rates, cells
 from canonlab.results.compare import DECIDING, LEVEL, Comparison, Value, common_seeds, compare, seeds_for
 from canonlab.results.groups import Section
@@ -23,9 +24,6 @@ from canonlab.results.words import enumeration, metric_label, plural, settings_t
 from canonlab.tasks.metrics import lower_is_better
 
 SUPPORTED, REFUTED, OPEN = "supported", "refuted", "open"
-
-ONLY = {"capo": ("training.exposures", 100)}
-"""What the findings are about: capacity depends on the architecture after 100 exposures, and hardly after 1000."""
 
 CAPACITY = "bits_per_parameter"
 """The main metric of Capo, which is compared by factors."""
@@ -133,18 +131,9 @@ def _mean(found: Sequence[Value]) -> Value:
 
 
 def comparable(found: Sequence[Section]) -> list[Cell]:
-    """The cells with a finished run in all sections."""
-    return [cell for section in found for cell in cells(section) if cell.best and _meant(cell)]
-
-
-def _meant(cell: Cell) -> bool:
-    """Whether claims are about a cell: a user's own task is none of the paper's, whatever its name."""
-    if cell.section.task.get("source"):
-        return False
-    if lower_is_better(cell.metric):
-        return True
-    key, wanted = ONLY.get(cell.section.task["name"], ("", None))
-    return cell.rows[0].settings.get(key) == wanted
+    """The cells with a finished run in all sections, but for a user's own tasks, which are none of the papers',
+    whatever their names."""
+    return [cell for section in found if not section.task.get("source") for cell in cells(section) if cell.best]
 
 
 def gather(contrast: Contrast, found: Sequence[Cell], level: float = LEVEL) -> Evidence:
@@ -152,8 +141,8 @@ def gather(contrast: Contrast, found: Sequence[Cell], level: float = LEVEL) -> E
     places: list[Place] = []
     missing: list[str] = []
     for task in contrast.tasks:
-        here = [cell for cell in found if cell.section.task["name"] == task]
-        tried = [_place(contrast, first, second) for first, second in _matched(contrast, here)]
+        here = [cell for cell in found if task in subjects(cell.section.task)]
+        tried = [_place(contrast, task, first, second) for first, second in _matched(contrast, here)]
         of_task = [place for place in tried if isinstance(place, Place)]
         places += of_task
         if not tried:
@@ -181,15 +170,15 @@ def _matched(contrast: Contrast, found: Sequence[Cell]) -> list[tuple[Cell, Cell
     return [(cell, seconds[place]) for place, cell in firsts.items() if place in seconds]
 
 
-def _place(contrast: Contrast, first: Cell, second: Cell) -> Place | str:
+def _place(contrast: Contrast, task: str, first: Cell, second: Cell) -> Place | str:
     """The comparison of two cells, or what is missing for one."""
     if not as_many_rates(first, second):
         rates = " against ".join(plural(len(cell.tried), "learning rate") for cell in (first, second))
         return f"as many learning rates of both ({rates})"
     if not learnt(first, contrast.measure) and not learnt(second, contrast.against):
         return f"a run that learns {metric_label(contrast.measure.metric)}"
-    one, bound = values(first, contrast.measure), contrast.second
-    other = dict.fromkeys(one, Value(bound)) if isinstance(bound, float) else values(second, contrast.against)
+    one, bound, unit = values(first, contrast.measure), contrast.second, _unit(first, contrast.measure)
+    other = dict.fromkeys(one, _fixed(bound, unit)) if isinstance(bound, float) else values(second, contrast.against)
     if not one or not other:
         return f"{str(contrast.measure) or 'the main metric'} of {_sides(contrast)}"
     alone = isinstance(bound, float)
@@ -200,16 +189,20 @@ def _place(contrast: Contrast, first: Cell, second: Cell) -> Place | str:
     if comparison is None:
         return f"a common seed of {_sides(contrast)}, of equal data"
     pair = {seed: one[seed] for seed in seeds}, {seed: other[seed] for seed in seeds}
-    task = first.section.task["name"]
-    batch = first.rows[0].settings.get("training.batch")
-    where = f"{task} {settings_text(first.section.parameters)}, {first.size}, {first.steps:,} steps of {batch}"
+    name, batch = first.section.task["name"], first.rows[0].settings.get("training.batch")
+    where = f"{name} {settings_text(first.section.parameters)}, {first.size}, {first.steps:,} steps of {batch}"
     if lower_is_better(first.metric):
         where += f", {metric_label(first.metric)}"
-    return Place(task, where, comparison, first.at_edge or second.at_edge, pair, _unit(first, contrast.measure))
+    return Place(task, where, comparison, first.at_edge or second.at_edge, pair, unit)
+
+
+def _fixed(bound: float, unit: str) -> Value:
+    """A number to be above or below of."""
+    return Value(math.log2(bound) if unit == FACTOR else bound)
 
 
 def _unit(cell: Cell, measure: Measure) -> str:
-    if measure.kind == "speed":
+    if measure.kind in ("speed", "capacity"):
         return FACTOR
     if lower_is_better(measure.metric or cell.metric):
         return NATS
@@ -226,6 +219,8 @@ def values(cell: Cell, measure: Measure) -> dict[int, Value]:
         return dict(_speeds(cell, measure.metric))
     if measure.kind == "metric":
         return cell.values(measure.metric)
+    if measure.kind == "capacity":  # which is compared between texts too, so between other data
+        return {s: dataclasses.replace(_logarithm(v), data=None) for s, v in cell.values(CAPACITY).items()}
     metric = cell.metric
     if measure.kind != "main":
         hops = dict(enumerate(cell.section.own_headline)).get(RANK[measure.kind])
@@ -263,15 +258,10 @@ def _logarithm(bits: Value) -> Value:
     return Value(math.log2(each), bits.error / each / math.log(2), bits.data)
 
 
-def _by_place(architecture: Architecture, found: Sequence[Cell]) -> dict[tuple[int, str], Cell]:
-    """The architecture's cells by what they must have in common with others: section and `Architecture.place`.
-
-    Of cells that differ in none of this (a preset that meant another model in an earlier version), the last.
-    """
+def _by_place(architecture: Architecture, found: Sequence[Cell]) -> dict[str, Cell]:
+    """The architecture's cells by what they must have in common with others (`Architecture.place`)."""
     return {
-        (id(cell.section), architecture.place(cell.rows[0].settings)): cell
-        for cell in found
-        if architecture.matches(cell.rows[0].settings)
+        architecture.place(cell): cell for cell in sorted(found, key=architecture.rank) if architecture.matches(cell)
     }
 
 

@@ -60,9 +60,11 @@ def in_words(settings: Iterable[tuple[str, Any]]) -> list[str]:
     """Unusual settings for people: ["frozen", "mlp ratio 4.0", "init mimetic"]."""
 
     def name(key: str) -> str:
+        if key == "quantization":
+            return ""
         return key.removeprefix("mixer.") if key.startswith("mixer.") else key.replace("_", " ")
 
-    return [WORDS.get(key) or f"{name(key)} {value}" for key, value in settings]
+    return [WORDS.get(key) or f"{name(key)} {value}".strip() for key, value in settings]
 
 
 def with_canon(model: str, canon: str) -> str:
