@@ -13,10 +13,7 @@ In bioS the templates are drawn for every person, and so is the attribute of the
 bioS-simple they are those of the person's biographies, and the sentence is the first of these.
 """
 
-from typing import NamedTuple
-
 import numpy as np
-from numpy.typing import NDArray
 
 from canonlab.data.jit import kernel
 from canonlab.data.random import Int, permuted, round_keys, stream, word
@@ -42,6 +39,7 @@ from canonlab.tasks.capo.people import (
 )
 from canonlab.tasks.capo.pieces import AFTER, BEFORE, EOS, Kind
 from canonlab.tasks.capo.words import ATTRIBUTES
+from canonlab.tasks.knowledge import Questions
 
 ASKED = (*ATTRIBUTES[:5], "pronoun")
 """The questions about a person. The employer's city is not among them, since it follows from the employer."""
@@ -51,21 +49,8 @@ ASK = 1
 """The split of the stream (0, ASK), from which the sample and the templates are drawn; (0, 0) are the people."""
 
 
-class Questions(NamedTuple):
-    """Prompts with their answers, six a person in the order of ASKED.
-
-    `tokens` int32 (people, 6, time), filled up with <eos>; a person's name is tokens 1 .. name - 1 of each question,
-    `name` (people,); the answer to question q is tokens start[q] .. stop[q] - 1, both (people, 6), and ends the prompt.
-    """
-
-    tokens: NDArray[np.int32]
-    name: NDArray[np.int64]
-    start: NDArray[np.int64]
-    stop: NDArray[np.int64]
-
-
 def ask(key: int, law: CapoLaw, first: int, count: int) -> Questions:
-    """The questions to people first .. first + count - 1 of the sample: a keyed permutation of all people.
+    """The questions to people first .. first + count - 1 of the sample, a keyed permutation of all, in ASKED's order.
 
     Args:
         key: of the task's stream.

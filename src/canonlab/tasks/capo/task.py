@@ -16,6 +16,7 @@ from canonlab.tasks.capo import bits, kernels, people
 from canonlab.tasks.capo.lengths import Pmf, length_law, mean, windows_for
 from canonlab.tasks.capo.pieces import EOS, Pieces, load_pieces
 from canonlab.tasks.capo.score import city_questions, judge
+from canonlab.tasks.knowledge import PEOPLE
 from canonlab.typed import user_path
 
 MOST_PEOPLE = 20_000_000
@@ -136,7 +137,7 @@ class Capo(Task):
     @property
     def default_windows(self) -> int:
         """As many as show the people who are asked about by default."""
-        return bits.windows_of(self, min(self.N, bits.PEOPLE))
+        return bits.windows_of(self, min(self.N, PEOPLE))
 
     def evaluate(
         self,
