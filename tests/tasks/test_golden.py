@@ -33,6 +33,7 @@ TASKS = {
     "capo": ("capo", {}),
     "capo-simple": ("capo-simple", {}),
     "small capo": ("capo", {"N": 30, "context": 100}),
+    "capo in few words": ("capo", {"N": 30, "paraphrases": 5, "permute": False, "context": 100}),
     "biod": ("biod", {}),
     "small biod": ("biod", {"N": 30, "K": 3, "C": 2, "D": 5, "T": 7, "N0": 1000, "context": 100}),
     "long biod": ("biod", {"N": 50, "L": 30, "T": 40_000}),

@@ -1,4 +1,4 @@
-"""How many bits a model knows of bioD. Source: arXiv 2404.05405, definition 2.3, theorem 3.2.
+"""How many bits a model knows of bioD. Source: arXiv 2404.05405, definitions 2.2 and 4.3.
 
 With N people out of N0 names, K attributes, values of C chunks out of an attribute's D strings of L tokens out of T;
 p1 the mean loss (nats) of a name right after <eos>, p2 that of a value after `<eos> name attribute` and p3 that of the

@@ -23,7 +23,7 @@ PADDING = 0.03
 
 @dataclasses.dataclass(frozen=True)
 class BioD(Task):
-    """Knowledge capacity of facts of any size and variety (arXiv 2404.05405, definition 2.3: bioD).
+    """Knowledge capacity of facts of any size and variety (arXiv 2404.05405, definition 2.2: bioD).
 
         <eos> n7 n0 n3  a2 v1 v5 v5 v0  a1 v3 v3 v1 v5  <eos> ...
 

@@ -9,8 +9,8 @@ A prompt is a beginning of a biography, as the stream has it:
 tell (the employer's city tells the employer). The pronoun's prompt cannot do without a sentence: it has its true value,
 which tells nothing that the name doesn't, since pronouns are drawn independently of everything else.
 
-In bioS the templates are drawn for every person, and so is the attribute of the pronoun's sentence, out of all six. In
-bioS-simple they are those of the person's biographies, and the sentence is the first of these.
+The templates are drawn for every person, and so is the attribute of the pronoun's sentence, the first of a biography.
+Where people have descriptions of their own, they are those of one of them.
 """
 
 import numpy as np
@@ -24,6 +24,7 @@ from canonlab.tasks.capo.kernels import (
     VALUE_COLUMN,
     VALUE_KIND,
     CapoLaw,
+    description,
     write_templates,
 )
 from canonlab.tasks.capo.people import (
@@ -103,7 +104,7 @@ def _ask(
     for i in range(len(tokens)):
         index = permuted(first + i, law.people, sample_keys)
         write_person(person, index, values_key, name_keys, law.redraw_person)
-        own = stream(values_key, index, 1) if law.simple else stream(templates_key, index, 0)
+        own = description(stream(templates_key, index, 0), values_key, index, law)
         order = write_templates(templates, own, law)
         for question in range(QUESTIONS):
             row = tokens[i, question]
