@@ -78,6 +78,12 @@ def encode(name: str, text: str) -> list[int]:
     return [compact[index] for index in tokenizer.encode(text)]
 
 
+def plain_description(task: Capo, drawn: Random, values_key: int, index: int) -> Random:
+    """What describes a person: `drawn`, or one of the person's own, which it chooses."""
+    own = 1 if task.simple else task.paraphrases
+    return Random(values_key, index + 2**48 * drawn.below(own), 1) if own else drawn
+
+
 def plain_block(task: Capo, key: int, exposure: int, split: Split, block: int, room: int | None = None) -> list[str]:
     """The texts of a block's biographies in their order, drawn until they have at most `room` tokens."""
     words, values_key = load_words(), Keys(key, 0, 0).below
@@ -89,9 +95,11 @@ def plain_block(task: Capo, key: int, exposure: int, split: Split, block: int, r
         texts = []
         for slot in range(2048 * block, min(2048 * (block + 1), task.N)):
             index = plain_permuted(slot, task.N, shown.rounds)
-            source, place, half = (values_key, index, 1) if task.simple else (shown.below, slot, 0)
-            order, *templates = Random(source, place + attempt * 2**32, half).digits([720, *counts])
-            texts.append(plain_text(words, plain_person(key, index), orders[order], templates))
+            drawn = Random(shown.below, slot + attempt * 2**32, 0)
+            rng = plain_description(task, drawn, values_key, index + attempt * 2**32)
+            order, *templates = rng.digits([720, *counts])
+            sentences = orders[order] if task.permute else range(6)
+            texts.append(plain_text(words, plain_person(key, index), sentences, templates))
         if room is None or sum(1 + len(encode(task.tokenizer, text)) for text in texts) <= room:
             return texts
         attempt += 1

@@ -26,7 +26,7 @@ def test_presets_are_complete(name: str) -> None:
 def test_unknown_tasks() -> None:
     with pytest.raises(InputError, match="unknown task 'depo3'; did you mean 'depo[12]?'"):
         build_task("depo3")
-    with pytest.raises(InputError, match=r"unknown task 'x' \(allowed: brevo1, brevo2, capo, .*depo2, .*mano\)"):
+    with pytest.raises(InputError, match=r"unknown task 'x' \(allowed: biod, brevo1, brevo2, capo, .*depo2, .*mano\)"):
         build_task("x")
 
 

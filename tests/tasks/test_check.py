@@ -14,6 +14,7 @@ from canonlab.tasks.catalog import TASKS, build_task
 from canonlab.tasks.check import CHECKS, Check, check_task
 
 SMALL: dict[str, dict[str, Any]] = {
+    "biod": {"N": 40, "T": 20, "D": 12},
     "copy": {"N": 6, "context": 30},
     "depo": {"N": 5, "K": 3, "V": 9, "lengths": [1, 2], "context": 90},
     "brevo": {"N": 6, "V": 4, "lengths": [1, 2], "context": 120},
@@ -30,7 +31,7 @@ def by_name(task: Task) -> dict[str, Check]:
     return {check.name: check for check in check_task(task, windows=4, names=QUICK)}
 
 
-@pytest.mark.parametrize("name", ["copy", "depo", "brevo1", "brevo2", "mano", "lano-cfg3f", "capo"])
+@pytest.mark.parametrize("name", ["copy", "depo", "brevo1", "brevo2", "mano", "lano-cfg3f", "capo", "biod"])
 def test_built_in_tasks_pass(name: str) -> None:
     settings = SMALL.get(name.rstrip("12"), {"context": 800})
     checks = by_name(build_task(name, settings))

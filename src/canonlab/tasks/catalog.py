@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from canonlab.errors import unknown
 from canonlab.tasks.base import Task, typed_settings
+from canonlab.tasks.biod import BioD
 from canonlab.tasks.brevo import Brevo
 from canonlab.tasks.capo import Capo
 from canonlab.tasks.copy import Copy
@@ -27,12 +28,14 @@ DEPO1 = {"N": 225, "K": 8, "V": 50, "lengths": (1, 2), "context": 2048}
 DEPO2 = {"N": 75, "K": 16, "V": 4, "lengths": (5, 7), "context": 2048}
 BREVO1 = {"N": 70, "V": None, "lengths": (1, 1), "query": "last-quarter", "context": 1024}
 BREVO2 = {"N": 30, "V": 4, "lengths": (2, 4), "query": "last-quarter", "context": 1536}
+BIOD = {"N": 10_000, "K": 6, "C": 1, "D": 500, "L": 2, "T": 500, "N0": 400 * 400 * 1000, "context": 512}
 CAPO = {"N": 50_000, "simple": False, "tokenizer": "own", "context": 512}
 JUNK = (Part("capo"), Part("capo", {"N": 100_000_000}, share=7, name="junk"))
 LANO_CONTEXT = dict.fromkeys(("cfg3b", "cfg3f", "cfg3g", "cfg3h", "cfg3i"), 512) | {"cfg3j": 1536, "cfg3k": 1536}
 
 TASKS: Mapping[str, NamedTask] = MappingProxyType(
     {
+        "biod": NamedTask(BioD, BIOD, "knowledge capacity: facts of K attributes, of a chosen size and variety (bioD)"),
         "brevo1": NamedTask(Brevo, BREVO1, "reasoning breadth: all that a vertex depends on; names are one token of N"),
         "brevo2": NamedTask(Brevo, BREVO2, "reasoning breadth with names of 2-4 tokens out of a vocabulary of 2 x 4"),
         "capo": NamedTask(Capo, CAPO, "knowledge capacity: biographies, written anew in each exposure (bioS)"),

@@ -18,6 +18,7 @@ CAPO: dict[str, Any] = {
 }  # fmt: skip
 
 TRAINING: dict[str, dict[str, Any]] = {
+    "biod": CAPO,
     "brevo1": {"steps": 100_000, "batch": 256, "lr": 1e-3},
     "brevo2": {"steps": 200_000, "batch": 192, "lr": 1e-3},
     "capo": CAPO,
@@ -32,5 +33,5 @@ TRAINING: dict[str, dict[str, Any]] = {
 }
 
 PEOPLE: dict[str, Any] = {"model": "gpt2-original", "size": "4-4", "tied": True}
-MODEL: dict[str, dict[str, Any]] = {"capo": PEOPLE, "capo-simple": PEOPLE, "capo-junk": PEOPLE}
-"""The models of a task that are not the others' default: Capo's are those of Part 3.3, embedding and output tied."""
+MODEL: dict[str, dict[str, Any]] = dict.fromkeys(("biod", "capo", "capo-simple", "capo-junk"), PEOPLE)
+"""The models of a task that are not the others' default: those of Part 3.3, embedding and output tied."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from canonlab.errors import InputError
 from canonlab.models.config import ModelConfig
 from canonlab.models.decoder import Decoder
+from canonlab.tasks import knowledge
 from canonlab.tasks.capo import Capo, bits
 from canonlab.tasks.capo.people import PRONOUN
 from canonlab.tasks.capo.pieces import AFTER, BEFORE, Kind
@@ -26,6 +27,7 @@ TASK = Capo(N=30)
 PIECES = TASK.pieces
 SIZE = len(TASK.vocabulary)
 CPU = torch.device("cpu")
+WAYS = (knowledge.with_prefix, knowledge.without_prefix)
 VALUES = (Kind.CITY, Kind.UNIVERSITY, Kind.MAJOR, Kind.EMPLOYER, Kind.EMPLOYER_CITY)
 Tokens = tuple[int, ...]
 
@@ -231,7 +233,7 @@ def test_a_cached_prefix_changes_nothing(model: str, canon: str) -> None:
         questions = ask(task.stream_key(1), task.law, first, 8)
         assert len(set(questions.name)) > 1
         with torch.inference_mode():
-            cached, plain = (way(built, questions, SIZE, CPU) for way in (bits.with_prefix, bits.without_prefix))
+            cached, plain = (way(built, questions, SIZE, CPU) for way in WAYS)
         assert np.abs(cached.name - plain.name).max() < 1e-9 and np.abs(cached.values - plain.values).max() < 1e-9
         assert np.array_equal(cached.right, plain.right)
         assert plain.name.std() > 0.01
@@ -242,7 +244,7 @@ def test_a_cached_prefix_of_one_person() -> None:
     for first in range(3):
         questions = ask(TASK.stream_key(1), TASK.law, first, 1)
         with torch.inference_mode():
-            cached, plain = (way(built, questions, SIZE, CPU) for way in (bits.with_prefix, bits.without_prefix))
+            cached, plain = (way(built, questions, SIZE, CPU) for way in WAYS)
         assert np.allclose(cached.name, plain.name, rtol=1e-12) and np.allclose(cached.values, plain.values, rtol=1e-12)
 
 
@@ -253,7 +255,7 @@ def test_who_has_no_cache_is_asked_without(monkeypatch: pytest.MonkeyPatch) -> N
     def never(*_: object) -> None:
         raise AssertionError("takes the other path")
 
-    monkeypatch.setattr(bits, "with_prefix", never)
+    monkeypatch.setattr(knowledge, "with_prefix", never)
     plain = TASK.evaluate(lambda ids: built(ids).logits, seed=3)
     with pytest.raises(AssertionError, match="the other path"):
         TASK.evaluate(built, seed=3)
@@ -267,31 +269,31 @@ def test_who_has_no_cache_is_asked_without(monkeypatch: pytest.MonkeyPatch) -> N
 def test_rows_beyond_the_vocabulary_are_not_counted(model: str, tied: bool) -> None:
     exact, padded = (decoder(model, vocabulary=size, tied=tied) for size in (SIZE, SIZE + 40))
     wanted = sum(p.numel() for p in exact.parameters())
-    assert bits.parameter_count(exact, SIZE) == bits.parameter_count(padded, SIZE) == wanted
+    assert knowledge.parameter_count(exact, SIZE) == knowledge.parameter_count(padded, SIZE) == wanted
     assert sum(p.numel() for p in padded.parameters()) == wanted + 40 * 64 * (1 if tied else 2)
 
 
 def test_a_head_with_a_bias_and_what_is_no_module() -> None:
     model = nn.Sequential(nn.Embedding(110, 4), nn.Linear(4, 8), nn.Linear(8, 110))
-    assert bits.parameter_count(model, 100) == 400 + (32 + 8) + (800 + 100)
-    assert bits.parameter_count(model, 110) == sum(p.numel() for p in model.parameters())
-    assert bits.parameter_count(nn.Sequential(model, model), 100) == bits.parameter_count(model, 100)
-    assert bits.parameter_count(lambda ids: ids, 100) == 0
+    assert knowledge.parameter_count(model, 100) == 400 + (32 + 8) + (800 + 100)
+    assert knowledge.parameter_count(model, 110) == sum(p.numel() for p in model.parameters())
+    assert knowledge.parameter_count(nn.Sequential(model, model), 100) == knowledge.parameter_count(model, 100)
+    assert knowledge.parameter_count(lambda ids: ids, 100) == 0
     model[0].weight.requires_grad = False
-    assert bits.parameter_count(model, 100) == 1340, "frozen ones hold knowledge too"
+    assert knowledge.parameter_count(model, 100) == 1340, "frozen ones hold knowledge too"
 
 
 def test_the_interval_of_a_sample() -> None:
     """Covers what asking everybody gives, about 95 times in 100, and is as wide as samples differ."""
     rng = np.random.default_rng(0)
     losses = rng.exponential(2.0, 500)
-    whole = bits._mean_bits(17.0, losses, 500)
+    whole = knowledge.mean_bits(17.0, losses, 500)
     assert whole.low == whole.value == whole.high == exactly(17.0 - losses.mean() / math.log(2))
-    found = [bits._mean_bits(17.0, rng.choice(losses, 250, replace=False), 500) for _ in range(200)]
+    found = [knowledge.mean_bits(17.0, rng.choice(losses, 250, replace=False), 500) for _ in range(200)]
     assert sum(metric.low <= whole.value <= metric.high for metric in found) >= 180
     spread = np.std([metric.value for metric in found])
     assert np.mean([metric.high - metric.value for metric in found]) == pytest.approx(1.96 * spread, rel=0.15)
-    one = bits._mean_bits(17.0, losses[:1], 500)
+    one = knowledge.mean_bits(17.0, losses[:1], 500)
     assert math.isnan(one.low) and math.isnan(one.high) and one.count == 1
 
 

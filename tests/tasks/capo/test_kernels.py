@@ -5,6 +5,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from canonlab.tasks.capo import Capo, kernels
 from canonlab.tasks.capo.lengths import mean
 from canonlab.tasks.capo.pieces import BEFORE, EOS
 from canonlab.tasks.capo.tokenizer import byte_symbols
+from canonlab.tasks.capo.words import ATTRIBUTES, load_words
 from laws import assert_uniform
 from plain_capo import encode, plain_block, plain_tokens
 from redraws import OftenRedrawing
@@ -22,6 +24,8 @@ TASKS = [
     *(Capo(N=N, simple=simple) for N in (1, 5, 100) for simple in (False, True)),
     Capo(N=40, context=97),
     Capo(N=3, context=2),
+    *(Capo(N=50, paraphrases=paraphrases, permute=permute) for paraphrases in (0, 1, 4) for permute in (False, True)),
+    Capo(N=50, simple=True, permute=False),
 ]
 SIZES = [1, 5, 100, 2047, 2048, 2049, 5000]
 
@@ -52,11 +56,11 @@ def test_blocks_are_those_of_the_plain_twin(simple: bool) -> None:
         assert found.mask.tolist() == mask
 
 
-@pytest.mark.parametrize("simple", [False, True])
-def test_words_and_blocks_are_drawn_anew(simple: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("variety", [{}, {"simple": True}, {"paraphrases": 3, "permute": False}], ids=str)
+def test_words_and_blocks_are_drawn_anew(variety: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """With room for the shorter half of all blocks, and limits that reject every second word."""
     monkeypatch.setattr("plain_capo.Random", OftenRedrawing)
-    task = Capo(N=20, simple=simple, context=8)
+    task = Capo(N=20, **variety, context=8)
     windows = round(20 * mean(task.lengths) / 8)
     law = task.law._replace(
         block_windows=windows,
@@ -177,6 +181,36 @@ def test_simple_biographies_never_change() -> None:
         shown = [task.windows(2, exposure * windows, windows, split) for exposure in (0, 9) for split in SPLITS]
         common = set.intersection(*(set(biographies(task, tokens)) for tokens, _ in shown))
         assert len(common) == (60 if simple else 0)
+
+
+def test_people_have_so_many_biographies() -> None:
+    """Each exposure shows one of three, all alike often, in both splits."""
+    task = Capo(N=40, paraphrases=3)
+    windows = task.windows_per_exposure
+    shown: dict[str, Counter[str]] = {}
+    for exposure in range(60):
+        for split in SPLITS:
+            for text in biographies(task, task.windows(2, exposure * windows, windows, split).tokens):
+                shown.setdefault(" ".join(text.split(" ", 3)[:3]), Counter())[text] += 1
+    assert len(shown) == 40 and {len(texts) for texts in shown.values()} == {3}
+    assert_uniform([count for texts in shown.values() for count in texts.values()])
+
+
+def test_one_biography_is_bios_simple() -> None:
+    simple, one = Capo(N=30, simple=True), Capo(N=30, paraphrases=1)
+    assert simple.identity == one.identity
+    assert np.array_equal(simple.windows(0, 5, 9).tokens, one.windows(0, 5, 9).tokens)
+
+
+def test_sentences_in_the_order_of_the_attributes() -> None:
+    task = Capo(N=30, permute=False)
+    texts = biographies(task, task.windows(0, 0, task.windows_per_exposure).tokens)
+    templates = load_words().templates
+    for text in texts:
+        sentences = text.removesuffix(".").split(". ")
+        assert len(sentences) == 6
+        for sentence, attribute in zip(sentences, ATTRIBUTES, strict=True):
+            assert any(template.before in sentence for template in templates[attribute])
 
 
 def test_law_of_descriptions() -> None:

@@ -1,6 +1,7 @@
 """Capo's questions: token for token their plain twin, about each person once, and nothing given away."""
 
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from canonlab.tasks.capo import Capo
 from canonlab.tasks.capo.questions import ASKED, Questions, ask
 from canonlab.tasks.capo.words import ATTRIBUTES, PRONOUNS, load_words
 from laws import assert_uniform
-from plain_capo import Keys, encode, plain_permuted, plain_person, plain_text
+from plain_capo import Keys, encode, plain_description, plain_permuted, plain_person, plain_text
 
 WORDS = load_words()
 COUNTS = [len(WORDS.templates[attribute]) for attribute in ATTRIBUTES]
@@ -22,7 +23,7 @@ def plain_questions(task: Capo, key: int, place: int) -> list[tuple[str, str, st
     asked = Keys(key, 0, 1)
     index = plain_permuted(place, task.N, asked.rounds)
     person = plain_person(key, index)
-    own = Random(Keys(key, 0, 0).below, index, 1) if task.simple else Random(asked.below, index, 0)
+    own = plain_description(task, Random(asked.below, index, 0), Keys(key, 0, 0).below, index)
     order, *templates = own.digits([720, *COUNTS])
     name = " ".join([WORDS.first_names[person[0]], WORDS.middle_names[person[1]], WORDS.last_names[person[2]]])
     questions = []
@@ -31,7 +32,7 @@ def plain_questions(task: Capo, key: int, place: int) -> list[tuple[str, str, st
         sentence = plain_text(WORDS, person, [attribute], templates)
         value = sentence.removeprefix(name + template.before).removesuffix(template.after)
         questions.append((name, name + template.before, value))
-    sentence = plain_text(WORDS, person, ORDERS[order][:1], templates)
+    sentence = plain_text(WORDS, person, ORDERS[order if task.permute else 0][:1], templates)
     return [*questions, (name, sentence, f" {PRONOUNS[person[3]]}")]
 
 
@@ -41,9 +42,9 @@ def texts(task: Capo, questions: Questions, i: int) -> list[tuple[str, str]]:
     return [(task.pieces.decode(row[1:start]), task.pieces.decode(row[start:stop])) for row, start, stop in rows]
 
 
-@pytest.mark.parametrize("simple", [False, True])
-def test_questions_are_those_of_the_plain_twin(simple: bool) -> None:
-    task = Capo(N=60, simple=simple)
+@pytest.mark.parametrize("variety", [{}, {"simple": True}, {"paraphrases": 3}, {"permute": False}], ids=str)
+def test_questions_are_those_of_the_plain_twin(variety: dict[str, Any]) -> None:
+    task = Capo(N=60, **variety)
     for seed, first, count in ((0, 0, 60), (5, 57, 3), (5, 0, 20), (7, 31, 1)):
         key = task.stream_key(seed)
         found = ask(key, task.law, first, count)
@@ -83,6 +84,17 @@ def test_simple_people_are_described_as_in_their_biographies() -> None:
         prompt, answer = texts(task, found, i)[5]
         assert f"<eos>{prompt}{answer}" in shown
         assert all(answer in shown and prompt.split(" ", 3)[3] in shown for prompt, answer in texts(task, found, i))
+
+
+def test_people_are_described_as_in_one_of_their_biographies() -> None:
+    """With each attribute's template from one that is theirs, the pronoun's sentence from the beginning of one."""
+    task = Capo(N=20, paraphrases=2)
+    found = ask(task.stream_key(2), task.law, 0, 20)
+    shown = task.pieces.decode(task.windows(2, 0, 30 * task.windows_per_exposure).tokens.reshape(-1))
+    for i in range(20):
+        prompt, answer = texts(task, found, i)[5]
+        assert f"<eos>{prompt}{answer}" in shown
+        assert all(prompt.split(" ", 3)[3] + answer in shown for prompt, answer in texts(task, found, i))
 
 
 def test_nothing_else_is_given_away() -> None:

@@ -61,6 +61,13 @@ def test_identity_holds_the_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(keys) == 7 and Capo(N=100, tokenizer="elsewhere").stream_key(0) == TASK.stream_key(0)
 
 
+def test_variety_is_part_of_the_identity() -> None:
+    """Of what was there before, nothing changes."""
+    varied = (Capo(N=100, paraphrases=2), Capo(N=100, permute=False), Capo(N=100, paraphrases=2, permute=False))
+    assert len({task.stream_key(0) for task in (TASK, *varied)}) == 4
+    assert varied[2].identity["parameters"].keys() == {"N", "simple", "pieces", "paraphrases", "permute"}
+
+
 def test_users_hear_of_much_padding() -> None:
     assert Capo(N=50_000).warnings() == [] and Capo(N=2048).warnings() == []
     [warning] = Capo(N=3).warnings()
@@ -83,6 +90,12 @@ def test_users_can_ask_for_the_padding() -> None:
         ({"N": 100_000_001}, "N = 100000001"),
         ({"N": 1e6 + 0.5}, "N = 1000000.5: must be an integer"),
         ({"context": 1}, "context = 1: must be an integer of at least 2"),
+        (
+            {"paraphrases": -1},
+            "paraphrases = -1: must be an integer",
+        ),
+        ({"paraphrases": 1, "simple": True}, "paraphrases = 1: must be 0 where simple, which is 1 of them, is true"),
+        ({"permute": "maybe"}, "permute = 'maybe': must be true or false"),
         ({"simple": 1}, "simple = 1: must be true or false"),
         ({"tokenizer": "gpt3"}, "tokenizer = 'gpt3': must be own, gpt2 or"),
         ({"tokenizer": 2}, "tokenizer = 2: must be text"),

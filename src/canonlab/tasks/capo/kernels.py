@@ -7,8 +7,9 @@ the biographies that lie in these windows are written.
 
 Streams below the stream `key` of the task, as (index, split) of `canonlab.data.random.stream`:
 (0, 0) the people; (1 + exposure, split) an exposure: its permutation, and the key of what follows;
-below that, (slot, 0) how the person in a slot is described. In bioS-simple this is below the people: (person, 1).
-A block that is too long is drawn anew with 2^32, 2 * 2^32, ... added to the last index.
+below that, (slot, 0) how the person in a slot is described. Where people have M descriptions of their own, that draws
+which one it is, and description j is below the people: (j * 2^48 + person, 1); M = 1 is bioS-simple.
+A block that is too long is drawn anew with 2^32, 2 * 2^32, ... added to the last indices.
 """
 
 import math
@@ -18,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from canonlab.data.jit import kernel
-from canonlab.data.random import Int, digit, permuted, round_keys, stream, word
+from canonlab.data.random import Int, below, digit, permuted, round_keys, stream, word
 from canonlab.tasks.capo.people import (
     CITY,
     COLUMNS,
@@ -58,13 +59,15 @@ VALUE_COLUMN = (MONTH, CITY, UNIVERSITY, MAJOR, EMPLOYER, EMPLOYER)
 class CapoLaw(NamedTuple):
     """What the generator draws from.
 
-    `people` N; `simple`: a person's description never changes; windows of a full block and of the last one; the pieces'
+    `people` N; `paraphrases`: how many descriptions each person has, 0 where each exposure makes a new one; `permute`:
+    whether the sentences are in an order that is drawn; windows of a full block and of the last one; the pieces'
     `tokens`, `start` and `base` (see `Pieces`); how many templates each attribute has; the tokens of the longest
     biography with its <eos>; and the limits of `canonlab.data.random.digit` for a person and for a description.
     """
 
     people: int
-    simple: bool
+    paraphrases: int
+    permute: bool
     block_windows: int
     last_windows: int
     tokens: np.ndarray
@@ -76,13 +79,16 @@ class CapoLaw(NamedTuple):
     redraw_description: np.uint64
 
 
-def law(pieces: Pieces, people: int, simple: bool, block_windows: int, last_windows: int, longest: int) -> CapoLaw:
+def law(
+    pieces: Pieces, people: int, paraphrases: int, permute: bool, block_windows: int, last_windows: int, longest: int
+) -> CapoLaw:
     """The law of biographies of `people` people made of these pieces."""
     templates = [pieces.count(BEFORE + attribute) for attribute in range(SENTENCES)]
     redraw = np.uint64((1 << 64) % (len(ORDERS) * math.prod(templates)))
     return CapoLaw(
         people,
-        simple,
+        paraphrases,
+        permute,
         block_windows,
         last_windows,
         pieces.tokens,
@@ -99,14 +105,22 @@ def law(pieces: Pieces, people: int, simple: bool, block_windows: int, last_wind
 def write_templates(templates: np.ndarray, rng: np.ndarray, law: CapoLaw) -> np.int64:
     """Draw a description: write each attribute's template to `templates` (6,), and return the order of the sentences.
 
-    All are digits of one random word; the order is a row of ORDERS.
+    All are digits of one random word; the order is a row of ORDERS, the first where sentences aren't permuted.
     """
     while True:
         order, fraction = digit(word(rng), len(ORDERS))
         for attribute in range(SENTENCES):
             templates[attribute], fraction = digit(fraction, law.templates[attribute])
         if fraction >= law.redraw_description:
-            return order
+            return order if law.permute else np.int64(0)
+
+
+@kernel
+def description(drawn: np.ndarray, values_key: np.uint64, index: Int, law: CapoLaw) -> np.ndarray:
+    """The rng of a description of person `index`: `drawn` itself, or that of the one of the person's own it chooses."""
+    if law.paraphrases == 0:
+        return drawn
+    return stream(values_key, (below(drawn, law.paraphrases) << 48) + index, 1)
 
 
 @kernel
@@ -167,7 +181,7 @@ def plan_block(
             index = permuted(slot, law.people, slot_keys)
             write_person(person, index, values_key, name_keys, law.redraw_person)
             again = attempt << 32
-            rng = stream(values_key, again + index, 1) if law.simple else stream(exposure_key, again + slot, 0)
+            rng = description(stream(exposure_key, again + slot, 0), values_key, again + index, law)
             order = write_templates(templates, rng, law)
             offsets[i + 1] = offsets[i] + 1 + write_plan(plans[i], person, order, templates, law)
         if offsets[count] <= room:

@@ -9,14 +9,11 @@ A prompt is a beginning of a biography, as the stream has it:
 tell (the employer's city tells the employer). The pronoun's prompt cannot do without a sentence: it has its true value,
 which tells nothing that the name doesn't, since pronouns are drawn independently of everything else.
 
-In bioS the templates are drawn for every person, and so is the attribute of the pronoun's sentence, out of all six. In
-bioS-simple they are those of the person's biographies, and the sentence is the first of these.
+The templates are drawn for every person, and so is the attribute of the pronoun's sentence, the first of a biography.
+Where people have descriptions of their own, they are those of one of them.
 """
 
-from typing import NamedTuple
-
 import numpy as np
-from numpy.typing import NDArray
 
 from canonlab.data.jit import kernel
 from canonlab.data.random import Int, permuted, round_keys, stream, word
@@ -27,6 +24,7 @@ from canonlab.tasks.capo.kernels import (
     VALUE_COLUMN,
     VALUE_KIND,
     CapoLaw,
+    description,
     write_templates,
 )
 from canonlab.tasks.capo.people import (
@@ -42,6 +40,7 @@ from canonlab.tasks.capo.people import (
 )
 from canonlab.tasks.capo.pieces import AFTER, BEFORE, EOS, Kind
 from canonlab.tasks.capo.words import ATTRIBUTES
+from canonlab.tasks.knowledge import Questions
 
 ASKED = (*ATTRIBUTES[:5], "pronoun")
 """The questions about a person. The employer's city is not among them, since it follows from the employer."""
@@ -51,21 +50,8 @@ ASK = 1
 """The split of the stream (0, ASK), from which the sample and the templates are drawn; (0, 0) are the people."""
 
 
-class Questions(NamedTuple):
-    """Prompts with their answers, six a person in the order of ASKED.
-
-    `tokens` int32 (people, 6, time), filled up with <eos>; a person's name is tokens 1 .. name - 1 of each question,
-    `name` (people,); the answer to question q is tokens start[q] .. stop[q] - 1, both (people, 6), and ends the prompt.
-    """
-
-    tokens: NDArray[np.int32]
-    name: NDArray[np.int64]
-    start: NDArray[np.int64]
-    stop: NDArray[np.int64]
-
-
 def ask(key: int, law: CapoLaw, first: int, count: int) -> Questions:
-    """The questions to people first .. first + count - 1 of the sample: a keyed permutation of all people.
+    """The questions to people first .. first + count - 1 of the sample, a keyed permutation of all, in ASKED's order.
 
     Args:
         key: of the task's stream.
@@ -118,7 +104,7 @@ def _ask(
     for i in range(len(tokens)):
         index = permuted(first + i, law.people, sample_keys)
         write_person(person, index, values_key, name_keys, law.redraw_person)
-        own = stream(values_key, index, 1) if law.simple else stream(templates_key, index, 0)
+        own = description(stream(templates_key, index, 0), values_key, index, law)
         order = write_templates(templates, own, law)
         for question in range(QUESTIONS):
             row = tokens[i, question]

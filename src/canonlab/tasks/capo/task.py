@@ -16,9 +16,11 @@ from canonlab.tasks.capo import bits, kernels, people
 from canonlab.tasks.capo.lengths import Pmf, length_law, mean, windows_for
 from canonlab.tasks.capo.pieces import EOS, Pieces, load_pieces
 from canonlab.tasks.capo.score import city_questions, judge
+from canonlab.tasks.knowledge import PEOPLE
 from canonlab.typed import user_path
 
 MOST_PEOPLE = 100_000_000
+MOST_PARAPHRASES = 1000
 
 PADDING = 0.03
 """A share of the stream that users are told about."""
@@ -34,8 +36,8 @@ class Capo(Task):
     university, major, employer, and the employer's city, which the employer determines. They depend on the seed, not on
     the split. Each exposure writes every one of them once, in an order of its own, as a biography of six sentences, the
     pronoun in place of the name from the second sentence on. The order of the sentences and the templates are drawn
-    anew each time, or once per person in bioS-simple. All tokens are marked but the first of a window, which nothing
-    predicts.
+    anew each time, or each time from a few per person that were drawn once, one of them in bioS-simple. All tokens are
+    marked but the first of a window, which nothing predicts.
 
     Biographies run across windows. To make any window by itself, an exposure's people are put into blocks of 2048 (or
     all, if there are fewer), each of which has a fixed number of windows, so the end of a block is <eos>, not marked:
@@ -43,15 +45,19 @@ class Capo(Task):
 
     Args:
         N: how many people there are.
-        simple: bioS-simple: a person's biography is the same in all exposures.
+        simple: bioS-simple: a person's biography is the same in all exposures, as with `paraphrases` = 1.
         tokenizer: "own", "gpt2" (when it can be loaded) or the path of a tokenizer.json.
         context: the window length in tokens.
+        paraphrases: how many biographies each person has, of which each exposure shows one; 0: always another.
+        permute: whether a biography's sentences are in an order that was drawn, or in that of the attributes.
     """
 
     N: int = 50_000
     simple: bool = False
     tokenizer: str = "own"
     context: int = 512
+    paraphrases: int = dataclasses.field(default=0, metadata={"introduced": 0})
+    permute: bool = dataclasses.field(default=True, metadata={"introduced": True})
 
     name: ClassVar[str] = "capo"
     version: ClassVar[int] = 1
@@ -61,8 +67,12 @@ class Capo(Task):
     def __post_init__(self) -> None:
         require_integer("N", self.N, 1, MOST_PEOPLE)
         require_integer("context", self.context, 2)
-        if not isinstance(self.simple, bool):
-            raise InputError(f"simple = {shown(self.simple)}: must be true or false")
+        require_integer("paraphrases", self.paraphrases, 0, MOST_PARAPHRASES)
+        for field in ("simple", "permute"):
+            if not isinstance(value := getattr(self, field), bool):
+                raise InputError(f"{field} = {shown(value)}: must be true or false")
+        if self.simple and self.paraphrases:
+            raise InputError(f"paraphrases = {self.paraphrases}: must be 0 where simple, which is 1 of them, is true")
         if not isinstance(self.tokenizer, str):
             raise InputError(f"tokenizer = {shown(self.tokenizer)}: must be own, gpt2 or the path of a tokenizer.json")
         load_pieces(self.tokenizer)
@@ -78,8 +88,17 @@ class Capo(Task):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """With a hash of the pieces for the tokenizer, as other tokens or words of the same name are another stream."""
-        return {**super().identity, "parameters": {"N": self.N, "simple": self.simple, "pieces": self._pieces_hash}}
+        """With a hash of the pieces for the tokenizer, as other tokens or words of the same name are another stream.
+
+        One biography a person is bioS-simple, however it was asked for.
+        """
+        found = super().identity
+        parameters = {**found["parameters"], "pieces": self._pieces_hash}
+        del parameters["tokenizer"]
+        if self.paraphrases == 1:
+            del parameters["paraphrases"]
+            parameters["simple"] = True
+        return {**found, "parameters": parameters}
 
     @cached_property
     def _pieces_hash(self) -> str:
@@ -117,7 +136,9 @@ class Capo(Task):
         last = (self.N - 1) % full + 1
         block_windows = windows_for(self.lengths, full, self.context)
         last_windows = block_windows if last == full else windows_for(self.lengths, last, self.context)
-        return kernels.law(self.pieces, self.N, self.simple, block_windows, last_windows, len(self.lengths) - 1)
+        paraphrases = 1 if self.simple else self.paraphrases
+        longest = len(self.lengths) - 1
+        return kernels.law(self.pieces, self.N, paraphrases, self.permute, block_windows, last_windows, longest)
 
     @property
     def windows_per_exposure(self) -> int:
@@ -136,7 +157,7 @@ class Capo(Task):
     @property
     def default_windows(self) -> int:
         """As many as show the people who are asked about by default."""
-        return bits.windows_of(self, min(self.N, bits.PEOPLE))
+        return bits.windows_of(self, min(self.N, PEOPLE))
 
     def evaluate(
         self,
