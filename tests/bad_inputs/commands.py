@@ -120,7 +120,15 @@ def parameters() -> Iterator[Bad]:
         "depo1": {"N": ["2", "1000000000000"], "K": ["0", "10000000"], "V": ["0", "-1", "1000000000000"]},
         "brevo1": {"N": ["2", "100000"], "V": ["0", "text"], "query": ["''", "LAST", "3", "[last]", "null"]},
         "mano": {"L": ["0", "1000000000000", "1.5"], "context": ["10"]},
-        "capo": {"N": ["0", "-1", "1000000000000"], "simple": ["1", "maybe", "null"], "tokenizer": ["nope", "3", "''"]},
+        "capo": {
+            "N": ["0", "-1", "1000000000000"],
+            "simple": ["1", "maybe", "null"],
+            "tokenizer": ["nope", "3", "''"],
+            "words": ["nope", "3", "''"],
+            "paraphrases": ["-1", "10000", "x"],
+            "permute": ["1", "maybe"],
+        },
+        "biod": {"N": ["0", "1000000000000"], "N0": ["1", "x"], "T": ["1", HUGE], "D": ["0", "250001"], "K": ["0"]},
         "lano-cfg3f": {"grammar": ["cfg3x", "''", "3", "nope.json"], "context": ["1"]},
     }
     for task, fields in wrong.items():

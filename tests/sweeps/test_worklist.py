@@ -1,6 +1,7 @@
 """The list of a sweep's runs as a file: nothing left open in it, and nothing lost."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from canonlab.errors import InputError
 from canonlab.models.config import ModelConfig
 from canonlab.sweeps.prepare import prepare
 from canonlab.sweeps.worklist import read_worklist
+from canonlab.tasks.capo.words import FOLDER
 from canonlab.training.config import RunConfig, TaskConfig
 from canonlab.training.plan import plan_run
 from canonlab.training.run import create_run
@@ -51,6 +53,20 @@ def test_the_users_files_are_copied_and_a_changed_copy_is_not_executed(
     with pytest.raises(InputError, match="is not the file that the sweep was planned with"):
         read_worklist(runs.path)
     assert read_worklist(listed(configs, tmp_path / "runs").path) == runs  # planned again, copied again
+
+
+def test_folders_are_copied_and_a_changed_copy_is_refused(tmp_path: Path) -> None:
+    mine = Path(shutil.copytree(FOLDER, tmp_path / "mine"))
+    config = dataclasses.replace(tiny_config(), task=TaskConfig("capo", {"N": 8, "words": str(mine)}))
+    runs = listed([config], tmp_path / "runs")
+    (entry,) = read_worklist(runs.path).entries
+    copies = Path(entry.config.task.set["words"])
+    assert copies.parents[1] == tmp_path / "runs" / "sweep" / "sources" and copies.name == "mine"
+    shutil.rmtree(mine)
+    assert plan_run(entry.config).identity == entry.identity
+    (copies / "cities.txt").write_text("Ur\n" * 200)
+    with pytest.raises(InputError, match="mine is not the file that the sweep was planned with"):
+        read_worklist(runs.path)
 
 
 def test_a_run_that_another_precision_was_begun_in_keeps_it(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ import canonlab.tasks
 from canonlab.errors import InputError, Interrupted
 from canonlab.locks import locked
 from canonlab.models.config import ModelConfig
+from canonlab.tasks.capo.pieces import load_pieces
+from canonlab.tasks.capo.words import FILES, load_words
 from canonlab.training.config import RunConfig, TaskConfig
 from canonlab.training.loop import evaluate_checkpoint, train
 from canonlab.training.plan import plan_run
@@ -235,6 +237,29 @@ def test_files_of_a_task_stay_with_the_run(
     (here / "mine.json").unlink()
     shutil.move(here / "run", there / "moved")
     assert open_run(Path("moved")).plan.identity == run.plan.identity
+
+
+def test_folders_of_a_task_stay_with_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what is read of them, and nothing else; also where the folder is called ".."."""
+    here = tmp_path / "mine"
+    shutil.copytree(Path(canonlab.tasks.__file__).parent / "capo" / "words", here)
+    (here / "inner").mkdir()
+    (here / "notes.txt").write_text("of no use")
+    monkeypatch.chdir(here / "inner")
+    config = dataclasses.replace(tiny_config(), task=TaskConfig("capo", {"N": 8, "words": ".."}))
+    run = create_run(config, tmp_path / "run")
+    copies = tmp_path / "run" / "sources"
+    assert [path.name for path in copies.iterdir()] == ["mine"]
+    assert sorted(path.name for path in (copies / "mine").iterdir()) == sorted(FILES)
+    monkeypatch.chdir(tmp_path)
+    shutil.rmtree(here)
+    shutil.move("run", "moved")
+    assert open_run(Path("moved")).plan.identity == run.plan.identity
+    Path("moved/sources/mine/cities.txt").write_text("")
+    load_words.cache_clear()
+    load_pieces.cache_clear()
+    with pytest.raises(InputError, match="cities.txt has 0 lines: must have 200"):
+        open_run(Path("moved"))
 
 
 def test_names_that_no_file_has_are_kept_as_they_are(

@@ -53,7 +53,7 @@ def _fingerprint(task: Task, description: str) -> str:
     kind = type(task)
     if not source_of(kind) and kind.__module__.partition(".")[0] != "canonlab":
         return uuid.uuid4().hex[:16]
-    files = {name: hashlib.sha256(read_bytes(path)).hexdigest() for name, path in task.files.items()}
+    files = {name: hashlib.sha256(read_bytes(path)).hexdigest() for name, path in task.copied}
     return sha256([description, files])[:16]
 
 

@@ -15,10 +15,13 @@ def capacity_html(found: Sequence[Section]) -> Markup:
     """The place of the chart with its words; nothing where no task is one of capacity."""
     if not any(BITS in section.metrics for section in found):
         return join("")
+    tasks = {section.task["name"] for section in found if BITS in section.metrics}
     text = (
         "Each dot is a run. Grey lines: so many bits for each parameter; published models come to about 1 after 100 "
-        "exposures and to 2 after 1000. The top of the chart for N people is what all facts about them amount to; a "
-        "model that is too large for its people cannot show what it could hold."
+        "exposures and to 2 after 1000. Those read the authors' text, 74.0 tokens a biography and 3,275 used tokens in "
+        "all; Capo's own has 64.7 and 2,288, which shifts bits per parameter at small sizes. The top of the chart for "
+        "N people is what all facts about them amount to; a model that is too large for its people cannot show what it "
+        "could hold."
     )
     place = tag("div", class_="chart capacity", role="img", aria_label="Bits of knowledge against parameters, by run.")
     return tag(
@@ -28,7 +31,7 @@ def capacity_html(found: Sequence[Section]) -> Markup:
         tag("figure", tag("figcaption", "Bits against parameters"), place, class_="wide"),
         _unknowing(found),
         aria_labelledby="capacity",
-        data_task="capo",
+        data_task=next(iter(tasks)) if len(tasks) == 1 else None,
     )
 
 

@@ -7,17 +7,18 @@ the run that was planned.
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from canonlab import typed
 from canonlab.errors import InputError
-from canonlab.files import entry, exists, read_bytes, read_json, replacing, write_json
+from canonlab.files import entry, exists, read_bytes, read_json, replacing, sha256, write_json
 from canonlab.models.config import pattern_names
 from canonlab.plugins import is_plugin
 from canonlab.sweeps.places import SWEEP
+from canonlab.tasks.base import copy_name
 from canonlab.training.config import RunConfig
 from canonlab.training.plan import Plan
 from canonlab.training.run import as_known, known_runs
@@ -76,7 +77,8 @@ def read_worklist(path: Path) -> Worklist:
         words = [entry(run, name, str, path) for name in ("folder", "identity", "cell")]
         entries.append(Entry(words[0], words[1], words[2], entry(run, "flops", int, path), config))
     for file in (path.parent / "sources").glob("*/*"):
-        if not hashlib.sha256(read_bytes(file)).hexdigest().startswith(file.parent.name):
+        members = {path.name: path for path in file.iterdir()} if file.is_dir() else {"": file}
+        if _digest({name: read_bytes(path) for name, path in members.items()}) != file.parent.name:
             raise InputError(f"{file} is not the file that the sweep was planned with")
     command, keep = (entry(content, name, str, path) for name in ("command", "keep"))
     return Worklist(path.parent.parent, path.stem, command, keep, entries)
@@ -103,11 +105,15 @@ def _cell(plan: Plan) -> str:
 def _fixed(plan: Plan, parent: Path, threads: int) -> RunConfig:
     """What was asked for, with nothing left open, and with copies of the user's files."""
     asked = plan.asked
-    copies = {name: _copied(content, name, parent) for name, content in plan.copies.items()}
+    contents: dict[str, dict[str, bytes]] = {}
+    for place, content in plan.copies.items():
+        name, _, file = place.partition("/")
+        contents.setdefault(name, {})[file] = content
+    copies = {name: _copied(files, name, parent) for name, files in contents.items()}
     placed = {
         reference: f"{copies[plugin.path.name]}:{plugin.class_name}" for reference, plugin in plan.plugins.items()
     }
-    files = {parameter: str(copies[path.name]) for parameter, path in plan.task.files.items()}
+    files = {parameter: str(copies[copy_name(path)]) for parameter, path in plan.task.files.items()}
     model = ",".join(placed.get(name, name) for name in pattern_names(asked.model.model))
     return RunConfig(
         dataclasses.replace(asked.task, name=placed.get(asked.task.name, asked.task.name), set=asked.task.set | files),
@@ -117,14 +123,22 @@ def _fixed(plan: Plan, parent: Path, threads: int) -> RunConfig:
     )
 
 
-def _copied(content: bytes, name: str, parent: Path) -> Path:
-    """A copy of a user's file, in a folder that is called after its content."""
-    path = parent.resolve() / SWEEP / "sources" / hashlib.sha256(content).hexdigest()[:HASH] / name
-    if not exists(path) or read_bytes(path) != content:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            temporary.write_bytes(content)
-    return path
+def _copied(files: Mapping[str, bytes], name: str, parent: Path) -> Path:
+    """A copy of a user's file, called "" here, or of a folder of files, in a folder called after what is in it."""
+    place = parent.resolve() / SWEEP / "sources" / _digest(files) / name
+    for file, content in files.items():
+        path = place / file
+        if not exists(path) or read_bytes(path) != content:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as temporary:
+                temporary.write_bytes(content)
+    return place
+
+
+def _digest(files: Mapping[str, bytes]) -> str:
+    """What the folder of a copy is called: after the hash of a file, or after those of all files in a folder."""
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    return (hashes[""] if "" in hashes else sha256(hashes))[:HASH]
 
 
 def _told(content: dict[str, Any], cls: type) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -191,8 +192,24 @@ class Task(ABC):
 
     @property
     def files(self) -> dict[str, Path]:
-        """The user's own files that parameters name, by parameter; a run keeps copies of them."""
+        """The user's own files, or folders of files, that parameters name, by parameter; a run keeps copies of them."""
         return {}
+
+    @property
+    def folders(self) -> dict[str, tuple[str, ...]]:
+        """By parameter, the files that are read of it, where it names a folder."""
+        return {}
+
+    @property
+    def copied(self) -> list[tuple[str, Path]]:
+        """All files behind `files`, each with its name among a run's copies: "file", or "folder/file"."""
+        found = []
+        for parameter, path in self.files.items():
+            if path.is_dir():
+                found += [(f"{copy_name(path)}/{file}", path / file) for file in self.folders.get(parameter, ())]
+            else:
+                found.append((copy_name(path), path))
+        return found
 
     @property
     def windows_per_exposure(self) -> int | None:
@@ -286,6 +303,11 @@ class Task(ABC):
     def coincidence(self, training_windows: int) -> float | None:
         """An upper bound on the share of evaluation instances that occur in that many training windows, if known."""
         return None
+
+
+def copy_name(path: Path) -> str:
+    """What a run calls its copy of a user's file or folder."""
+    return os.path.basename(os.path.abspath(path)) or "files"
 
 
 def typed_settings(cls: type[Task], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterable
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -142,7 +141,7 @@ def plan_run(config: RunConfig, backend: Backend | None = None, shared: dict[str
     if fresh and backend.compile and (reason := _eager_only(config, decoder, plugins, backend)):
         backend = dataclasses.replace(backend, compile=False)
         notes.append(reason)
-    copies = _copies(plugins.values(), task.files.values())
+    copies = _copies(plugins.values(), task)
     notes = [*task.warnings(), *_unused_exposures(config, task), *_endless_warmup(resolved.training), *notes]
     return Plan(config, resolved, task, decoder, backend, plugins, copies, notes)
 
@@ -250,13 +249,14 @@ def _endless_warmup(training: TrainingConfig) -> list[str]:
     return [f"the warm-up of {training.warmup} steps does not end in {training.steps} steps: the rate never reaches lr"]
 
 
-def _copies(plugins: Iterable[Plugin], files: Iterable[Path]) -> dict[str, bytes]:
-    """The content of the user's files by name."""
+def _copies(plugins: Iterable[Plugin], task: Task) -> dict[str, bytes]:
+    """The content of the user's files by name, with that of the folder before it if a folder was named."""
     copies: dict[str, bytes] = {}
-    contents = [*((plugin.path, plugin.source) for plugin in plugins), *((path, read_bytes(path)) for path in files)]
-    for path, content in contents:
-        if copies.setdefault(path.name, content) != content:
-            raise InputError(f"{path.name}: two different files have one name; rename one")
+    contents = [(plugin.path.name, plugin.source) for plugin in plugins]
+    contents += [(name, read_bytes(path)) for name, path in task.copied]
+    for name, content in contents:
+        if copies.setdefault(name, content) != content:
+            raise InputError(f"{name}: two different files have one name; rename one")
     return copies
 
 

@@ -32,7 +32,7 @@ from canonlab.files import entry, exists, read_bytes, read_json, replacing, writ
 from canonlab.models.config import ModelConfig, pattern_names
 from canonlab.models.decoder import DecoderConfig
 from canonlab.plugins import is_plugin
-from canonlab.tasks.base import Task
+from canonlab.tasks.base import Task, copy_name
 from canonlab.training.backend import Backend, usable
 from canonlab.training.config import BackendConfig, RunConfig, TaskConfig, TrainingConfig
 from canonlab.training.identity import MEASURING, identifying, introduced, told
@@ -139,8 +139,9 @@ def make_run(plan: Plan, folder: Path) -> RunFolder:
     if not os.access(folder, os.W_OK):
         raise InputError(f"cannot write to the run folder {folder}")
     for name, content in plan.copies.items():
-        (folder / "sources").mkdir(exist_ok=True)
-        with replacing(folder / "sources" / name) as temporary:
+        place = folder / "sources" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(place) as temporary:
             temporary.write_bytes(content)
     try:
         write_json(folder / "config.json", _config_file(plan), new=True)
@@ -207,7 +208,7 @@ def _config_file(plan: Plan) -> dict[str, Any]:
         "identity": plan.identity,
         "name": plan.name,
         "asked": {"task": asked["task"], **{part: told(asked[part], cls) for part, cls in parts.items()}},
-        "files": {parameter: path.name for parameter, path in plan.task.files.items()},
+        "files": {parameter: copy_name(path) for parameter, path in plan.task.files.items()},
         "identified_by": identifying(plan.content),
         "config": plan.content,
         "difficulty": plan.task.difficulty_parameter,

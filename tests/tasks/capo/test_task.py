@@ -55,9 +55,9 @@ def test_identity_holds_the_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
         array = getattr(pieces, field).copy()
         array[-1] += 1
         other: Pieces = dataclasses.replace(pieces, **{field: array})
-        monkeypatch.setattr("canonlab.tasks.capo.task.load_pieces", lambda name, other=other: other)
+        monkeypatch.setattr("canonlab.tasks.capo.task.load_pieces", lambda *names, other=other: other)
         keys.add(Capo(N=100).stream_key(0))
-    monkeypatch.setattr("canonlab.tasks.capo.task.load_pieces", lambda name: dataclasses.replace(pieces))
+    monkeypatch.setattr("canonlab.tasks.capo.task.load_pieces", lambda *names: dataclasses.replace(pieces))
     assert len(keys) == 7 and Capo(N=100, tokenizer="elsewhere").stream_key(0) == TASK.stream_key(0)
 
 

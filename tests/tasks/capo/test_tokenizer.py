@@ -267,6 +267,43 @@ def test_merges_may_be_pairs(tmp_path: Path) -> None:
     assert list(read_tokenizer(path).merges) == list(own.merges)
 
 
+def two_files(folder: Path, name: str = "<|endoftext|>", merges: str | None = None) -> Path:
+    """The shipped tokenizer in the two files that GPT-2's was published as."""
+    own = load_tokenizer()
+    folder.mkdir()
+    vocabulary = {name if token == EOS[0] else token: index for token, index in own.vocabulary.items()}
+    (folder / "encoder.json").write_text(json.dumps(vocabulary), "utf-8")
+    lines = "\n".join(" ".join(pair) for pair in own.merges) if merges is None else merges
+    (folder / "vocab.bpe").write_text(f"#version: 0.2\n{lines}\n", "utf-8")
+    return folder
+
+
+def test_a_folder_with_the_files_of_gpt2(tmp_path: Path) -> None:
+    own, found = load_tokenizer(), load_tokenizer(str(two_files(tmp_path / "gpt2")))
+    assert (list(found.merges), found.eos) == (list(own.merges), own.eos)
+    assert found.encode("Ada was born.") == own.encode("Ada was born.")
+    assert found.decode([found.eos]) == "<|endoftext|>"
+
+
+def test_a_folder_with_a_tokenizer_json(tmp_path: Path) -> None:
+    written(tmp_path, own_file())
+    assert load_tokenizer(str(tmp_path)).encode("Ada") == load_tokenizer().encode("Ada")
+
+
+@pytest.mark.parametrize("wrong", [{"name": "<end>"}, {"merges": "a b c"}, {"merges": "qx zj"}], ids=str)
+def test_folders_that_do_not_fit(wrong: dict[str, str], tmp_path: Path) -> None:
+    folder = two_files(tmp_path / "gpt2", **wrong)
+    with pytest.raises(InputError, match="^tokenizer = .*: must be byte-level BPE"):
+        load_tokenizer(str(folder))
+    for content in ("[]", "3", "{"):
+        (folder / "encoder.json").write_text(content)
+        with pytest.raises(InputError, match="^tokenizer = .*: must be byte-level BPE"):
+            load_tokenizer(str(folder))
+    (folder / "vocab.bpe").unlink()
+    with pytest.raises(InputError, match="or of a folder with encoder.json and vocab.bpe .cannot read .*vocab.bpe"):
+        load_tokenizer(str(folder))
+
+
 def test_the_name_of_eos_is_gpt2s_too(tmp_path: Path) -> None:
     file = own_file(added_tokens=[{"id": 7, "content": "<pad>"}, {"id": 50256, "content": "<|endoftext|>"}])
     tokenizer = read_tokenizer(written(tmp_path, file))

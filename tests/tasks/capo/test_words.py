@@ -1,15 +1,20 @@
 """The word lists: their sizes, and what keeps them apart from each other."""
 
 import re
+import shutil
 from collections.abc import Iterable
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
+from canonlab.errors import InputError
+from canonlab.tasks.capo import Capo
 from canonlab.tasks.capo.words import (
     ATTRIBUTES,
     DATES,
     DAYS,
+    FILES,
     FOLDER,
     MONTHS,
     N0,
@@ -100,6 +105,72 @@ def test_templates_say_what_is_written(attribute: str) -> None:
         for subject in ("Ada Lou Ray", *PRONOUNS):
             text = f"{subject}{template.before} 7{template.after}"
             assert text == line.replace("{subject}", subject).replace("{value}", "7")
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A folder with copies of the shipped lists."""
+    return Path(shutil.copytree(FOLDER, tmp_path / "words"))
+
+
+def test_own_lists(own: Path) -> None:
+    """Other values, and other numbers of templates, are another task; the same ones elsewhere are not."""
+    assert sorted(path.name for path in own.iterdir()) == sorted(FILES)
+    mine = Capo(N=2048, words=str(own))
+    assert load_words(str(own)) == load_words() and mine.identity == Capo(N=2048).identity and mine.warnings() == []
+    majors = (own / "majors.txt").read_text().splitlines()
+    (own / "majors.txt").write_text("\n".join(["Alchemy", "Alchemy of gold", *majors[2:]]))
+    (own / "templates_major.txt").write_text("{subject} knows {value} well.\n{subject}'s field is {value}.\n")
+    shutil.move(own, own.with_name("mine"))
+    task = Capo(N=2048, words=str(own.with_name("mine")))
+    assert task.identity["parameters"].keys() == {"N", "simple", "pieces"} and task.identity != mine.identity
+    text = task.pieces.decode(task.windows(0, 0, task.windows_per_exposure).tokens.ravel().tolist())
+    assert " well." in text and "'s field is" in text and task.law.templates.tolist() == [50, 50, 50, 2, 50, 50]
+    (warning,) = task.warnings()
+    assert warning.startswith("words: 'Alchemy' begins another of majors.txt: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("cities", "Ur\n" * 199, "cities.txt has 199 lines: must have 200"),
+        ("cities", "Ur\n" * 200, "cities.txt has 'Ur' twice: entries must differ"),
+        (
+            "cities",
+            "Ur \n" * 200,
+            "cities.txt, line 1: must be words with single spaces between them, in printable ASCII",
+        ),
+        ("cities", "K\u00f6ln\n" * 200, "cities.txt, line 1: must be words"),
+        ("employers", "Acme\n" * 263, "employers.txt, line 1: must be an employer, a tab and its city"),
+        ("templates_major", "", "templates_major.txt has 0 lines: must have one or more"),
+        ("templates_major", "{value} is what {subject} likes.", "templates_major.txt, line 1: must be as {subject} "),
+        (
+            "templates_major",
+            "{subject} likes {value}.\n" * 2,
+            "templates_major.txt has '{subject} likes {value}.' twice",
+        ),
+    ],
+)
+def test_wrong_lists(own: Path, name: str, content: str, complaint: str) -> None:
+    (own / f"{name}.txt").write_text(content, "utf-8")
+    with pytest.raises(InputError, match=re.escape(complaint)) as caught:
+        Capo(N=20, words=str(own))
+    assert str(caught.value).startswith("words = ") and "\n" not in str(caught.value)
+
+
+def test_missing_lists(own: Path) -> None:
+    (own / "majors.txt").unlink()
+    for folder in (own, own / "nowhere", own / "cities.txt"):
+        with pytest.raises(InputError, match="^words = .*: must be own or a folder with first_names.txt, "):
+            load_words(str(folder))
+
+
+def test_too_many_templates(own: Path) -> None:
+    for attribute in ATTRIBUTES:
+        lines = "\n".join(f"{{subject}} has {number} of {{value}}." for number in range(600))
+        (own / f"templates_{attribute}.txt").write_text(lines)
+    with pytest.raises(InputError, match="too many templates"):
+        load_words(str(own))
 
 
 def test_parse() -> None:

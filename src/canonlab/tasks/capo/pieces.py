@@ -80,9 +80,9 @@ class Pieces:
         return "".join(self.names[index] for index in ids).replace("_", " ")
 
 
-def texts() -> list[list[str]]:
-    """The text of each piece of each kind."""
-    words = load_words()
+def texts(folder: str = "own") -> list[list[str]]:
+    """The text of each piece of each kind, from the word lists in a folder."""
+    words = load_words(folder)
     templates = [words.templates[attribute] for attribute in ATTRIBUTES]
     spaced = {
         Kind.MIDDLE: words.middle_names,
@@ -106,10 +106,10 @@ def texts() -> list[list[str]]:
 
 
 @cache
-def load_pieces(tokenizer: str = "own") -> Pieces:
-    """All pieces under a tokenizer: "own", "gpt2" or a path (see `load_tokenizer`)."""
+def load_pieces(tokenizer: str = "own", words: str = "own") -> Pieces:
+    """All pieces of word lists (see `load_words`) under a tokenizer: "own", "gpt2" or a path (see `load_tokenizer`)."""
     encoder = load_tokenizer(tokenizer)
-    kinds = texts()
+    kinds = texts(words)
     pieces = [encoder.encode(text) for group in kinds for text in group]
     original = np.array([encoder.eos, *sorted({index for piece in pieces for index in piece})])
     compact = {index: position for position, index in enumerate(original.tolist())}

@@ -16,8 +16,9 @@ from canonlab.tasks.capo import bits, kernels, people
 from canonlab.tasks.capo.lengths import Pmf, length_law, mean, windows_for
 from canonlab.tasks.capo.pieces import EOS, Pieces, load_pieces
 from canonlab.tasks.capo.score import city_questions, judge
+from canonlab.tasks.capo.tokenizer import GPT2_FILES, tokenizer_path
+from canonlab.tasks.capo.words import FILES, beginnings, load_words, words_path
 from canonlab.tasks.knowledge import PEOPLE
-from canonlab.typed import user_path
 
 MOST_PEOPLE = 100_000_000
 MOST_PARAPHRASES = 1000
@@ -46,10 +47,12 @@ class Capo(Task):
     Args:
         N: how many people there are.
         simple: bioS-simple: a person's biography is the same in all exposures, as with `paraphrases` = 1.
-        tokenizer: "own", "gpt2" (when it can be loaded) or the path of a tokenizer.json.
+        tokenizer: "own", "gpt2" (when it can be loaded) or the path of a tokenizer.json, or of a folder that has one or
+            GPT-2's encoder.json and vocab.bpe.
         context: the window length in tokens.
         paraphrases: how many biographies each person has, of which each exposure shows one; 0: always another.
         permute: whether a biography's sentences are in an order that was drawn, or in that of the attributes.
+        words: "own", or the path of a folder with word lists of the user's: see `canonlab.tasks.capo.words`.
     """
 
     N: int = 50_000
@@ -58,6 +61,7 @@ class Capo(Task):
     context: int = 512
     paraphrases: int = dataclasses.field(default=0, metadata={"introduced": 0})
     permute: bool = dataclasses.field(default=True, metadata={"introduced": True})
+    words: str = dataclasses.field(default="own", metadata={"introduced": "own"})
 
     name: ClassVar[str] = "capo"
     version: ClassVar[int] = 1
@@ -74,17 +78,24 @@ class Capo(Task):
         if self.simple and self.paraphrases:
             raise InputError(f"paraphrases = {self.paraphrases}: must be 0 where simple, which is 1 of them, is true")
         if not isinstance(self.tokenizer, str):
-            raise InputError(f"tokenizer = {shown(self.tokenizer)}: must be own, gpt2 or the path of a tokenizer.json")
-        load_pieces(self.tokenizer)
+            raise InputError(f"tokenizer = {shown(self.tokenizer)}: must be own, gpt2 or a path")
+        if not isinstance(self.words, str):
+            raise InputError(f"words = {shown(self.words)}: must be own or the path of a folder")
+        load_pieces(self.tokenizer, self.words)
 
     @property
     def pieces(self) -> Pieces:
         """The tokens of names, values and templates."""
-        return load_pieces(self.tokenizer)
+        return load_pieces(self.tokenizer, self.words)
 
     @property
     def files(self) -> dict[str, Path]:
-        return {} if self.tokenizer in ("own", "gpt2") else {"tokenizer": user_path(self.tokenizer)}
+        files = {} if self.tokenizer in ("own", "gpt2") else {"tokenizer": tokenizer_path(self.tokenizer)}
+        return files if self.words == "own" else {**files, "words": words_path(self.words)}
+
+    @property
+    def folders(self) -> dict[str, tuple[str, ...]]:
+        return {"tokenizer": GPT2_FILES, "words": FILES}
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -95,6 +106,7 @@ class Capo(Task):
         found = super().identity
         parameters = {**found["parameters"], "pieces": self._pieces_hash}
         del parameters["tokenizer"]
+        parameters.pop("words", None)
         if self.paraphrases == 1:
             del parameters["paraphrases"]
             parameters["simple"] = True
@@ -192,7 +204,11 @@ class Capo(Task):
         ]
 
     def warnings(self) -> list[str]:
-        """Says so where blocks are small, so that filling them up costs much."""
-        if self.padding <= PADDING:
-            return []
-        return [f"N = {self.N}: {self.padding:.1%} of the tokens fill up windows and aren't trained on"]
+        """Says so where blocks are small, so that filling them up costs much, and where values begin others."""
+        lines = [
+            f"words: {shown(value)} begins another of {name}.txt: such values count as known a little too easily"
+            for name, value in beginnings(load_words(self.words)).items()
+        ]
+        if self.padding > PADDING:
+            lines.append(f"N = {self.N}: {self.padding:.1%} of the tokens fill up windows and aren't trained on")
+        return lines

@@ -1,11 +1,13 @@
 """Byte-level byte-pair encoding (Sennrich et al., arXiv 1508.07909; over bytes as in GPT-2), read from a file.
 
 The shipped tokenizer is made by `train_tokenizer`. Its file has the form of a `tokenizer.json` of Hugging Face's
-`tokenizers`, so other byte-level files of that form, above all GPT-2's, load in the same way and need no package.
+`tokenizers`, so other byte-level files of that form, above all GPT-2's, load in the same way and need no package. So
+do GPT-2's own two files, encoder.json and vocab.bpe, in a folder.
 """
 
 import importlib
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
@@ -21,6 +23,9 @@ OWN = Path(__file__).parent / "tokenizer.json"
 
 GPT2 = "openai-community/gpt2"
 """The repository on huggingface.co whose tokenizer.json is GPT-2's."""
+
+GPT2_FILES = ("encoder.json", "vocab.bpe")
+"""What GPT-2's tokenizer was published as: ids by token, and a merge a line."""
 
 EOS = ("<eos>", "<|endoftext|>")
 """What the token that separates texts may be called."""
@@ -96,47 +101,74 @@ def join(tokens: list[str], pair: tuple[str, str]) -> list[str]:
 
 
 def load_tokenizer(name: str = "own") -> Tokenizer:
-    """The shipped tokenizer ("own"), GPT-2's ("gpt2"), or the one in a tokenizer.json file at the path `name`.
+    """The shipped tokenizer ("own"), GPT-2's ("gpt2"), or the one at the path `name`.
 
-    GPT-2's is taken from the cache of the `huggingface_hub` package, which fetches it when it isn't there.
+    GPT-2's is taken from the cache of the `huggingface_hub` package, which fetches it when it isn't there. A path is
+    that of a tokenizer.json, or of a folder that has one or `GPT2_FILES`.
 
     Raises:
         InputError: there is no such file, or it is no byte-level byte-pair encoding with GPT-2's units.
     """
-    return read_tokenizer(OWN if name == "own" else _gpt2_file() if name == "gpt2" else user_path(name))
+    return read_tokenizer(OWN if name == "own" else _gpt2_file() if name == "gpt2" else tokenizer_path(name))
+
+
+def tokenizer_path(name: str) -> Path:
+    """The path of a user's tokenizer: a file, or a folder with `GPT2_FILES`."""
+    path = user_path(name)
+    return path / "tokenizer.json" if os.path.isfile(path / "tokenizer.json") else path
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
-    """The tokenizer in a tokenizer.json file.
+    """The tokenizer in a tokenizer.json file, or in a folder with `GPT2_FILES`.
 
     Raises:
         InputError: there is no such file, or it is no byte-level byte-pair encoding with GPT-2's units and a token of
             `EOS`.
     """
+    whole = os.path.isdir(path)
     try:
-        content = read_bytes(path)
+        contents = [read_bytes(path / name) for name in GPT2_FILES] if whole else [read_bytes(path)]
     except InputError as error:
-        words = "must be own, gpt2 or the path of a tokenizer.json"
+        words = f"must be own, gpt2 or the path of a tokenizer.json or of a folder with {' and '.join(GPT2_FILES)}"
         raise InputError(f"tokenizer = {shown(str(path))}: {words} ({error})") from None
     try:
-        file = json.loads(content)
-        model, before = file["model"], file["pre_tokenizer"]
-        merges = [tuple(pair.split(" ") if isinstance(pair, str) else pair) for pair in model["merges"]]
-        eos = next(token for token in file["added_tokens"] if token["content"] in EOS)
-        vocabulary = {**model["vocab"], eos["content"]: eos["id"]}
-        fits = (
-            model["type"] == "BPE"
-            and before["type"] == "ByteLevel"
-            and not before["add_prefix_space"]
-            and before.get("use_regex", True)
-            and file.get("normalizer") is None
-            and {*byte_symbols(), *(left + right for left, right in merges)} <= vocabulary.keys()
-        )
-    except (ValueError, KeyError, TypeError, StopIteration, RecursionError):
+        vocabulary, merges, eos = _two_files(*contents) if whole else _one_file(*contents)
+        fits = {*byte_symbols(), *(left + right for left, right in merges)} <= vocabulary.keys()
+    except (ValueError, KeyError, TypeError, AttributeError, StopIteration, RecursionError):
         fits = False
     if not fits:
         raise InputError(f"tokenizer = {shown(str(path))}: must be byte-level BPE with GPT-2's units and one of {EOS}")
-    return Tokenizer(vocabulary, merges, eos["id"])
+    return Tokenizer(vocabulary, merges, eos)
+
+
+Parts = tuple[dict[str, int], list[tuple[str, str]], int]
+"""What a tokenizer is made of: vocabulary, merges, and the id of the token between texts."""
+
+
+def _one_file(content: bytes) -> Parts:
+    """The parts in a tokenizer.json. ValueError, KeyError, TypeError or StopIteration where these aren't there."""
+    file = json.loads(content)
+    model, before = file["model"], file["pre_tokenizer"]
+    merges = [tuple(pair.split(" ") if isinstance(pair, str) else pair) for pair in model["merges"]]
+    eos = next(token for token in file["added_tokens"] if token["content"] in EOS)
+    ours = (
+        model["type"] == "BPE"
+        and before["type"] == "ByteLevel"
+        and not before["add_prefix_space"]
+        and before.get("use_regex", True)
+        and file.get("normalizer") is None
+    )
+    if not ours:
+        raise ValueError("another kind of tokenizer")
+    return {**model["vocab"], eos["content"]: eos["id"]}, merges, eos["id"]
+
+
+def _two_files(encoder: bytes, merges: bytes) -> Parts:
+    """The parts in `GPT2_FILES`, the second of which may begin with a line about its version. Errors as above."""
+    vocabulary = json.loads(encoder)
+    lines = [line for line in merges.decode().splitlines() if line and not line.startswith("#version")]
+    pairs = [(left, right) for left, right in (line.split(" ") for line in lines)]
+    return vocabulary, pairs, next(vocabulary[name] for name in EOS if name in vocabulary)
 
 
 def _gpt2_file() -> Path:
