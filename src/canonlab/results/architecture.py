@@ -42,6 +42,13 @@ def usual_settings(config: type[ModelConfig] = ModelConfig) -> dict[str, Any]:
 USUAL = usual_settings()
 
 
+FORMS = {
+    "quantization.bits": "{} bits",
+    "quantization.method": "by {}",
+    "quantization.windows": "from {} windows",
+}
+"""What the value of a setting makes of it, where its name says little."""
+
 SCALES = ("init_scale", "embedding_std", "state_share")
 """Settings that fit any architecture to a small task, and are no part of what one is called."""
 
@@ -62,7 +69,7 @@ def in_words(settings: Iterable[tuple[str, Any]]) -> list[str]:
     def name(key: str) -> str:
         return key.removeprefix("mixer.") if key.startswith("mixer.") else key.replace("_", " ")
 
-    return [WORDS.get(key) or f"{name(key)} {value}" for key, value in settings]
+    return [WORDS.get(key) or FORMS.get(key, f"{name(key)} {{}}").format(value) for key, value in settings]
 
 
 def with_canon(model: str, canon: str) -> str:

@@ -22,6 +22,7 @@ from canonlab.models.mixers.attention import Attention
 from canonlab.models.mixers.mla import MLA
 from canonlab.models.sizes import require_memory
 from canonlab.plugins import Plugin, is_plugin, load_plugin
+from canonlab.quantization.config import QuantizationConfig
 from canonlab.tasks.base import MAX_CONTEXT, MAX_WINDOWS, Evaluation, Task, typed_settings
 from canonlab.tasks.catalog import build_task
 from canonlab.tasks.check import check_task
@@ -67,8 +68,30 @@ class Plan:
         """All that determines the weights, as plain data: `config` of `training.record`."""
         task = {**self.task.identity, "source": next(iter(self._sources([self.config.task.name])), None)}
         content = {"task": task, "model": self._model, "training": self._training[0]}
-        plain: dict[str, Any] = json.loads(json.dumps({**content, "precision": self.backend.precision}))
+        quantization = self.config.quantization.plain()
+        made_of = {"quantization": quantization} if quantization else {}
+        plain: dict[str, Any] = json.loads(json.dumps({**content, "precision": self.backend.precision, **made_of}))
         return plain
+
+    @property
+    def quantizes(self) -> bool:
+        """Whether nothing is trained: the weights are those of another run (`trained`), on grids of few bits."""
+        return self.config.quantization.bits > 0
+
+    @property
+    def steps(self) -> int:
+        """The optimizer steps that it takes."""
+        return 0 if self.quantizes else self.config.training.steps
+
+    @property
+    def trained(self) -> "Plan":
+        """The run that trains: itself, or the one that it quantizes."""
+        return self.quantized(QuantizationConfig())
+
+    def quantized(self, quantization: QuantizationConfig) -> "Plan":
+        """The same run with its weights quantized so."""
+        asked, config = (dataclasses.replace(each, quantization=quantization) for each in (self.asked, self.config))
+        return dataclasses.replace(self, asked=asked, config=config)
 
     @property
     def measuring(self) -> dict[str, Any]:
@@ -96,6 +119,8 @@ class Plan:
         model, training = self.config.model, self.config.training
         mixers = "+".join(map(_short, pattern_names(model.model)))
         words = [_short(self.config.task.name), mixers, self.decoder.canon.points or "none", model.size]
+        if self.quantizes:
+            words.append(f"{self.config.quantization.method}{self.config.quantization.bits}")
         about = "-".join([*words, f"lr{training.lr:g}", f"s{training.seed}"])
         return f"{safe_name(about)}-{self.identity[:10]}"
 
