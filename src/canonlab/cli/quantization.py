@@ -36,12 +36,15 @@ def quantize(
     origins = [open_run(folder) for folder in runs]
     for origin in origins:
         require_quantizable(origin)
+    results = []
     for origin in origins:
-        parent = out or origin.folder.resolve().parent
+        folder = origin.folder if origin.folder.name not in ("", "..") else origin.folder.resolve()
+        parent = out or folder.parent
         run = find_run(origin.plan.quantized(quantization), parent, known_runs(parent))
         with listening(None) as listener:
             result = make_quantized(run, origin, listener, shlex.join(["canonlab", *sys.argv[1:]]))
-        if as_json:
-            terminal.print_json({"run": str(run.folder), **result})
-        else:
+        results.append({"folder": str(run.folder), **result})
+        if not as_json:
             console.print_evaluation(result["evaluation"], str(run.folder))
+    if as_json:
+        terminal.print_json(results)

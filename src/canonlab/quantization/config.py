@@ -31,7 +31,9 @@ class QuantizationConfig:
 
     def __post_init__(self) -> None:
         if isinstance(self.bits, bool) or self.bits not in (0, *BITS):
-            raise InputError(f"bits = {shown(self.bits)}: must be an integer from {BITS[0]} to {BITS[-1]}, or 0 for none")
+            raise InputError(
+                f"bits = {shown(self.bits)}: must be an integer from {BITS[0]} to {BITS[-1]}, or 0 for none"
+            )
         if self.method not in METHODS:
             raise unknown("method", self.method, METHODS)
         require_integer("windows", self.windows, 1, MOST_WINDOWS)

@@ -30,11 +30,14 @@ BATCH = 16
 
 
 def produce(run: RunFolder, listener: Listener, command: str = "", keep: str = "all") -> dict[str, Any]:
-    """The result of any run. What one that quantizes is made of is found beside it, or trained there. Raises as `train`."""
+    """The result of any run. What one that quantizes is made of is found beside it, or trained there.
+
+    Raises as `train` does.
+    """
     if not run.plan.quantizes or run.done:
         return train(run, listener, command, keep)
     beside = run.folder.parent
-    origin = find_run(run.plan.quantized(), beside, known_runs(beside))
+    origin = find_run(run.plan.trained, beside, known_runs(beside))
     train(origin, listener, command, keep)
     return make_quantized(run, origin, listener, command)
 
@@ -119,7 +122,8 @@ def _weights(run: RunFolder, origin: RunFolder, model: Decoder) -> Checkpoint:
 def _calibration(plan: Plan) -> Iterator[Batch]:
     """The first windows that the run was trained on."""
     training, count = plan.config.training, plan.config.quantization.windows
+    separator = plan.task.separator_id if training.isolate else None
     for first in range(0, count, BATCH):
         windows = plan.task.windows(training.seed, first, min(BATCH, count - first))
         ids = torch.from_numpy(windows.tokens).to(plan.backend.device, torch.int64)
-        yield ids, instances(ids, plan.task.separator_id) if training.isolate else None
+        yield ids, None if separator is None else instances(ids, separator)
