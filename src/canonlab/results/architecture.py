@@ -9,6 +9,7 @@ from typing import Any
 
 from canonlab.errors import visible
 from canonlab.models.config import ModelConfig
+from canonlab.quantization.config import QuantizationConfig
 
 NAMES = ("model", "size", "canon")
 """The fields of a model that say which one it is: nothing about them is usual or not."""
@@ -39,7 +40,7 @@ def usual_settings(config: type[ModelConfig] = ModelConfig) -> dict[str, Any]:
     return {field.name: field.default for field in fields if field.name not in (*NAMES, *ANY)}
 
 
-USUAL = usual_settings()
+USUAL = usual_settings() | {"quantization.windows": QuantizationConfig.windows}
 
 
 FORMS = {

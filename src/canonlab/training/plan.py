@@ -133,9 +133,15 @@ def _short(reference: str) -> str:
 
 
 def plan_runs(configs: Iterable[RunConfig]) -> list[Plan]:
-    """The plans of many runs. Tasks and models that several of them have are made and checked once."""
+    """The plans of many runs, after those of what they are made of where these aren't among them.
+
+    Tasks and models that several of them have are made and checked once.
+    """
     shared: dict[str, Any] = {}
-    return [plan_run(config, shared=shared) for config in configs]
+    plans = [plan_run(config, shared=shared) for config in configs]
+    there = {plan.identity for plan in plans}
+    origins = {plan.trained.identity: plan.trained for plan in plans if plan.quantizes}
+    return [*(plan for identity, plan in origins.items() if identity not in there), *plans]
 
 
 def plan_run(config: RunConfig, backend: Backend | None = None, shared: dict[str, Any] | None = None) -> Plan:
