@@ -64,6 +64,10 @@ SUBJECTS = {
     "sweep": Subject(  # in one process: those of several are killed in sweeps/engines/test_local.py
         "sweep four.yaml --workers 1", prepare=lambda folder, server: (folder / "four.yaml").write_text(RECIPE)
     ),
+    "quantize": Subject(
+        "quantize run --bits 4 --windows 8",
+        prepare=lambda folder, server: server.whole(f"{COPY} {OFTEN} --out run", folder),
+    ),
     "report": Subject(
         "report run --csv table.csv --latex table.tex",
         prepare=lambda folder, server: server.whole(f"{COPY} {OFTEN} --out run", folder),
@@ -78,6 +82,7 @@ PHASES = {
     "step": ["_update"],
     "log": ["_record", "sync"],
     "reading of runs": ["known_runs", "load_runs", "read_record"],
+    "quantization": ["quantize"],
     "planning": ["plan_run", "make_run", "find_run", "load_recipe", "_restore", "_record_environment", "__init__"],
     "command line": ["subcommand_cli_from_dict"],
 }

@@ -70,11 +70,8 @@ def made(
 
 def run_of(side: Knowledge, subject: str, bits: float, seed: int) -> Run:
     """A run of a side of a contrast."""
-    model = dict(side.settings)
-    quantization = None
-    if "quantization" in model:
-        word, method = model.pop("quantization").split()
-        quantization = {"bits": int(word.removeprefix("int")), "method": method, "windows": 128}
+    model = {key: value for key, value in side.settings if not key.startswith("quantization.")}
+    quantization = {key.partition(".")[2]: value for key, value in side.settings if key.startswith("quantization.")}
     task = ("biod", {}) if subject == "biod" else TASKS[side.text]
     return made(identity(task[0], repr(task[1])), model, side.exposures, bits, seed, quantization)
 
@@ -183,8 +180,7 @@ def recipe_runs(recipe: str, limit: int = 4000) -> Iterator[Run]:
     for run in load_recipe(recipe).runs[:limit]:
         task = identity(run.task.name, repr(run.task.set))
         model = dataclasses.asdict(run.model)
-        quantization = getattr(run, "quantization", None)
-        told = dataclasses.asdict(quantization) if quantization and quantization.bits else None
+        told = run.quantization.plain()
         training = {"batch": run.training.batch, "lr": run.training.lr, "steps": run.training.steps}
         for seed in range(3):
             yield made(task, model, run.training.exposures, 1.0, seed, told, **training)

@@ -19,7 +19,7 @@ from canonlab.models.config import ModelConfig
 from canonlab.sweeps.status import Observer
 from canonlab.sweeps.worker import retry, work
 from canonlab.training.config import RunConfig
-from canonlab.training.loop import _failures, train
+from canonlab.training.loop import failures, train
 from canonlab.training.run import create_run, open_run
 from tiny_runs import MIXER, Recorder, alone, listed, make_runs, tiny_config, varied
 
@@ -159,7 +159,7 @@ def test_memory_that_is_not_enough_is_told(tmp_path: Path) -> None:
     with pytest.raises(Failed, match="mine.py, line 20: RuntimeError: DefaultCPUAllocator"):
         config = dataclasses.replace(tiny_config(), model=failing(tmp_path, line, "x.shape[0] == 4"))
         train(create_run(config, tmp_path / "run"), Recorder())
-    with pytest.raises(Failed, match="out of memory; a microbatch takes less"), _failures():
+    with pytest.raises(Failed, match="out of memory; a microbatch takes less"), failures():
         torch.empty(1 << 60)
 
 

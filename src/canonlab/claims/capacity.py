@@ -23,7 +23,7 @@ GATED = (("mlp", "gated"),)
 QUARTER = (("mlp", "standard"), ("mlp_ratio", 1.0))
 NO_MLP = (("mlp", "none"),)
 EXPERTS = (("mlp", "moe"),)
-INT8, INT4 = ((("quantization", f"int{bits} gptq"),) for bits in (8, 4))
+INT8, INT4 = ((("quantization.bits", bits), ("quantization.method", "gptq")) for bits in (8, 4))
 
 PEOPLE = ("paper/capo-1000", "paper/capo-mlp")
 MINIATURE = ("mini/capacity",)
@@ -152,8 +152,8 @@ CLAIMS = (
     Claim(
         "3.3.10",
         "Junk costs capacity",
-        "Among junk that never comes again, in seven of eight windows, less is known after 100 and up to 1000 exposures "
-        "than after 100 without junk.",
+        "Among junk that never comes again, in seven of eight windows, less is known after 100 to 1000 exposures than "
+        "after 100 without junk.",
         "20 times less after 100 exposures; 3, 1.5 and 1.3 times after 300, 600 and 1000.",
         ("paper/capo-junk",),
         tuple(more(BASE, _in(JUNK, n), f) for n, f in ((100, 20.0), (300, 3.0), (600, 1.5), (1000, 1.3))),

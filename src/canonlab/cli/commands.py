@@ -33,6 +33,7 @@ COMMANDS = {
     "train": "training.train_command",
     "resume": "training.resume",
     "eval": "training.evaluate",
+    "quantize": "quantization.quantize",
     "plan": "plan.plan",
     "recipe": "recipes.recipe",
     "sweep": "sweeps.sweep",

@@ -16,8 +16,9 @@ from canonlab.errors import InputError, require_integer, require_seed
 from canonlab.models.config import ModelConfig
 from canonlab.tasks.base import MAX_COUNT
 from canonlab.training.config import BackendConfig, TrainingConfig, as_parts, overlay, run_config
-from canonlab.training.loop import Listener, evaluate_checkpoint, train
+from canonlab.training.loop import Listener, evaluate_checkpoint
 from canonlab.training.published import MODEL, TRAINING
+from canonlab.training.quantized import produce
 from canonlab.training.run import RunFolder, create_run, open_run, open_trained
 from canonlab.training.trackers import Tracking, require_tracker
 from canonlab.yaml_text import read_mapping
@@ -92,7 +93,10 @@ def _one_run(file: Path) -> dict[str, Any]:
 
 def resume(run: RunPath, log: Log = None, as_json: Json = False) -> None:
     """Go on with a run from its last checkpoint, to the same weights as if it had never stopped."""
-    _work(open_run(run), log, as_json)
+    found = open_run(run)
+    if found.plan.quantizes:
+        raise InputError(f"{run}: is a quantized run, in which nothing is trained; canonlab quantize makes those")
+    _work(found, log, as_json)
 
 
 def evaluate(
@@ -126,7 +130,7 @@ def listening(log: str | None) -> Iterator[Listener]:
 
 def _work(run: RunFolder, log: str | None, as_json: bool) -> None:
     with listening(log) as listener:
-        result = train(run, listener, shlex.join(["canonlab", *sys.argv[1:]]))
+        result = produce(run, listener, shlex.join(["canonlab", *sys.argv[1:]]))
     if as_json:
         terminal.print_json(result)
     else:

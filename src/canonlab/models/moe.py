@@ -87,6 +87,14 @@ class MoE(nn.Module):
         y_ND = grouped_linear(h_NF, self.down.to(x.dtype), ends_X).index_select(0, order_N.argsort())
         return y_ND.view_as(x) * gate_BT[..., None].to(x.dtype), loss
 
+    def products(self, x: Tensor, *_: Any) -> dict[str, Any]:
+        """What each matrix is multiplied with: the router with x; up and down of each expert with what its tokens have
+        there, a list (tokens, width in)."""
+        expert_BT = self._route(x).argmax(-1)
+        inputs = [x[expert_BT == expert] for expert in range(self.experts)]
+        inner = (F.linear(h_ND, up_FD.to(x.dtype)) for h_ND, up_FD in zip(inputs, self.up, strict=True))
+        return {"router": x, "up": inputs, "down": [self.activation(h_NF) for h_NF in inner]}
+
     def _route(self, x: Tensor) -> Tensor:
         """p (B, T, X), in single precision at least, under autocast too: the choice is not continuous."""
         dtype, device = torch.promote_types(x.dtype, torch.float32), x.device.type

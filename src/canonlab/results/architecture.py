@@ -9,6 +9,7 @@ from typing import Any
 
 from canonlab.errors import visible
 from canonlab.models.config import ModelConfig
+from canonlab.quantization.config import QuantizationConfig
 
 NAMES = ("model", "size", "canon")
 """The fields of a model that say which one it is: nothing about them is usual or not."""
@@ -39,8 +40,15 @@ def usual_settings(config: type[ModelConfig] = ModelConfig) -> dict[str, Any]:
     return {field.name: field.default for field in fields if field.name not in (*NAMES, *ANY)}
 
 
-USUAL = usual_settings()
+USUAL = usual_settings() | {"quantization.windows": QuantizationConfig.windows}
 
+
+FORMS = {
+    "quantization.bits": "{} bits",
+    "quantization.method": "by {}",
+    "quantization.windows": "from {} windows",
+}
+"""What the value of a setting makes of it, where its name says little."""
 
 SCALES = ("init_scale", "embedding_std", "state_share")
 """Settings that fit any architecture to a small task, and are no part of what one is called."""
@@ -60,11 +68,9 @@ def in_words(settings: Iterable[tuple[str, Any]]) -> list[str]:
     """Unusual settings for people: ["frozen", "mlp ratio 4.0", "init mimetic"]."""
 
     def name(key: str) -> str:
-        if key == "quantization":
-            return ""
         return key.removeprefix("mixer.") if key.startswith("mixer.") else key.replace("_", " ")
 
-    return [WORDS.get(key) or f"{name(key)} {value}".strip() for key, value in settings]
+    return [WORDS.get(key) or FORMS.get(key, f"{name(key)} {{}}").format(value) for key, value in settings]
 
 
 def with_canon(model: str, canon: str) -> str:

@@ -280,7 +280,7 @@ def _settings(run: Run) -> dict[str, Any]:
     mixers = ",".join(name.rpartition(".py:")[2] for name in asked["model"].split(","))
     words = {**asked, "model": mixers, "canon": common["model"]["canon"]["points"]}
     if "quantization" in common:  # another model than the one that was trained
-        words["quantization"] = "int{bits} {method}".format(**common["quantization"])
+        words["quantization"] = common["quantization"]
     flat: dict[str, Any] = {}
 
     def visit(prefix: str, value: Any) -> None:

@@ -273,8 +273,8 @@ def disk(plans: Sequence[Plan], costs: Sequence[Cost], at_once: int) -> Disk:
     being made, and of a third one that is being written."""
     weights = [FLOAT_BYTES * found.parameters for found in costs]
     logs = [
-        plan.config.training.steps // plan.config.training.log_every * TRAIN_LINE
-        + plan.config.training.steps // plan.config.training.eval_every * EVALUATION_LINE
+        plan.steps // plan.config.training.log_every * TRAIN_LINE
+        + plan.steps // plan.config.training.eval_every * EVALUATION_LINE
         for plan in plans
     ]
     return Disk(sum(weights) + sum(logs) + FILES * len(plans), 3 * 3 * at_once * max(weights))

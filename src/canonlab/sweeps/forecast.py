@@ -111,7 +111,7 @@ def training_flops(plan: Plan, found: Cost) -> int:
 
 def tokens_of(plan: Plan) -> int:
     """The tokens that a run trains on."""
-    return plan.config.training.steps * plan.config.training.batch * plan.task.context
+    return plan.steps * plan.config.training.batch * plan.task.context
 
 
 def _work(runs: Iterable[tuple[Plan, Cost]]) -> Work:

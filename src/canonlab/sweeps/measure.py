@@ -72,9 +72,9 @@ class Seconds:
     def of(self, plan: Plan) -> float:
         """A run of this kind, all in all, but `first`. Any evaluation may be the best so far, which is saved."""
         training = plan.config.training
-        evaluations = -(-training.steps // training.eval_every)
-        saves = evaluations - (-training.steps // training.checkpoint_every)
-        steps, windows = training.steps * self.step, evaluated_windows(plan) * self.window
+        evaluations = -(-plan.steps // training.eval_every)
+        saves = evaluations - (-plan.steps // training.checkpoint_every)
+        steps, windows = plan.steps * self.step, evaluated_windows(plan) * self.window
         return self.start + steps + saves * self.save + windows
 
     def times(self, factor: float) -> "Seconds":
@@ -94,7 +94,7 @@ class Seconds:
 def evaluated_windows(plan: Plan) -> int:
     """Windows of all evaluations of a run."""
     training = plan.config.training
-    return -(-training.steps // training.eval_every) * training.eval_windows + _final_windows(plan)
+    return -(-plan.steps // training.eval_every) * training.eval_windows + _final_windows(plan)
 
 
 def _final_windows(plan: Plan) -> int:
@@ -151,7 +151,7 @@ def measure(plan: Plan, threads: int | None = None) -> Seconds:
     CPU. Where a step would take too long, a smaller one is made, and its time scaled by the FLOPs.
     """
     backend = dataclasses.replace(plan.backend, compile=False, threads=threads or plan.backend.threads)
-    plan = dataclasses.replace(plan, backend=backend)
+    plan = dataclasses.replace(plan.trained, backend=backend)
     small = _smaller(plan)
     cold, warm = _steps(small, _Watch(1)), _steps(small, _Watch())
     with backend.working():

@@ -19,9 +19,10 @@ from canonlab.errors import Diverged, Failed, InputError, Interrupted
 from canonlab.files import exists, write_json
 from canonlab.locks import Held, holder
 from canonlab.sweeps.worklist import Entry, Worklist
-from canonlab.training.loop import Listener, train
+from canonlab.training.loop import Listener
 from canonlab.training.parts import DONE, ENDED, FAILED, OUTPUT, ended
 from canonlab.training.plan import plan_run
+from canonlab.training.quantized import produce
 from canonlab.training.run import make_run
 
 WAIT = 0.5
@@ -40,14 +41,14 @@ def work(
     around: Callable[[Path], AbstractContextManager[Any]] = lambda folder: nullcontext(),
     patience: float = math.inf,
 ) -> list[str]:
-    """Make what is left of the list, the longest runs first; return when all of it is done, whoever did it, or when
-    others have been making all that is left for `patience` seconds.
+    """Make what is left of the list, the longest runs first and those that quantize last; return when all of it is
+    done, whoever did it, or when others have been making all that is left for `patience` seconds.
 
     A run that fails or diverges stops no other, and is not tried again before that is asked for (`retry`). Each is made
     `around` its folder. Returns a line for each run that can't even have a folder. Raises Interrupted when a run was
     asked to stop, with what goes on with the sweep.
     """
-    left = sorted(worklist.entries, key=lambda each: -each.flops)
+    left = sorted(worklist.entries, key=lambda each: (bool(each.origin), -each.flops))
     numbers = {each.folder: number for number, each in enumerate(worklist.entries, start=1)}
     shared: dict[str, Any] = {}
     hopeless: list[str] = []
@@ -61,8 +62,9 @@ def work(
                 continue
             title = f"run {numbers[each.folder]} of {len(numbers)}"
             try:
-                if by := holder(folder):
-                    raise Held(f"{folder}: waiting for process {by.pid} on {by.host}, which works on it")
+                for busy in (worklist.parent / each.origin, folder) if each.origin else (folder,):
+                    if by := holder(busy):
+                        raise Held(f"{folder}: waiting for process {by.pid} on {by.host}, which works on {busy}")
                 with around(folder):
                     _make(each, worklist, title, listener, shared)
             except Held as error:
@@ -91,8 +93,10 @@ def _make(each: Entry, worklist: Worklist, title: str, listener: Listener, share
         raise InputError(f"this machine or version makes another run of it: {plan.name} instead of {each.folder}")
     run = make_run(plan, worklist.folder(each))
     listener.message(title)
+    if each.origin and (state := ended(worklist.parent / each.origin)) not in (None, DONE):
+        raise Failed(f"{worklist.parent / each.origin}, which is to be quantized, {state}")
     try:
-        train(run, listener, worklist.command, worklist.keep)
+        produce(run, listener, worklist.command, worklist.keep)
     except Diverged as error:
         listener.message(f"{run.folder}: {error}")
 

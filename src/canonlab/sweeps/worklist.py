@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from canonlab import typed
 from canonlab.errors import InputError
-from canonlab.files import entry, exists, read_bytes, read_json, replacing, sha256, write_json
+from canonlab.files import entry, exists, maybe, read_bytes, read_json, replacing, sha256, write_json
 from canonlab.models.config import pattern_names
 from canonlab.plugins import is_plugin
 from canonlab.sweeps.places import SWEEP
@@ -28,13 +28,15 @@ HASH = 12
 
 
 class Entry(NamedTuple):
-    """A run to make: its folder's name, its identity, the cell that a reader would file it under, its cost, itself."""
+    """A run to make: its folder's name, its identity, the cell that a reader would file it under, its cost, itself; and
+    the folder's name of the run that it is made of, "" for one that is trained."""
 
     folder: str
     identity: str
     cell: str
     flops: int
     config: RunConfig
+    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ def read_worklist(path: Path) -> Worklist:
     for run in entry(content, "runs", list, path):
         config = typed.build(RunConfig, entry(run, "config", dict, path), "runs")
         words = [entry(run, name, str, path) for name in ("folder", "identity", "cell")]
-        entries.append(Entry(words[0], words[1], words[2], entry(run, "flops", int, path), config))
+        origin = maybe(run, "origin", str, path) or ""
+        entries.append(Entry(words[0], words[1], words[2], entry(run, "flops", int, path), config, origin))
     for file in (path.parent / "sources").glob("*/*"):
         members = {path.name: path for path in file.iterdir()} if file.is_dir() else {"": file}
         if _digest({name: read_bytes(path) for name, path in members.items()}) != file.parent.name:
@@ -92,8 +95,9 @@ def worklist(
     entries = []
     for plan, work in zip(plans, flops, strict=True):
         there = as_known(plan, known)
-        folder = known.get(there.identity, parent / there.name).name
-        entries.append(Entry(folder, there.identity, _cell(plan), work, _fixed(there, parent, threads)))
+        folder, origin = (known.get(each.identity, parent / each.name).name for each in (there, there.trained))
+        made_of = origin if there.quantizes else ""
+        entries.append(Entry(folder, there.identity, _cell(plan), work, _fixed(there, parent, threads), made_of))
     return Worklist(parent, name, command, keep, entries)
 
 
@@ -120,6 +124,7 @@ def _fixed(plan: Plan, parent: Path, threads: int) -> RunConfig:
         dataclasses.replace(asked.model, model=model) if any(map(is_plugin, placed)) else asked.model,
         asked.training,
         dataclasses.replace(asked.backend, precision=plan.backend.precision, threads=asked.backend.threads or threads),
+        asked.quantization,
     )
 
 

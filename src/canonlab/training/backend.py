@@ -55,6 +55,10 @@ class Backend:
             return contextlib.nullcontext()
         return torch.autocast(torch.device(self.device).type, torch.bfloat16)
 
+    def eagerly(self) -> AbstractContextManager[Any]:
+        """The context in which compiled blocks run as they are written, for any shape of batch."""
+        return torch.compiler.set_stance("force_eager") if self.compile else contextlib.nullcontext()
+
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:
         """The context in which a run works: with its CPU threads, and arithmetic as `precision` has it.

@@ -8,6 +8,7 @@ from typing import Any
 from canonlab import typed
 from canonlab.errors import InputError, require_integer, require_seed, shown, unknown
 from canonlab.models.config import ModelConfig
+from canonlab.quantization.config import QuantizationConfig
 from canonlab.tasks.base import MAX_COUNT, MAX_WINDOWS
 from canonlab.training.optimizer import OPTIMIZERS, SCHEDULES, choices
 from canonlab.training.published import MODEL, TRAINING
@@ -144,12 +145,13 @@ class BackendConfig:
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """One training run."""
+    """One run: what is trained, and whether the weights that come out are then quantized, which is a run of its own."""
 
     task: TaskConfig
     model: ModelConfig
     training: TrainingConfig
     backend: BackendConfig = BackendConfig()
+    quantization: QuantizationConfig = QuantizationConfig()
 
 
 def as_parts(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -1,10 +1,7 @@
 """A task's evaluation of a decoder, under what a run is computed with."""
 
 import dataclasses
-from contextlib import nullcontext
 from functools import partial
-
-import torch
 
 from canonlab.checks import of_the_user
 from canonlab.errors import unknown
@@ -26,9 +23,8 @@ def evaluate(
 
     A model that was trained on isolated instances, which begin with the token `separator`, is shown them so here too.
     """
-    eager = torch.compiler.set_stance("force_eager") if backend.compile else nullcontext()
     seen = model if separator is None else Isolated(model, separator)
-    with eager, backend.autocast():
+    with backend.eagerly(), backend.autocast():
         found = task.evaluate(seen, seed=seed, windows=windows, generate=partial(generate, model, separator=separator))
         if "loss" not in found.metrics:  # of a user's own task
             count = windows or task.default_windows or LOSS_WINDOWS

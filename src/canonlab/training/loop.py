@@ -75,15 +75,16 @@ def train(run: RunFolder, listener: Listener, command: str = "", keep: str = "al
         listener.message(f"{run.folder}: {note}")
     if run.done:
         return run.result()
-    with locked(run.folder), run.plan.backend.working(), _failures():
+    with locked(run.folder), run.plan.backend.working(), failures():
         if run.done:  # by now
             return run.result()
         return _train(run, listener, command, KEPT[keep])
 
 
 @contextmanager
-def _failures() -> Iterator[None]:
-    """Tells what is no fault of the program: a user's own code that fails, memory that is not enough, a limit."""
+def failures() -> Iterator[None]:
+    """The context in which a run is made. Tells what is no fault of the program: a user's own code that fails,
+    memory that is not enough, a limit."""
     try:
         yield
     except (Diverged, Interrupted, InputError):

@@ -21,6 +21,7 @@ from canonlab.models.mixers.attention import Attention
 from canonlab.models.mixers.mla import MLA
 from canonlab.models.sizes import require_memory
 from canonlab.plugins import Plugin, is_plugin, load_plugin
+from canonlab.quantization.config import QuantizationConfig
 from canonlab.tasks.base import MAX_CONTEXT, MAX_WINDOWS, Evaluation, Task, typed_settings
 from canonlab.tasks.catalog import build_task
 from canonlab.tasks.check import check_task
@@ -66,8 +67,30 @@ class Plan:
         """All that determines the weights, as plain data: `config` of `training.record`."""
         task = {**self.task.identity, "source": next(iter(self._sources([self.config.task.name])), None)}
         content = {"task": task, "model": self._model, "training": self._training[0]}
-        plain: dict[str, Any] = json.loads(json.dumps({**content, "precision": self.backend.precision}))
+        quantization = self.config.quantization.plain()
+        made_of = {"quantization": quantization} if quantization else {}
+        plain: dict[str, Any] = json.loads(json.dumps({**content, "precision": self.backend.precision, **made_of}))
         return plain
+
+    @property
+    def quantizes(self) -> bool:
+        """Whether nothing is trained: the weights are those of another run (`trained`), on grids of few bits."""
+        return self.config.quantization.bits > 0
+
+    @property
+    def steps(self) -> int:
+        """The optimizer steps that it takes."""
+        return 0 if self.quantizes else self.config.training.steps
+
+    @property
+    def trained(self) -> "Plan":
+        """The run that trains: itself, or the one that it quantizes."""
+        return self.quantized(QuantizationConfig())
+
+    def quantized(self, quantization: QuantizationConfig) -> "Plan":
+        """The same run with its weights quantized so."""
+        asked, config = (dataclasses.replace(each, quantization=quantization) for each in (self.asked, self.config))
+        return dataclasses.replace(self, asked=asked, config=config)
 
     @property
     def measuring(self) -> dict[str, Any]:
@@ -95,6 +118,8 @@ class Plan:
         model, training = self.config.model, self.config.training
         mixers = "+".join(map(_short, pattern_names(model.model)))
         words = [_short(self.config.task.name), mixers, self.decoder.canon.points or "none", model.size]
+        if self.quantizes:
+            words.append(f"{self.config.quantization.method}{self.config.quantization.bits}")
         about = "-".join([*words, f"lr{training.lr:g}", f"s{training.seed}"])
         return f"{safe_name(about)}-{self.identity[:10]}"
 
@@ -107,9 +132,15 @@ def _short(reference: str) -> str:
 
 
 def plan_runs(configs: Iterable[RunConfig]) -> list[Plan]:
-    """The plans of many runs. Tasks and models that several of them have are made and checked once."""
+    """The plans of many runs, after those of what they are made of where these aren't among them.
+
+    Tasks and models that several of them have are made and checked once.
+    """
     shared: dict[str, Any] = {}
-    return [plan_run(config, shared=shared) for config in configs]
+    plans = [plan_run(config, shared=shared) for config in configs]
+    there = {plan.identity for plan in plans}
+    origins = {plan.trained.identity: plan.trained for plan in plans if plan.quantizes}
+    return [*(plan for identity, plan in origins.items() if identity not in there), *plans]
 
 
 def plan_run(config: RunConfig, backend: Backend | None = None, shared: dict[str, Any] | None = None) -> Plan:

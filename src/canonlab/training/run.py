@@ -11,6 +11,8 @@ output.log           what a worker of a sweep has said of the run
 sources/             copies of the user's own files, if any; a run goes on with these, whatever became of the originals
 result.json          written last, only when the run is done
 
+That of a quantized run (`training.quantized`) has neither a log nor sessions: its weights come from another run's.
+
 Opening a run to go on with it, or to evaluate it, executes the Python files in sources/ after comparing them with the
 hashes in config.json. Nothing else does: a stranger's run folders can be reported on, but resume and evaluate only what
 you would execute.
@@ -32,6 +34,7 @@ from canonlab.files import entry, exists, read_bytes, read_json, replacing, writ
 from canonlab.models.config import ModelConfig, pattern_names
 from canonlab.models.decoder import DecoderConfig
 from canonlab.plugins import is_plugin
+from canonlab.quantization.config import QuantizationConfig
 from canonlab.tasks.base import Task, copy_name
 from canonlab.training.backend import Backend, usable
 from canonlab.training.config import BackendConfig, RunConfig, TaskConfig, TrainingConfig
@@ -96,6 +99,8 @@ def as_known(plan: Plan, known: Mapping[str, Path]) -> Plan:
     """
     if plan.identity in known or plan.asked.backend.precision != "auto":
         return plan
+    if plan.quantizes:
+        return dataclasses.replace(plan, backend=as_known(plan.trained, known).backend)
     other = "fp32" if plan.backend.precision == "bf16" else "bf16"
     there = dataclasses.replace(plan, backend=dataclasses.replace(plan.backend, precision=other))
     return there if there.identity in known else plan
@@ -226,7 +231,8 @@ def open_run(folder: Path) -> RunFolder:
     record = read_record(folder)
     with _recorded(folder, record):
         training = typed.build(TrainingConfig, {**record.asked["training"], **_known(record.measuring)}, "training")
-        config = RunConfig(_task(folder, record), _model(folder, record), training)
+        quantization = typed.build(QuantizationConfig, record.config.get("quantization", {}), "quantization")
+        config = RunConfig(_task(folder, record), _model(folder, record), training, quantization=quantization)
         plan = plan_run(config, usable(_backend(record))[0])
         begun = _as_begun(plan, record)
     if plan.identity != record.identity:

@@ -142,6 +142,13 @@ class MLA(Mixer):
         o_BTHE = run(q_BTHK, latent_BSL, up_k_HER, up_v_HER, sight, cached=state is not None)
         return self.out(o_BTHE.flatten(2)), state
 
+    def products(
+        self, x: Tensor, segment_ids: Tensor | None = None, state: MixerState | None = None
+    ) -> dict[str, Tensor]:
+        """What the matrices of keys and values are multiplied with: the latents (B, T, R), without a state."""
+        latent_BTR = self._projected(x, segment_ids, None)[1][..., : self.config.latent]
+        return {"up_k.weight": latent_BTR, "up_v.weight": latent_BTR}
+
     def _projected(
         self, x: Tensor, segment_ids: Tensor | None, state: MixerState | None
     ) -> tuple[Tensor, Tensor, Tensor]:
