@@ -71,6 +71,7 @@ def made(
 def run_of(side: Knowledge, subject: str, bits: float, seed: int) -> Run:
     """A run of a side of a contrast."""
     model = {key: value for key, value in side.settings if not key.startswith("quantization.")}
+    model["model"] = side.model
     quantization = {key.partition(".")[2]: value for key, value in side.settings if key.startswith("quantization.")}
     task = ("biod", {}) if subject == "biod" else TASKS[side.text]
     return made(identity(task[0], repr(task[1])), model, side.exposures, bits, seed, quantization)

@@ -54,7 +54,7 @@ def test_int8_of_bitsandbytes() -> None:
     assert near_tie[differs].all()
 
 
-def test_nf4_of_bitsandbytes_is_between_three_and_five_bits_of_a_row() -> None:
+def test_nf4_of_bitsandbytes_is_between_four_and_five_bits_of_a_row() -> None:
     """Its 16 levels are quantiles of a normal distribution, in blocks of 64 weights."""
     functional = pytest.importorskip("bitsandbytes.functional", reason="needs bitsandbytes")
     weight = torch.randn(64, 256, generator=torch.Generator().manual_seed(0))

@@ -154,8 +154,8 @@ def test_it_is_another_architecture_than_the_trained_one(origin: RunFolder, tmp_
     assert {*found} == {base, f"{base}, 4 bits, by gptq", f"{base}, 4 bits, by gptq, from 7 windows"}
     assert len({cell.terms for cell in found.values()}) == 1, "which may be compared"
     unquantized = Architecture("llama-rope", "ABCD")
-    assert [unquantized.matches(cell.rows[0].settings) for cell in found.values()].count(True) == 1
-    assert unquantized.matches(found[base].rows[0].settings)
+    assert [unquantized.fits(cell.rows[0].settings) for cell in found.values()].count(True) == 1
+    assert unquantized.fits(found[base].rows[0].settings)
 
 
 def test_isolated_instances_a_users_mixer_and_an_area(tmp_path: Path) -> None:

@@ -19,10 +19,10 @@ CAPACITY = Measure("capacity")
 
 BASE = Knowledge("gpt2-original")
 LONG = replace(BASE, exposures=1000)
+EXPERTS = Knowledge("llama-moe")
 GATED = (("mlp", "gated"),)
 QUARTER = (("mlp", "standard"), ("mlp_ratio", 1.0))
 NO_MLP = (("mlp", "none"),)
-EXPERTS = (("mlp", "moe"),)
 INT8, INT4 = ((("quantization.bits", bits), ("quantization.method", "gptq")) for bits in (8, 4))
 
 PEOPLE = ("paper/capo-1000", "paper/capo-mlp")
@@ -144,8 +144,8 @@ CLAIMS = (
         "1.3 times less after 1000 exposures, 1.5 times after 100 (32 experts, one for each token).",
         ("paper/capo-1000", "paper/capo-mlp"),
         (
-            more(_peak(LONG), _peak(_with(EXPERTS, LONG)), 1.3),
-            more(_peak(BASE), _peak(_with(EXPERTS)), 1.5),
+            more(_peak(LONG), _peak(replace(EXPERTS, exposures=1000)), 1.3),
+            more(_peak(BASE), _peak(EXPERTS), 1.5),
         ),
         small=("mini/capacity-experts",),
     ),
