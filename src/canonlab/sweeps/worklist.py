@@ -21,6 +21,7 @@ from canonlab.sweeps.places import SWEEP
 from canonlab.training.config import RunConfig
 from canonlab.training.plan import Plan
 from canonlab.training.run import as_known, known_runs
+from canonlab.typed import user_path
 
 HASH = 12
 """Letters of a file's hash that its folder is called."""
@@ -114,6 +115,7 @@ def _fixed(plan: Plan, parent: Path, threads: int) -> RunConfig:
         dataclasses.replace(asked.model, model=model) if any(map(is_plugin, placed)) else asked.model,
         asked.training,
         dataclasses.replace(asked.backend, precision=plan.backend.precision, threads=asked.backend.threads or threads),
+        asked.start and dataclasses.replace(asked.start, run=str(user_path(asked.start.run).absolute())),
     )
 
 

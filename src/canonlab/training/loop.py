@@ -39,10 +39,8 @@ from canonlab.training.checkpoint import (
 from canonlab.training.evaluation import evaluate, led_by
 from canonlab.training.metrics_log import MetricsLog
 from canonlab.training.optimizer import build_optimizer, learning_rate, set_rate
-from canonlab.training.parts import DIVERGED, FAILED, FILES
+from canonlab.training.parts import CHECKPOINTS, DIVERGED, FAILED, FILES
 from canonlab.training.run import RunFolder, Trained
-
-CHECKPOINTS = ("last", "best")
 
 KEPT: dict[str, tuple[str, ...] | None] = {"final": ("last",), "best": CHECKPOINTS, "all": None}
 """What may be kept of a run that is done -> the checkpoints that are kept, their weights alone; None for all as is."""
@@ -119,7 +117,7 @@ class _Trainer:
         self.folder, self.task, self.backend = run.folder, plan.task, plan.backend
         self.identity, self.listener = run.identity, listener
         self.machine = plan.machine
-        self.config = plan.config.training
+        self.config, self.start = plan.config.training, plan.start
         # now, as what fails there should not fail after training
         self.cost = cost(plan.decoder, self.task.context, plan.backend.device)
         self.separator = self.task.separator_id if self.config.isolate else None
@@ -299,6 +297,8 @@ class _Trainer:
         """Go back to the last checkpoint, if there is one; the extent of the log then, if it is known."""
         checkpoint = self.store.load("last", self.identity)
         if checkpoint is None:
+            if self.start:
+                restore_model(self.start.load(self.folder).tensors, self.model)
             return None
         if checkpoint.facts["step"] > self.config.steps:
             step = shown(checkpoint.facts["step"])
