@@ -103,7 +103,7 @@ def require_vocabulary(config: StartConfig, task: Task) -> None:
     folder = user_path(config.run)
     theirs, ours = (_names(each.vocabulary) for each in (_task(folder, read_record(folder)), task))
     if theirs != ours:
-        pairs = enumerate(zip(theirs + ["none"], ours + ["none"], strict=False))
+        pairs = enumerate(zip([*theirs, "none"], [*ours, "none"], strict=False))
         token, (one, other) = next((i, pair) for i, pair in pairs if pair[0] != pair[1])
         raise InputError(
             f"start.run = {shown(config.run)}: has another vocabulary than {task.name}: token {token} is {one}, "
