@@ -30,6 +30,7 @@ from canonlab.training.config import RunConfig, TrainingConfig
 from canonlab.training.copies import load_task
 from canonlab.training.evaluation import evaluate, led_by
 from canonlab.training.identity import identifying, identity, split_training
+from canonlab.training.lora import require_peft
 from canonlab.training.published import TRAINING
 from canonlab.training.start import Start, begun, require_vocabulary
 
@@ -131,6 +132,8 @@ def plan_run(
         _try_task(config.task.name, task)
     else:
         task = _once(shared, config.task, partial(load_task, config.task))
+    if start and start.lora[0]:
+        require_peft()
     if fresh_start:
         require_vocabulary(fresh_start, task)
     if config.training.isolate and task.separator_id is None:

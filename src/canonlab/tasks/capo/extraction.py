@@ -1,7 +1,7 @@
 """The task of questions about Capo's people: whether what a model has stored can be asked for.
 
-Source: arXiv 2309.14316 (Part 3.1), where a model that has read biographies is fine-tuned on questions about half of the
-people and asked about the others.
+Source: arXiv 2309.14316 (Part 3.1), where a model that has read biographies is fine-tuned on questions about half of
+the people and asked about the others.
 """
 
 import dataclasses
@@ -32,10 +32,10 @@ class CapoQuestions(Capo):
 
         <eos> was born on,Ada Lou Ray, May 3, 1931<eos> worked for,Joe Max Hill, Acme<eos> ...
 
-    The people are those of `capo` with the same parameters, context and seed. A question names an attribute, by what its
-    first template has in front of the value, and a person; the value, alone, is marked. No biography reads so: a model
-    has to learn the form from the people of the training split, half of all, and is then asked about the other half, of
-    whom it has only read. Behind a comma a name has the tokens that it has at the beginning of a biography.
+    The people are those of `capo` with the same parameters, context and seed. A question names an attribute, by what
+    its first template has in front of the value, and a person; the value, alone, is marked. No biography reads so: a
+    model has to learn the form from the people of the training split, half of all, and is then asked about the other
+    half, of whom it has only read. Behind a comma a name has the tokens that it has at the beginning of a biography.
 
     Each exposure asks everything about its half once, six questions a person, in an order of its own. A window has as
     many questions as always fit, and <eos> in the rest.
@@ -97,7 +97,7 @@ class CapoQuestions(Capo):
 
     @cached_property
     def _questions_law(self) -> kernels.QuestionLaw:
-        return kernels.law(self.pieces, self.N, self.context // self.longest)
+        return kernels.QuestionLaw(self.law, (self.N + 1) // 2, self.context // self.longest)
 
     @property
     def windows_per_exposure(self) -> int:
@@ -154,7 +154,7 @@ class CapoQuestions(Capo):
         for number, attribute in enumerate(ATTRIBUTES):
             metrics[f"accuracy_{attribute}"] = _share(other[other[:, 1] == number])
         metrics |= {"accuracy_trained": _share(trained), **losses.metrics}
-        notes = {"windows": windows, "people": len(np.unique(other[:, 0])), "questions": len(other)}
+        notes: dict[str, float] = {"windows": windows, "people": len(np.unique(other[:, 0])), "questions": len(other)}
         return Evaluation(metrics, ("accuracy",), notes)
 
     def _answers(

@@ -18,9 +18,9 @@ import numpy as np
 
 from canonlab.data.jit import kernel
 from canonlab.data.random import Int, permuted, round_keys, stream
-from canonlab.tasks.capo.kernels import BIRTH_DATE, SENTENCES, VALUE_COLUMN, VALUE_KIND, write_biography
-from canonlab.tasks.capo.people import COLUMNS, DAY, FIRST, LAST, MIDDLE, REDRAW, YEAR, people_keys, write_person
-from canonlab.tasks.capo.pieces import BEFORE, EOS, Kind, Pieces
+from canonlab.tasks.capo.kernels import BIRTH_DATE, SENTENCES, VALUE_COLUMN, VALUE_KIND, CapoLaw, write_biography
+from canonlab.tasks.capo.people import COLUMNS, DAY, FIRST, LAST, MIDDLE, YEAR, people_keys, write_person
+from canonlab.tasks.capo.pieces import BEFORE, EOS, Kind
 
 PIECES = 10
 """Of the longest question, about a date."""
@@ -30,21 +30,12 @@ PERSON, ATTRIBUTE, BEGIN, END = range(4)
 
 
 class QuestionLaw(NamedTuple):
-    """`people` N, of whom `trained` are asked about in training; the questions of a window; the pieces' `tokens`,
-    `start` and `base` (see `Pieces`); and the limit of `canonlab.data.random.digit` for a person."""
+    """What the people and the pieces are drawn from, how many people are asked about in training, and the questions of
+    a window."""
 
-    people: int
+    capo: CapoLaw
     trained: int
     per_window: int
-    tokens: np.ndarray
-    start: np.ndarray
-    base: np.ndarray
-    redraw_person: np.uint64
-
-
-def law(pieces: Pieces, people: int, per_window: int) -> QuestionLaw:
-    """The law of questions about `people` people, the larger half of them in training."""
-    return QuestionLaw(people, (people + 1) // 2, per_window, pieces.tokens, pieces.start, pieces.base, REDRAW)
 
 
 def windows_of(people: int, per_window: int) -> int:
@@ -55,7 +46,7 @@ def windows_of(people: int, per_window: int) -> int:
 @kernel
 def write_question(plan: np.ndarray, person: np.ndarray, attribute: Int, law: QuestionLaw) -> Int:
     """Write the pieces of a question to `plan` (PIECES,), the value from the seventh on; returns how many they are."""
-    base = law.base
+    base = law.capo.base
     plan[0] = base[BEFORE + attribute]
     plan[1] = plan[5] = base[Kind.COMMA]
     plan[2] = base[Kind.FIRST] + person[FIRST]
@@ -75,7 +66,7 @@ def tokens_in(plan: np.ndarray, law: QuestionLaw) -> Int:
     """How many tokens some pieces have."""
     length: Int = 0
     for piece in plan:
-        length += law.start[piece + 1] - law.start[piece]
+        length += law.capo.start[piece + 1] - law.capo.start[piece]
     return length
 
 
@@ -97,7 +88,7 @@ def fill(
     values_key, name_keys = people_keys(people_key)
     half_keys = round_keys(stream(key, 0, 0))
     first: Int = law.trained if split else 0
-    questions = (law.people - law.trained if split else law.trained) * SENTENCES
+    questions = (law.capo.people - law.trained if split else law.trained) * SENTENCES
     windows = (questions + law.per_window - 1) // law.per_window
     person, plan = np.empty(COLUMNS, np.int64), np.empty(PIECES, np.int64)
     tokens[:] = EOS
@@ -111,10 +102,10 @@ def fill(
         for place in range(min(law.per_window, questions - slot)):
             question = permuted(slot + place, questions, order_keys)
             attribute = question % SENTENCES
-            index = permuted(first + question // SENTENCES, law.people, half_keys)
-            write_person(person, index, values_key, name_keys, law.redraw_person)
+            index = permuted(first + question // SENTENCES, law.capo.people, half_keys)
+            write_person(person, index, values_key, name_keys, law.capo.redraw_person)
             pieces = write_question(plan, person, attribute, law)
-            write_biography(tokens[row], position, plan[:pieces], law)
+            write_biography(tokens[row], position, plan[:pieces], law.capo)
             begin = position + 1 + tokens_in(plan[:6], law)
             position = begin + tokens_in(plan[6:pieces], law)
             mask[row, begin:position] = 1

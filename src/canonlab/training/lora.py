@@ -1,0 +1,87 @@
+"""Low-rank updates (LoRA, arXiv 2106.09685), through peft: W + SCALE B A, where B and A are all that is trained.
+
+They are on every matrix (nn.Linear) of the mixers and, where that is asked for, on the embedding, as in Part 3.1
+(arXiv 2309.14316). B, for the embedding A, is 0 at first. Where the head is the embedding, the head has its update too.
+MLPs, norms, Canon layers and biases stay as they were.
+
+While a run trains, its checkpoints hold W, A and B. Evaluations, and the checkpoints of a run that is done, have
+W + SCALE B A in the place of W, so they are those of a plain model.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from canonlab.errors import InputError
+from canonlab.extras import optional
+from canonlab.models.decoder import Decoder
+
+SCALE = 2
+"""On all updates, whatever their rank."""
+
+A_IN, B_IN = ".lora_A.default.weight", ".lora_B.default.weight"
+EMBEDDING_A, EMBEDDING_B = ".lora_embedding_A.default", ".lora_embedding_B.default"
+"""What peft calls the factors of a module's update."""
+
+
+def require_peft() -> None:
+    """InputError where peft isn't installed."""
+    optional("peft", "finetune", "LoRA")
+
+
+def adapt(model: Decoder, ranks: tuple[int, int], seed: int) -> None:
+    """Give a model updates of these ranks, to its mixers and, unless that is 0, its embedding; `seed` draws the factors
+    that are not 0. Nothing else is trained from here on. InputError for a model without matrices in its mixers."""
+    peft = optional("peft", "finetune", "LoRA")
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    names = [name for name in linear if re.match(r"blocks\.\d+\.mixer\.", name)]
+    if not names:
+        raise InputError(f"lora = {ranks[0]}: the mixers of this model have no nn.Linear to be updated")
+    embedding = {"embedding": ranks[1]} if ranks[1] else {}
+    config = peft.LoraConfig(
+        r=ranks[0],
+        lora_alpha=SCALE * ranks[0],
+        target_modules=[*names, *embedding],
+        rank_pattern=embedding,
+        alpha_pattern={name: SCALE * rank for name, rank in embedding.items()},
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        peft.inject_adapter_in_model(config, model)
+    if embedding and model.config.tied:
+        model.head.register_forward_hook(_head_update(model.embedding))
+
+
+def _head_update(embedding: nn.Module) -> Callable[[nn.Module, tuple[Tensor], Tensor], Tensor]:
+    """What adds the update of the embedding to the logits of a head that is the embedding."""
+
+    def hook(head: nn.Module, inputs: tuple[Tensor], logits: Tensor) -> Tensor:
+        a_RV, b_DR = (getattr(embedding, f"lora_embedding_{factor}")["default"] for factor in "AB")
+        return logits + SCALE * (inputs[0] @ b_DR @ a_RV)
+
+    return hook
+
+
+def adapted(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether there are updates among the tensors of a checkpoint."""
+    return any(key.endswith((A_IN, EMBEDDING_A)) for key in tensors)
+
+
+def merged(tensors: Mapping[str, Tensor], tied: bool) -> dict[str, Tensor]:
+    """The weights of a plain model out of those of an adapted one, by the names that they have in a checkpoint or in a
+    model's state. Weights without updates stay what they are. `tied`: the head is the embedding."""
+    found = dict(tensors)
+    for key in tensors:
+        for end_a, end_b in ((A_IN, B_IN), (EMBEDDING_A, EMBEDDING_B)):
+            if key.endswith(end_a):
+                module = key.removesuffix(end_a)
+                update = found.pop(module + end_b) @ found.pop(key)
+                weight = found.pop(f"{module}.base_layer.weight")
+                found[f"{module}.weight"] = weight + SCALE * (update.T if end_a == EMBEDDING_A else update)
+                if (bias := found.pop(f"{module}.base_layer.bias", None)) is not None:
+                    found[f"{module}.bias"] = bias
+                if tied and end_a == EMBEDDING_A:
+                    found[module.removesuffix("embedding") + "head.weight"] = found[f"{module}.weight"]
+    return found
