@@ -1,7 +1,8 @@
 """Low-rank updates (LoRA, arXiv 2106.09685), through peft: W + SCALE B A, where B and A are all that is trained.
 
 They are on every matrix (nn.Linear) of the mixers and, where that is asked for, on the embedding, as in Part 3.1
-(arXiv 2309.14316). B, for the embedding A, is 0 at first. Where the head is the embedding, the head has its update too.
+(arXiv 2309.14316). B, for the embedding A, is 0 at first; the other factor is as peft draws it, but for the
+embedding's, of N(0, 1/width), as peft's N(0, 1) would move an embedding of a hundredth by that much in a step. Where the head is the embedding, the head has its update too.
 MLPs, norms, Canon layers and biases stay as they were.
 
 While a run trains, its checkpoints hold W, A and B. Evaluations, and the checkpoints of a run that is done, have
@@ -50,16 +51,24 @@ def adapt(model: Decoder, ranks: tuple[int, int], seed: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         peft.inject_adapter_in_model(config, model)
+    if embedding:
+        with torch.no_grad():
+            _factor(model.embedding, "B").mul_(model.config.width**-0.5)
     if embedding and model.config.tied:
         model.head.register_forward_hook(_head_update(model.embedding))
+
+
+def _factor(embedding: nn.Module, name: str) -> Tensor:
+    """A (rank, vocabulary) or B (width, rank) of the update of an embedding."""
+    factor: Tensor = getattr(embedding, f"lora_embedding_{name}")["default"]
+    return factor
 
 
 def _head_update(embedding: nn.Module) -> Callable[[nn.Module, tuple[Tensor], Tensor], Tensor]:
     """What adds the update of the embedding to the logits of a head that is the embedding."""
 
     def hook(head: nn.Module, inputs: tuple[Tensor], logits: Tensor) -> Tensor:
-        a_RV, b_DR = (getattr(embedding, f"lora_embedding_{factor}")["default"] for factor in "AB")
-        return logits + SCALE * (inputs[0] @ b_DR @ a_RV)
+        return logits + SCALE * (inputs[0] @ _factor(embedding, "B") @ _factor(embedding, "A"))
 
     return hook
 
