@@ -33,6 +33,8 @@ TASKS = {
     "capo": ("capo", {}),
     "capo-simple": ("capo-simple", {}),
     "small capo": ("capo", {"N": 30, "context": 100}),
+    "capo-questions": ("capo-questions", {}),
+    "small capo-questions": ("capo-questions", {"N": 30, "context": 100}),
     "mano": ("mano", {}),
     "small mano": ("mano", {"L": 4, "context": 64}),
     "mini lano": ("lano-mini", {}),
@@ -75,7 +77,15 @@ def test_windows_are_golden_without_a_cache(tmp_path: Path) -> None:
 
 def test_windows_are_golden_where_numba_may_not_compile() -> None:
     """Of the small tasks: Python makes theirs in a second."""
-    small = ("laptop copy", "laptop depo", "small brevo", "short lano", "small capo", "small mano")
+    small = (
+        "laptop copy",
+        "laptop depo",
+        "small brevo",
+        "short lano",
+        "small capo",
+        "small capo-questions",
+        "small mano",
+    )
     environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
     command = [sys.executable, "-W", "error", __file__, *small]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)

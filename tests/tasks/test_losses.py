@@ -20,6 +20,7 @@ TASKS = {
     "mano": {"L": 3, "context": 40},
     "lano-cfg3f": {"context": 96},
     "capo": {"N": 20, "context": 128},
+    "capo-questions": {"N": 20, "context": 128},
 }
 
 

@@ -1,9 +1,9 @@
 """Low-rank updates (LoRA, arXiv 2106.09685), through peft: W + SCALE B A, where B and A are all that is trained.
 
 They are on every matrix (nn.Linear) of the mixers and, where that is asked for, on the embedding, as in Part 3.1
-(arXiv 2309.14316). B, for the embedding A, is 0 at first; the other factor is as peft draws it, but for the
-embedding's, of N(0, 1/width), as peft's N(0, 1) would move an embedding of a hundredth by that much in a step. Where the head is the embedding, the head has its update too.
-MLPs, norms, Canon layers and biases stay as they were.
+(arXiv 2309.14316); where the head is the embedding, the head has the embedding's update too. MLPs, norms, Canon layers
+and biases stay as they were. One factor is 0 at first, B, for the embedding A; the other is as peft draws it, but for
+the embedding's, which is of N(0, 1/width): peft's N(0, 1) would move an embedding of 0.02 by that much in a step.
 
 While a run trains, its checkpoints hold W, A and B. Evaluations, and the checkpoints of a run that is done, have
 W + SCALE B A in the place of W, so they are those of a plain model.
