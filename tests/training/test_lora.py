@@ -84,7 +84,8 @@ def test_a_merged_model_is_the_adapted_one(model: str, tied: bool) -> None:
     assert trained and all("lora_" in name for name in trained)
     updated = {name.partition(".lora_")[0] for name in trained}
     linear = {name for name, module in plain.named_modules() if isinstance(module, nn.Linear) and ".mixer." in name}
-    assert updated == {*linear, "embedding"}
+    unseen = {name for name in linear if name.endswith((".up_k", ".up_v"))}  # of MLA, which calls neither
+    assert updated == {*linear - unseen, "embedding"} and bool(unseen) == (model == "mla")
     torch.manual_seed(2)
     with torch.no_grad():
         for parameter in trained.values():

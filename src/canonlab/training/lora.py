@@ -1,9 +1,11 @@
 """Low-rank updates (LoRA, arXiv 2106.09685), through peft: W + SCALE B A, where B and A are all that is trained.
 
-They are on every matrix (nn.Linear) of the mixers and, where that is asked for, on the embedding, as in Part 3.1
-(arXiv 2309.14316); where the head is the embedding, the head has the embedding's update too. MLPs, norms, Canon layers
-and biases stay as they were. One factor is 0 at first, B, for the embedding A; the other is as peft draws it, but for
-the embedding's, which is of N(0, 1/width): peft's N(0, 1) would move an embedding of 0.02 by that much in a step.
+They are on every matrix (nn.Linear) that the mixers call (MLA reads two of its without a call, which peft can't see)
+and, where that is asked for, on the embedding, as in Part 3.1 (arXiv 2309.14316); where the head is the embedding, the
+head has the embedding's update too. MLPs, norms, Canon layers and biases stay as they were.
+
+One factor is 0 at first, B, for the embedding A; the other is as peft draws it, but for the embedding's, which is of
+N(0, 1/width): peft's N(0, 1) would move an embedding of 0.02 by that much in a step.
 
 While a run trains, its checkpoints hold W, A and B. Evaluations, and the checkpoints of a run that is done, have
 W + SCALE B A in the place of W, so they are those of a plain model.
@@ -18,9 +20,13 @@ from torch import Tensor, nn
 from canonlab.errors import InputError
 from canonlab.extras import optional
 from canonlab.models.decoder import Decoder
+from canonlab.tasks.evaluation import in_eval_mode
 
 SCALE = 2
 """On all updates, whatever their rank."""
+
+TOKENS = 8
+"""On which it is tried what mixers call."""
 
 A_IN, B_IN = ".lora_A.default.weight", ".lora_B.default.weight"
 EMBEDDING_A, EMBEDDING_B = ".lora_embedding_A.default", ".lora_embedding_B.default"
@@ -34,12 +40,10 @@ def require_peft() -> None:
 
 def adapt(model: Decoder, ranks: tuple[int, int], seed: int) -> None:
     """Give a model updates of these ranks, to its mixers and, unless that is 0, its embedding; `seed` draws the factors
-    that are not 0. Nothing else is trained from here on. InputError for a model without matrices in its mixers."""
+    that are not 0. Nothing else is trained from here on. InputError for mixers that call no matrix."""
     peft = optional("peft", "finetune", "LoRA")
-    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    names = [name for name in linear if re.match(r"blocks\.\d+\.mixer\.", name)]
-    if not names:
-        raise InputError(f"lora = {ranks[0]}: the mixers of this model have no nn.Linear to be updated")
+    if not (names := _called(model)):
+        raise InputError(f"lora = {ranks[0]}: the mixers of this model call no nn.Linear that could be updated")
     embedding = {"embedding": ranks[1]} if ranks[1] else {}
     config = peft.LoraConfig(
         r=ranks[0],
@@ -56,6 +60,19 @@ def adapt(model: Decoder, ranks: tuple[int, int], seed: int) -> None:
             _factor(model.embedding, "B").mul_(model.config.width**-0.5)
     if embedding and model.config.tied:
         model.head.register_forward_hook(_head_update(model.embedding))
+
+
+def _called(model: Decoder) -> list[str]:
+    """The names of the mixers' nn.Linear that are called on a few tokens."""
+    called: set[nn.Module] = set()
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    mixers = {name: module for name, module in linear.items() if re.match(r"blocks\.\d+\.mixer\.", name)}
+    hooks = [module.register_forward_hook(lambda module, *_: called.add(module)) for module in mixers.values()]
+    with in_eval_mode(model) as device, torch.no_grad():
+        model(torch.zeros(1, TOKENS, dtype=torch.int64, device=device))
+    for hook in hooks:
+        hook.remove()
+    return [name for name, module in mixers.items() if module in called]
 
 
 def _factor(embedding: nn.Module, name: str) -> Tensor:
