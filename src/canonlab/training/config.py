@@ -19,7 +19,6 @@ WORDS: dict[str, Collection[str]] = {
     "precision": ("auto", "fp32", "bf16"),
     "compile": ("auto", "on", "off"),
     "linear": ("auto", "torch", "numba", "fla"),
-    "checkpoint": CHECKPOINTS,
 }
 """What a field may be."""
 
@@ -166,7 +165,8 @@ class StartConfig:
     lora_embedding: int = 0
 
     def __post_init__(self) -> None:
-        _require_word("checkpoint", self.checkpoint)
+        if self.checkpoint not in CHECKPOINTS:
+            raise unknown("checkpoint", self.checkpoint, CHECKPOINTS)
         for name in ("lora", "lora_embedding"):
             require_integer(name, getattr(self, name), 0, MOST_RANK)
         if self.lora_embedding and not self.lora:
