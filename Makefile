@@ -31,7 +31,7 @@ test-references: $(REFERENCES)/installed
 # Beside Hugging Face's libraries, in an environment of their own; elsewhere these tests are skipped.
 test-hub: $(HUB)/installed
 	$(HUB)/bin/pip list --disable-pip-version-check | grep -iE '^(torch|transformers|peft|lm_eval) '
-	$(HUB)/bin/pytest $(PARALLEL) tests/hub
+	$(HUB)/bin/pytest $(PARALLEL) tests/hub tests/training/test_lora.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -157,7 +157,7 @@ def test_flags_are_laid_over_the_file_over_what_the_task_publishes(
     [
         ("task: mano\ngrid: {training.lr: [0.1]}", "run.yaml has grid, so many runs; use canonlab sweep"),
         ("task: mano\nvariants: [{training.lr: [0.1]}]", "run.yaml has variants, so many runs"),
-        ("foo: 3", "unknown field 'foo' (allowed: backend, model, quantization, task, training)"),
+        ("foo: 3", "unknown field 'foo' (allowed: backend, model, quantization, start, task, training)"),
         ("traning: {lr: 1}", "did you mean 'training'"),
         ("training: 3", "training = 3: must be a mapping of fields"),
         ("training: {step: 3}", "unknown field of training 'step'; did you mean 'steps'"),

@@ -61,6 +61,11 @@ SUBJECTS = {
         "resume run",
         lambda folder, server: (folder / "mine.py").write_text(MIXER),
     ),
+    "finetune": Subject(
+        f"finetune parent copy --set N=6 context=28 --lr 0.01 --warmup 2 --final-windows 8 {OFTEN} --out run",
+        "resume run",
+        lambda folder, server: server.whole(f"{COPY} --batch 4 --steps 8 --threads 1 --out parent", folder),
+    ),
     "sweep": Subject(  # in one process: those of several are killed in sweeps/engines/test_local.py
         "sweep four.yaml --workers 1", prepare=lambda folder, server: (folder / "four.yaml").write_text(RECIPE)
     ),
@@ -83,7 +88,16 @@ PHASES = {
     "log": ["_record", "sync"],
     "reading of runs": ["known_runs", "load_runs", "read_record"],
     "quantization": ["quantize"],
-    "planning": ["plan_run", "make_run", "find_run", "load_recipe", "_restore", "_record_environment", "__init__"],
+    "planning": [
+        "plan_run",
+        "keep",
+        "make_run",
+        "find_run",
+        "load_recipe",
+        "_restore",
+        "_record_environment",
+        "__init__",
+    ],
     "command line": ["subcommand_cli_from_dict"],
 }
 """What was going on -> functions, one of which was then being executed; the first that fits."""
@@ -205,7 +219,7 @@ def require_whole(folder: Path) -> None:
     for path in folder.rglob("[!.]*.json"):
         read_json(path)
     for path in folder.rglob("[!.]*.safetensors"):
-        run = path.parents[1]
+        run = folder / "parent" if path.stem == "start" else path.parents[1]
         assert SafetensorsStore(path.parent).load(path.stem, read_json(run / "config.json")["identity"])
     for path in folder.rglob("metrics.jsonl"):
         read_metrics(path)

@@ -107,6 +107,15 @@ def numbers() -> Iterator[Bad]:
         "eval run --seed -1": "seed = -1",
         "eval run --seed 18446744073709551616": "seed = 18446744073709551616",
         "eval run --windows x": "--windows",
+        "finetune run copy --lora -1": "lora = -1",
+        "finetune run copy --lora-embedding 3": "lora_embedding = 3: goes with lora",
+        "finetune run copy --checkpoint bst": "unknown checkpoint 'bst'; did you mean 'best'",
+        "finetune run copy --set N=9 context=40": "another vocabulary than copy: token 8 is none, not '7'",
+        "finetune run mano": "another vocabulary than mano: token 1 is",
+        "finetune run cpy": "unknown task 'cpy'; did you mean 'copy'",
+        "finetune begun copy": "begun': is not done",
+        "finetune nowhere copy": "nowhere is not a run folder",
+        "finetune run copy --set N=6 context=28 --out run/start.safetensors": "start.safetensors belongs to the run in",
     }.items():
         yield Bad("number", command, (says,))
 

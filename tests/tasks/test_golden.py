@@ -42,6 +42,8 @@ TASKS = {
     "biod": ("biod", {}),
     "small biod": ("biod", {"N": 30, "K": 3, "C": 2, "D": 5, "T": 7, "N0": 1000, "context": 100}),
     "long biod": ("biod", {"N": 50, "L": 30, "T": 40_000}),
+    "capo-questions": ("capo-questions", {}),
+    "small capo-questions": ("capo-questions", {"N": 30, "context": 100}),
     "mano": ("mano", {}),
     "small mano": ("mano", {"L": 4, "context": 64}),
     "mini lano": ("lano-mini", {}),
@@ -84,7 +86,10 @@ def test_windows_are_golden_without_a_cache(tmp_path: Path) -> None:
 
 def test_windows_are_golden_where_numba_may_not_compile() -> None:
     """Of the small tasks: Python makes theirs in a second."""
-    small = ("laptop copy", "laptop depo", "small brevo", "short lano", "small capo", "small biod", "small mano")
+    small = (
+        *("laptop copy", "laptop depo", "small brevo", "short lano", "small capo", "small capo-questions"),
+        *("small biod", "small mano"),
+    )
     environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
     command = [sys.executable, "-W", "error", __file__, *small]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)

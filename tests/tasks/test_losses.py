@@ -21,6 +21,7 @@ TASKS = {
     "lano-cfg3f": {"context": 96},
     "capo": {"N": 20, "context": 128},
     "biod": {"N": 20, "T": 9, "D": 5, "context": 64},
+    "capo-questions": {"N": 20, "context": 128},
 }
 
 

@@ -18,7 +18,7 @@ from canonlab.results.groups import sections
 from canonlab.results.load import load_runs
 from canonlab.tasks.catalog import build_task
 from canonlab.tasks.copy import Copy
-from canonlab.training import config, identity, record, run
+from canonlab.training import config, copies, identity, record, run
 from canonlab.training.backend import Backend
 from canonlab.training.checkpoint import SafetensorsStore
 from canonlab.training.loop import evaluate_checkpoint, train
@@ -218,7 +218,7 @@ def grown(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
             more = dataclasses.make_dataclass(
                 cls.__name__, [("novelty", str, dataclasses.field(default="off"))], bases=(cls,), frozen=True
             )
-            for module in (config, identity, record, run, training.plan):
+            for module in (config, copies, identity, record, run, training.plan, training.start):
                 if getattr(module, cls.__name__, None) is cls:
                     monkeypatch.setattr(module, cls.__name__, more)
 

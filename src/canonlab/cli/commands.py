@@ -31,6 +31,7 @@ COMMANDS = {
     "check-task": "data.check",
     "export-data": "data.export",
     "train": "training.train_command",
+    "finetune": "training.finetune",
     "resume": "training.resume",
     "eval": "training.evaluate",
     "quantize": "quantization.quantize",

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypedDict
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from canonlab.cli import console, terminal
-from canonlab.cli.arguments import Json, Log, Mixer, RunPath, Set, option, parse_settings
+from canonlab.cli.arguments import Json, Log, Mixer, RunPath, Set, TaskName, option, parse_settings
 from canonlab.errors import InputError, require_integer, require_seed
 from canonlab.models.config import ModelConfig
 from canonlab.tasks.base import MAX_COUNT
@@ -20,6 +20,7 @@ from canonlab.training.loop import Listener, evaluate_checkpoint
 from canonlab.training.published import MODEL, TRAINING
 from canonlab.training.quantized import produce
 from canonlab.training.run import RunFolder, create_run, open_run, open_trained
+from canonlab.training.start import with_parent
 from canonlab.training.trackers import Tracking, require_tracker
 from canonlab.yaml_text import read_mapping
 
@@ -78,8 +79,35 @@ def train_command(
         given["task"]["set"] = parse_settings(sets)
     if arguments:
         given["model"]["mixer"] = parse_settings(arguments)
-    asked = run_config(overlay(_one_run(config), given) if config else given)
-    _work(create_run(asked, out), log, as_json)
+    asked = overlay(_one_run(config), given) if config else given
+    _work(create_run(run_config(with_parent(asked)), out), log, as_json)
+
+
+def finetune(
+    run: RunPath,
+    training: Annotated[dict[str, Any], OmitArgPrefixes, arg(constructor=_flags(TrainingConfig))],
+    backend: Annotated[dict[str, Any], OmitArgPrefixes, arg(constructor=_flags(BackendConfig))],
+    task: TaskName,
+    settings: Set = (),
+    checkpoint: Annotated[str, arg(help="Of RUN: last or best.")] = "last",
+    lora: Annotated[int, arg(help="Rank of updates to the mixers' matrices, all that is trained; 0 for all.")] = 0,
+    lora_embedding: Annotated[int, arg(help="Rank of the update to the embedding beside them.")] = 0,
+    out: Annotated[
+        Path | None, option("PATH", "The run folder; by default one below runs/, named after the run.")
+    ] = None,
+    log: Log = None,
+    as_json: Json = False,
+) -> None:
+    """Go on from the weights of a run that is done, on another task: a new run of the same model.
+
+    The seed, and so whose data it is, is that of RUN unless --seed names one; so are the parameters of a task that is
+    made of RUN's, as capo-questions is of capo. The new folder has a copy of the weights, and needs RUN no more.
+    """
+    if log is not None:
+        require_tracker(log)
+    start = {"run": str(run), "checkpoint": checkpoint, "lora": lora, "lora_embedding": lora_embedding}
+    given = {"task": {"name": task, "set": parse_settings(settings)}, "training": training, "backend": backend}
+    _work(create_run(run_config(with_parent({**given, "start": start})), out), log, as_json)
 
 
 def _one_run(file: Path) -> dict[str, Any]:

@@ -31,7 +31,8 @@ from canonlab.models.decoder import Decoder
 from canonlab.plugins import is_plugin
 from canonlab.tasks.base import Task
 from canonlab.training.checkpoint import SafetensorsStore, restore_model, weights_hash
-from canonlab.training.loop import CHECKPOINTS
+from canonlab.training.lora import merged
+from canonlab.training.parts import CHECKPOINTS
 from canonlab.training.record import Record, is_run, read_record, read_result
 from canonlab.training.run import open_trained
 
@@ -120,7 +121,7 @@ def _of_run(folder: Path, checkpoint: str) -> Source:
     if kept is None:
         raise InputError(f"{folder} has no checkpoint {checkpoint!r} yet")
     decoder = trained.decoder.build().eval()
-    restore_model(kept.tensors, decoder)
+    restore_model(merged(kept.weights, decoder.config.tied), decoder)
     return Source(model, decoder, trained.task, _origin(folder, record, trained.task, decoder, checkpoint, kept.facts))
 
 

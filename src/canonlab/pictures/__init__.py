@@ -10,7 +10,7 @@ from canonlab.pictures import brevo, capo, copy, depo, lano, mano
 from canonlab.pictures.svg import BLUE, GREEN, INK, ORANGE, SOFT, Canvas, Piece, document
 from canonlab.tasks.base import Example, Role, Split, Task, require_split
 from canonlab.tasks.brevo import Brevo
-from canonlab.tasks.capo import Capo
+from canonlab.tasks.capo import Capo, CapoQuestions
 from canonlab.tasks.copy import Copy
 from canonlab.tasks.depo import Depo
 from canonlab.tasks.lano import Lano
@@ -52,9 +52,11 @@ def picture(task: Task, seed: int = 0, index: int = 0, split: Split = "train", q
         split: "train" or "eval".
         query: which of the window's questions, from 0 on, over all its instances; those that its end cuts don't count.
 
-    InputError for a task of the user's own, a query that the window doesn't hold, and an instance that is too large.
+    InputError for capo-questions and a task of the user's own, a query that the window doesn't hold, and an instance
+    that is too large.
     """
-    painter = next((painter for kind, painter in PAINTERS.items() if isinstance(task, kind)), None)
+    kinds = [kind for kind in PAINTERS if isinstance(task, kind) and not isinstance(task, CapoQuestions)]
+    painter = PAINTERS[kinds[0]] if kinds else None
     if painter is None:
         drawable = ", ".join(sorted(kind.name for kind in PAINTERS))
         raise InputError(f"no picture of the task {type(task).__name__}: only of {drawable}")

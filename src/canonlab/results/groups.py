@@ -265,8 +265,11 @@ def _repeated(run: Run) -> dict[str, Any]:
 
 
 def _unseeded(config: Mapping[str, Any], *parts: str) -> dict[str, Any]:
-    """These parts of a configuration, or all, without the seed: that of the run itself and of what it is made of."""
-    kept = {part: config[part] for part in parts or config}
+    """These parts of a configuration, or all, without the seed: that of the run itself and of what it is made of.
+
+    Nor the step of the checkpoint that it began with, which differs among seeds where that was the best one.
+    """
+    kept = {part: config[part] for part in parts or config if part != "step"}
     if isinstance(training := kept.get("training"), Mapping):
         kept["training"] = {key: value for key, value in training.items() if key != "seed"}
     if isinstance(start := kept.get("start"), Mapping):

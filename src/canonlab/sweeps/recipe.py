@@ -54,6 +54,7 @@ from canonlab.errors import InputError, shown, unknown
 from canonlab.files import exists, read_bytes, require_safe_name, safe_name
 from canonlab.results.groups import is_baseline
 from canonlab.training.config import RunConfig, as_parts, overlay, run_config
+from canonlab.training.start import with_parent
 from canonlab.typed import user_path
 from canonlab.yaml_text import parse_mapping, read_mapping
 
@@ -253,7 +254,7 @@ def _run(parts: Mapping[str, Any], values: Iterable[tuple[str, Any]]) -> RunConf
     content = dict(parts)
     for path, value in sorted(values, key=lambda each: each[0].count(".")):  # task.set before task.set.N
         _assign(content, path, value)
-    return run_config(content)
+    return run_config(with_parent(content))
 
 
 def _assign(content: dict[str, Any], path: str, value: Any) -> None:

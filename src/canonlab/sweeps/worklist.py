@@ -22,6 +22,7 @@ from canonlab.tasks.base import copy_name
 from canonlab.training.config import RunConfig
 from canonlab.training.plan import Plan
 from canonlab.training.run import as_known, known_runs
+from canonlab.typed import user_path
 
 HASH = 12
 """Letters of a file's hash that its folder is called."""
@@ -125,6 +126,7 @@ def _fixed(plan: Plan, parent: Path, threads: int) -> RunConfig:
         asked.training,
         dataclasses.replace(asked.backend, precision=plan.backend.precision, threads=asked.backend.threads or threads),
         asked.quantization,
+        asked.start and dataclasses.replace(asked.start, run=str(user_path(asked.start.run).absolute())),
     )
 
 

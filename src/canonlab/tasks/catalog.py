@@ -8,7 +8,7 @@ from canonlab.errors import unknown
 from canonlab.tasks.base import Task, typed_settings
 from canonlab.tasks.biod import BioD
 from canonlab.tasks.brevo import Brevo
-from canonlab.tasks.capo import Capo
+from canonlab.tasks.capo import Capo, CapoQuestions
 from canonlab.tasks.copy import Copy
 from canonlab.tasks.depo import Depo
 from canonlab.tasks.lano import Lano
@@ -39,6 +39,7 @@ TASKS: Mapping[str, NamedTask] = MappingProxyType(
         "brevo1": NamedTask(Brevo, BREVO1, "reasoning breadth: all that a vertex depends on; names are one token of N"),
         "brevo2": NamedTask(Brevo, BREVO2, "reasoning breadth with names of 2-4 tokens out of a vocabulary of 2 x 4"),
         "capo": NamedTask(Capo, CAPO, "knowledge capacity: biographies, written anew in each exposure (bioS)"),
+        "capo-questions": NamedTask(CapoQuestions, CAPO, "knowledge extraction: questions about half of capo's people"),
         "capo-simple": NamedTask(Capo, {**CAPO, "simple": True}, "knowledge capacity, one text a person (bioS-simple)"),
         "capo-junk": NamedTask(
             Mixture,

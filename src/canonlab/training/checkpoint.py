@@ -32,6 +32,11 @@ class Checkpoint:
     facts: dict[str, Any]
 
     @property
+    def weights(self) -> dict[str, Tensor]:
+        """The tensors without what only training needs."""
+        return {key: tensor for key, tensor in self.tensors.items() if _is_weight(key)}
+
+    @property
     def weights_alone(self) -> bool:
         """Whether there is nothing in it that only training needs, as in that of a run whose sweep kept no more."""
         return all(map(_is_weight, self.tensors))
@@ -63,8 +68,7 @@ class SafetensorsStore:
             if path.stem not in names:
                 path.unlink()
             elif (checkpoint := self.load(path.stem, identity)) and not checkpoint.weights_alone:
-                weights = {key: tensor for key, tensor in checkpoint.tensors.items() if _is_weight(key)}
-                self.save(path.stem, Checkpoint(weights, checkpoint.facts))
+                self.save(path.stem, Checkpoint(checkpoint.weights, checkpoint.facts))
 
     def load(self, name: str, identity: str) -> Checkpoint | None:
         """The checkpoint kept as `name`, None if there is none. InputError when it is damaged, or another run's."""

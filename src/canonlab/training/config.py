@@ -11,6 +11,7 @@ from canonlab.models.config import ModelConfig
 from canonlab.quantization.config import QuantizationConfig
 from canonlab.tasks.base import MAX_COUNT, MAX_WINDOWS
 from canonlab.training.optimizer import OPTIMIZERS, SCHEDULES, choices
+from canonlab.training.parts import CHECKPOINTS
 from canonlab.training.published import MODEL, TRAINING
 
 WORDS: dict[str, Collection[str]] = {
@@ -32,6 +33,10 @@ INTEGERS = {
 
 MOST_THREADS = 1024
 """Some systems end a process that asks for many more."""
+
+
+MOST_RANK = 1 << 16
+"""Far beyond any matrix's own rank."""
 
 
 def _require_word(field: str, value: str) -> None:
@@ -144,27 +149,56 @@ class BackendConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class StartConfig:
+    """The run whose weights a run begins with, its parent, and what of them is trained.
+
+    Attributes:
+        run: The parent's folder. It must be done.
+        checkpoint: Of the parent, last or best.
+        lora: Rank of the updates to the mixers' matrices (LoRA, arXiv 2106.09685), which are then all that is trained;
+            0 to train all weights.
+        lora_embedding: Rank of the update to the embedding beside them; 0 for none.
+    """
+
+    run: str
+    checkpoint: str = "last"
+    lora: int = 0
+    lora_embedding: int = 0
+
+    def __post_init__(self) -> None:
+        if self.checkpoint not in CHECKPOINTS:
+            raise unknown("checkpoint", self.checkpoint, CHECKPOINTS)
+        for name in ("lora", "lora_embedding"):
+            require_integer(name, getattr(self, name), 0, MOST_RANK)
+        if self.lora_embedding and not self.lora:
+            raise InputError(f"lora_embedding = {self.lora_embedding}: goes with lora, which is 0")
+
+
+@dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """One run: what is trained, and whether the weights that come out are then quantized, which is a run of its own."""
+    """One run: what is trained; whether the weights that come out are then quantized, which is a run of its own; and
+    `start` where it goes on from another run's weights, and has that one's model."""
 
     task: TaskConfig
     model: ModelConfig
     training: TrainingConfig
     backend: BackendConfig = BackendConfig()
     quantization: QuantizationConfig = QuantizationConfig()
+    start: StartConfig | None = None
 
 
 def as_parts(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The parts of a RunConfig as mappings of their fields, from plain data; `task: copy` is a task by its name."""
     names = [field.name for field in dataclasses.fields(RunConfig)]
-    parts = {}
+    parts: dict[str, dict[str, Any]] = {}
     for part, given in content.items():
         if part not in names:
             raise unknown("field", part, names)
         fields = {"name": given} if part == "task" and isinstance(given, str) else given
         if not isinstance(fields, Mapping | None):
             raise InputError(f"{part} = {shown(fields)}: must be a mapping of fields")
-        parts[part] = dict(fields or {})
+        if fields is not None:
+            parts[part] = dict(fields)
     return parts
 
 

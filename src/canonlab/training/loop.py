@@ -37,12 +37,12 @@ from canonlab.training.checkpoint import (
     weights_hash,
 )
 from canonlab.training.evaluation import evaluate, led_by
+from canonlab.training.lora import adapt, adapted, merged
 from canonlab.training.metrics_log import MetricsLog
 from canonlab.training.optimizer import build_optimizer, learning_rate, set_rate
-from canonlab.training.parts import DIVERGED, FAILED, FILES
+from canonlab.training.parts import CHECKPOINTS, DIVERGED, FAILED, FILES
 from canonlab.training.run import RunFolder, Trained
-
-CHECKPOINTS = ("last", "best")
+from canonlab.training.start import Start
 
 KEPT: dict[str, tuple[str, ...] | None] = {"final": ("last",), "best": CHECKPOINTS, "all": None}
 """What may be kept of a run that is done -> the checkpoints that are kept, their weights alone; None for all as is."""
@@ -120,23 +120,24 @@ class _Trainer:
         self.folder, self.task, self.backend = run.folder, plan.task, plan.backend
         self.identity, self.listener = run.identity, listener
         self.machine = plan.machine
-        self.config = plan.config.training
+        self.config, self.decoder = plan.config.training, plan.decoder
         # now, as what fails there should not fail after training
         self.cost = cost(plan.decoder, self.task.context, plan.backend.device)
         self.separator = self.task.separator_id if self.config.isolate else None
-        self.model: Decoder = plan.backend.place(plan.decoder.build(self.config.seed))
+        self.store = SafetensorsStore(run.folder / "checkpoints")
+        last = self.store.load("last", self.identity)
+        self.model = plan.backend.place(self._begun(plan.start, last))
         self.optimizer = build_optimizer(self.model, self.config)
         torch.manual_seed(self.config.seed)
         remove_leftovers(run.folder, FILES)
         remove_leftovers(run.folder / "checkpoints", [f"{name}.safetensors" for name in CHECKPOINTS])
-        self.store = SafetensorsStore(run.folder / "checkpoints")
         self.step = 0
         self.seconds = 0.0
         self.data_hash = DATA_HASH_START
         self.best: dict[str, Any] | None = None
         self.unevaluated = False
         """Whether the evaluation due at this step is still to be made, as the last attempt failed in it."""
-        extent = self._restore()
+        extent = self._restore(last)
         sessions = self._sessions()
         self.log = MetricsLog(run.folder / "metrics.jsonl", self.step, extent)
         for name in (DIVERGED, FAILED):
@@ -144,6 +145,15 @@ class _Trainer:
         self._record_environment(sessions)
         self.started = time.monotonic()
         listener.start(run, self.step)
+
+    def _begun(self, start: Start | None, last: Checkpoint | None) -> Decoder:
+        """The model of the first step, or one that the weights of the last checkpoint fit."""
+        model = self.decoder.build(self.config.seed)
+        if start and last is None:
+            restore_model(start.load(self.folder).tensors, model)
+        if start and start.lora[0] and (last is None or adapted(last.tensors)):
+            adapt(model, start.lora, self.config.seed)
+        return model
 
     def run(self, stop: threading.Event) -> None:
         """All steps that are left."""
@@ -194,6 +204,7 @@ class _Trainer:
 
     def finish(self, command: str) -> dict[str, Any]:
         """The evaluation that counts, on the final weights; the checkpoints that are kept; and result.json."""
+        self._merge()
         evaluation = self.evaluate(self.config.final_windows or None)
         tokens = self.config.steps * self.config.batch * self.task.context
         result = {
@@ -221,8 +232,24 @@ class _Trainer:
 
     def evaluate(self, windows: int | None) -> Evaluation:
         """Score the current weights on the evaluation stream of the run's seed."""
-        found = evaluate(self.model, self.task, self.config.seed, windows, self.backend, self.separator)
+        found = evaluate(self._plain(), self.task, self.config.seed, windows, self.backend, self.separator)
         return led_by(found, self.config.metric)
+
+    def _plain(self) -> Decoder:
+        """The model; one that is adapted as a plain one of the same weights, as `evaluate_checkpoint` has it."""
+        if not adapted(state := self.model.state_dict()):
+            return self.model
+        model = self.backend.place(self.decoder.build())
+        model.load_state_dict(merged(state, self.decoder.tied))
+        return model
+
+    def _merge(self) -> None:
+        """Leave a plain model of an adapted one, here and in the checkpoints."""
+        for name in CHECKPOINTS:
+            kept = self.store.load(name, self.identity)
+            if kept and adapted(kept.tensors):
+                self.store.save(name, Checkpoint(merged(kept.weights, self.decoder.tied), kept.facts))
+        self.model = self._plain()
 
     def _update(self, tokens: np.ndarray, mask: np.ndarray, rate: float) -> tuple[Tensor, Tensor]:
         """One optimizer step; the mean loss over the batch's marked targets, and the gradient norm before clipping."""
@@ -296,9 +323,8 @@ class _Trainer:
         }
         return Checkpoint(training_tensors(self.model, self.optimizer), facts)
 
-    def _restore(self) -> dict[str, Any] | None:
+    def _restore(self, checkpoint: Checkpoint | None) -> dict[str, Any] | None:
         """Go back to the last checkpoint, if there is one; the extent of the log then, if it is known."""
-        checkpoint = self.store.load("last", self.identity)
         if checkpoint is None:
             return None
         if checkpoint.facts["step"] > self.config.steps:
@@ -346,7 +372,7 @@ def evaluate_checkpoint(run: Trained, name: str, windows: int | None, seed: int 
         raise InputError(f"{run.folder} has no checkpoint {name!r} yet")
     with run.backend.working():
         model = run.backend.place(run.decoder.build())
-        restore_model(checkpoint.tensors, model)
+        restore_model(merged(checkpoint.weights, run.decoder.tied), model)
         seed = run.seed if seed is None else seed
         evaluation = evaluate(model, run.task, seed, windows, run.backend, run.separator)
     return evaluation, checkpoint.facts["step"]

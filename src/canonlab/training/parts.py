@@ -9,9 +9,13 @@ from canonlab.files import exists
 from canonlab.locks import LOCK, holder
 
 DIVERGED, FAILED, OUTPUT = "diverged.json", "failed.json", "output.log"
-FILES = ("config.json", "environment.json", "metrics.jsonl", DIVERGED, FAILED, "result.json")
+START = "start.safetensors"
+FILES = ("config.json", "environment.json", "metrics.jsonl", START, DIVERGED, FAILED, "result.json")
 PARTS = (*FILES, OUTPUT, "checkpoints", "sources", "tensorboard", LOCK)
 """What only a run itself may write in its folder."""
+
+CHECKPOINTS = ("last", "best")
+"""The names of a run's checkpoints."""
 
 DONE, RUNNING, INTERRUPTED, TO_DO = "done", "running", "interrupted", "to do"
 ENDED = {"result.json": DONE, DIVERGED: "diverged", FAILED: "failed"}

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 
 from canonlab.checks import of_the_user
-from canonlab.errors import InputError, require_integer, shown
+from canonlab.errors import InputError, shown
 from canonlab.files import read_bytes, safe_name, sha256
 from canonlab.models.check.compilation import Graph, trace
 from canonlab.models.check.sequence import looks_ahead
@@ -22,15 +22,17 @@ from canonlab.models.mixers.mla import MLA
 from canonlab.models.sizes import require_memory
 from canonlab.plugins import Plugin, is_plugin, load_plugin
 from canonlab.quantization.config import QuantizationConfig
-from canonlab.tasks.base import MAX_CONTEXT, MAX_WINDOWS, Evaluation, Task, typed_settings
-from canonlab.tasks.catalog import build_task
+from canonlab.tasks.base import MAX_WINDOWS, Evaluation, Task
 from canonlab.tasks.check import check_task
 from canonlab.tasks.metrics import AREA
 from canonlab.training.backend import Backend, resolve_backend
-from canonlab.training.config import RunConfig, TaskConfig, TrainingConfig
+from canonlab.training.config import RunConfig, TrainingConfig
+from canonlab.training.copies import load_task
 from canonlab.training.evaluation import evaluate, led_by
-from canonlab.training.identity import identity, split_training
+from canonlab.training.identity import identifying, identity, split_training
+from canonlab.training.lora import require_peft
 from canonlab.training.published import TRAINING
+from canonlab.training.start import Start, begun, require_vocabulary
 
 T = TypeVar("T")
 
@@ -53,6 +55,7 @@ class Plan:
     plugins: dict[str, Plugin]
     copies: dict[str, bytes]
     notes: list[str]
+    start: Start | None = None
 
     @cached_property
     def _training(self) -> tuple[dict[str, Any], dict[str, Any], int]:
@@ -69,6 +72,8 @@ class Plan:
         content = {"task": task, "model": self._model, "training": self._training[0]}
         quantization = self.config.quantization.plain()
         made_of = {"quantization": quantization} if quantization else {}
+        if self.start:
+            made_of["start"] = self.start.content
         plain: dict[str, Any] = json.loads(json.dumps({**content, "precision": self.backend.precision, **made_of}))
         return plain
 
@@ -143,14 +148,25 @@ def plan_runs(configs: Iterable[RunConfig]) -> list[Plan]:
     return [*(plan for identity, plan in origins.items() if identity not in there), *plans]
 
 
-def plan_run(config: RunConfig, backend: Backend | None = None, shared: dict[str, Any] | None = None) -> Plan:
-    """Resolve and check a configuration. `backend` is given when an existing run's is to be kept."""
+def plan_run(
+    config: RunConfig,
+    backend: Backend | None = None,
+    shared: dict[str, Any] | None = None,
+    start: Start | None = None,
+) -> Plan:
+    """Resolve and check a configuration. `backend` and `start` are given when an existing run's are to be kept."""
     shared = {} if shared is None else shared
+    if fresh_start := config.start if start is None else None:
+        start = begun(fresh_start)
     if is_plugin(config.task.name):  # whoever wrote it may not have thought of two runs at one object
         task = load_task(config.task)
         _try_task(config.task.name, task)
     else:
         task = _once(shared, config.task, partial(load_task, config.task))
+    if start and start.lora[0]:
+        require_peft()
+    if fresh_start:
+        require_vocabulary(fresh_start, task)
     if config.training.isolate and task.separator_id is None:
         raise InputError(f"isolate = true: the task {task.name} has no token that opens an instance")
     resolved = dataclasses.replace(config, training=_with_steps(config.training, task))
@@ -174,7 +190,10 @@ def plan_run(config: RunConfig, backend: Backend | None = None, shared: dict[str
         notes.append(reason)
     copies = _copies(plugins.values(), task)
     notes = [*task.warnings(), *_unused_exposures(config, task), *_endless_warmup(resolved.training), *notes]
-    return Plan(config, resolved, task, decoder, backend, plugins, copies, notes)
+    plan = Plan(config, resolved, task, decoder, backend, plugins, copies, notes, start)
+    if start and identifying(plan.content)["model"] != start.content["model"]:
+        raise InputError(f"model = {shown(config.model.model)}: must be that of the run that this one goes on from")
+    return plan
 
 
 def _once(shared: dict[str, Any], key: object, make: Callable[[], T]) -> T:
@@ -332,21 +351,3 @@ def _with_steps(training: TrainingConfig, task: Task) -> TrainingConfig:
     if task.windows_per_exposure is None:
         raise InputError(f"exposures = {training.exposures}: the task {task.name} never ends, so set steps alone")
     return dataclasses.replace(training, steps=-(-training.exposures * task.windows_per_exposure // training.batch))
-
-
-def load_task(config: TaskConfig) -> Task:
-    """The task that a preset's name or `path.py:Class` stands for, with its parameters; InputError if there is none."""
-    task = _own_task(config) if is_plugin(config.name) else build_task(config.name, config.set)
-    require_integer("context", task.context, 1, MAX_CONTEXT)
-    return task
-
-
-def _own_task(config: TaskConfig) -> Task:
-    cls = load_plugin(config.name).cls
-    if not issubclass(cls, Task):
-        raise InputError(f"task = {shown(config.name)}: {cls.__name__} must be a subclass of canonlab.tasks.base.Task")
-    if not dataclasses.is_dataclass(cls):
-        raise InputError(f"task = {shown(config.name)}: {cls.__name__} must be a @dataclass(frozen=True)")
-    settings = typed_settings(cls, config.set)
-    with of_the_user(f"task = {shown(config.name)}: {cls.__name__} can't be made"):
-        return cls(**settings)

@@ -22,6 +22,7 @@ TRAINING: dict[str, dict[str, Any]] = {
     "brevo1": {"steps": 100_000, "batch": 256, "lr": 1e-3},
     "brevo2": {"steps": 200_000, "batch": 192, "lr": 1e-3},
     "capo": CAPO,
+    "capo-questions": CAPO,
     "capo-simple": CAPO,
     "capo-junk": CAPO,
     "copy": {"steps": 50_000, "batch": 32, "lr": 1e-3},
@@ -33,5 +34,5 @@ TRAINING: dict[str, dict[str, Any]] = {
 }
 
 PEOPLE: dict[str, Any] = {"model": "gpt2-original", "size": "4-4", "tied": True}
-MODEL: dict[str, dict[str, Any]] = dict.fromkeys(("biod", "capo", "capo-simple", "capo-junk"), PEOPLE)
+MODEL: dict[str, dict[str, Any]] = dict.fromkeys(("biod", "capo", "capo-simple", "capo-junk", "capo-questions"), PEOPLE)
 """The models of a task that are not the others' default: those of Part 3.3, embedding and output tied."""

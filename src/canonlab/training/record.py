@@ -111,6 +111,7 @@ def read_record(folder: Path) -> Record:
         for key, kind in BLOCK.items():
             entry(block, key, kind, f"{path}: config.model.pattern[{place}]")
     config, asked = dict(file["config"]), file["asked"]
+    maybe(config, "start", dict, f"{path}: config")
     if file["format"] == 1:
         measuring, machine = _from_format_1(config, path)
     else:

@@ -7,6 +7,7 @@ checkpoints/         last.safetensors, best.safetensors
 diverged.json        where and why the last attempt at the run diverged, if it did
 failed.json          why a sweep's last attempt at the run failed, if it did
 output.log           what a worker of a sweep has said of the run
+start.safetensors    the weights that the run begins with, where they are another run's: see `training.start`
 .lock                who works on the run
 sources/             copies of the user's own files, if any; a run goes on with these, whatever became of the originals
 result.json          written last, only when the run is done
@@ -19,10 +20,8 @@ you would execute.
 """
 
 import dataclasses
-import hashlib
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,18 +29,20 @@ from typing import Any
 
 from canonlab import typed
 from canonlab.errors import InputError, Unreadable
-from canonlab.files import entry, exists, read_bytes, read_json, replacing, write_json
+from canonlab.files import entry, exists, read_json, replacing, write_json
 from canonlab.models.config import ModelConfig, pattern_names
 from canonlab.models.decoder import DecoderConfig
-from canonlab.plugins import is_plugin
 from canonlab.quantization.config import QuantizationConfig
 from canonlab.tasks.base import Task, copy_name
 from canonlab.training.backend import Backend, usable
-from canonlab.training.config import BackendConfig, RunConfig, TaskConfig, TrainingConfig
+from canonlab.training.config import BackendConfig, RunConfig, StartConfig, TrainingConfig
+from canonlab.training.copies import recorded_model, recorded_task
 from canonlab.training.identity import MEASURING, identifying, introduced, told
-from canonlab.training.parts import DIVERGED, OUTPUT, PARTS
+from canonlab.training.parts import DIVERGED, OUTPUT, PARTS, START
 from canonlab.training.plan import Plan, plan_run
 from canonlab.training.record import Record, is_run, read_record, read_result
+from canonlab.training.start import recorded_start
+from canonlab.typed import user_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,6 +149,8 @@ def make_run(plan: Plan, folder: Path) -> RunFolder:
         place.parent.mkdir(parents=True, exist_ok=True)
         with replacing(place) as temporary:
             temporary.write_bytes(content)
+    if plan.start:
+        plan.start.keep(folder)
     try:
         write_json(folder / "config.json", _config_file(plan), new=True)
     except FileExistsError:
@@ -157,8 +160,8 @@ def make_run(plan: Plan, folder: Path) -> RunFolder:
 
 def _holds_other_things(folder: Path) -> bool:
     """Whether a folder without config.json holds more than what a kill just before writing that leaves behind."""
-    ours = ("sources", OUTPUT)
-    return any(path.name not in ours and not path.name.startswith(".config.json.") for path in folder.iterdir())
+    ours, unfinished = ("sources", OUTPUT, START), (".config.json.", f".{START}.")
+    return any(path.name not in ours and not path.name.startswith(unfinished) for path in folder.iterdir())
 
 
 def _taken_up(plan: Plan, folder: Path) -> RunFolder:
@@ -209,10 +212,14 @@ def _config_file(plan: Plan) -> dict[str, Any]:
     asked["task"]["set"] |= {parameter: str(path.absolute()) for parameter, path in plan.task.files.items()}
     asked["model"]["model"] = ",".join(placed.get(name, name) for name in pattern_names(plan.config.model.model))
     parts = {"model": ModelConfig, "training": TrainingConfig, "backend": BackendConfig}
+    told_parts = {"task": asked["task"], **{part: told(asked[part], cls) for part, cls in parts.items()}}
+    if plan.asked.start:
+        run = str(user_path(plan.asked.start.run).absolute())
+        told_parts["start"] = told({**asked["start"], "run": run}, StartConfig)
     return {
         "identity": plan.identity,
         "name": plan.name,
-        "asked": {"task": asked["task"], **{part: told(asked[part], cls) for part, cls in parts.items()}},
+        "asked": told_parts,
         "files": {parameter: copy_name(path) for parameter, path in plan.task.files.items()},
         "identified_by": identifying(plan.content),
         "config": plan.content,
@@ -232,8 +239,11 @@ def open_run(folder: Path) -> RunFolder:
     with _recorded(folder, record):
         training = typed.build(TrainingConfig, {**record.asked["training"], **_known(record.measuring)}, "training")
         quantization = typed.build(QuantizationConfig, record.config.get("quantization", {}), "quantization")
-        config = RunConfig(_task(folder, record), _model(folder, record), training, quantization=quantization)
-        plan = plan_run(config, usable(_backend(record))[0])
+        start = recorded_start(record)
+        asked = typed.build(StartConfig, record.asked["start"], "start") if start else None
+        task, model = recorded_task(folder, record), recorded_model(folder, record)
+        config = RunConfig(task, model, training, quantization=quantization, start=asked)
+        plan = plan_run(config, usable(_backend(record))[0], start=start)
         begun = _as_begun(plan, record)
     if plan.identity != record.identity:
         raise _changed(folder, record.identified_by, identifying(plan.content))
@@ -258,7 +268,7 @@ def open_trained(folder: Path) -> Trained:
     """The task and the model of an existing folder. InputErrors as for `open_run`, but that training doesn't matter."""
     record = read_record(folder)
     with _recorded(folder, record):
-        config = RunConfig(_task(folder, record), _model(folder, record), TrainingConfig())
+        config = RunConfig(recorded_task(folder, record), recorded_model(folder, record), TrainingConfig())
         plan = plan_run(config, usable(_backend(record))[0])
     before, now = record.identified_by, identifying(plan.content)
     for part in ("task", "model"):
@@ -309,38 +319,3 @@ def _differences(before: Any, now: Any, where: str = "") -> list[str]:
         words = [("default" if value is None else json.dumps(value))[:60] for value in (before, now)]
         return [] if before == now else [f"{where} {words[0]}, not {words[1]}"]
     return [difference for key, one, other in pairs for difference in _differences(one, other, key)][:3]
-
-
-def _task(folder: Path, record: Record) -> TaskConfig:
-    name = _copy(folder, record.asked["task"]["name"], record.config["task"].get("source"))
-    copies = {parameter: str(_in_sources(folder, file)) for parameter, file in record.files.items()}
-    return TaskConfig(name, {**record.asked["task"]["set"], **copies})
-
-
-def _model(folder: Path, record: Record) -> ModelConfig:
-    asked = record.asked["model"]
-    sources = iter(record.config["model"]["sources"])
-    names = [
-        _copy(folder, name, next(sources, None) if is_plugin(name) else None) for name in pattern_names(asked["model"])
-    ]
-    return typed.build(ModelConfig, {**asked, "model": ",".join(names)}, "model")
-
-
-def _copy(folder: Path, reference: str, source: Mapping[str, str] | None) -> str:
-    """The reference to the folder's copy of a user's file; InputError when that isn't what the run began with.
-
-    Where the file once was says nothing: a folder may come from another machine, or from a stranger.
-    """
-    if not is_plugin(reference):
-        return reference
-    file, _, class_name = reference.rpartition(":")
-    path = _in_sources(folder, file)
-    content = read_bytes(path)
-    if source is None or source != {"class": class_name, "sha256": hashlib.sha256(content).hexdigest()}:
-        raise InputError(f"{path} is not the source that this run began with")
-    return f"{path}:{class_name}"
-
-
-def _in_sources(folder: Path, file: str) -> Path:
-    """Where a run folder keeps its copy of a file, which may have been on another system."""
-    return folder.resolve() / "sources" / re.split(r"[\\/]", file)[-1]
