@@ -22,6 +22,7 @@ from canonlab.results.published import published, published_task, tables
 from canonlab.sweeps.recipe import load_recipe, shipped_recipes
 from canonlab.tasks.base import Task
 from canonlab.tasks.catalog import build_task
+from canonlab.tasks.mixture import Mixture
 from canonlab.training.config import BackendConfig, RunConfig, TrainingConfig
 from canonlab.training.plan import plan_run
 
@@ -73,6 +74,7 @@ HYPER_PARAMETERS: dict[tuple[str, Any], dict[str, Any]] = {
     ("copy", 500): COPY,
 }
 
+KNOWLEDGE = ("biod", "capo", "mixture")
 CAPO = {**USUAL, "weight_decay": 0.01, "beta2": 0.999, "eps": 1e-8, "context": 512, "seed": {0}, "steps": 0}
 CAPO_100 = {
     # N: batch, rates, a mixture of experts' rates
@@ -124,10 +126,10 @@ def build(name: str, settings: str) -> Task:
 
 @functools.cache
 def models(recipe: str) -> list[Model]:
-    """Each model on each task once, however many runs there are."""
+    """Each model that is trained on each task for each number of exposures once, however many runs there are."""
     grouped: dict[str, list[RunConfig]] = {}
-    for run in runs(recipe):
-        grouped.setdefault(repr((run.task, run.model)), []).append(run)
+    for run in (run for run in runs(recipe) if not run.quantization.bits):
+        grouped.setdefault(repr((run.task, run.model, run.training.exposures)), []).append(run)
     found = []
     for first, *others in grouped.values():
         task = build(first.task.name, json.dumps(first.task.set))
@@ -175,15 +177,17 @@ def asked(model: Model) -> dict[str, Any]:
 
 
 def expected(model: Model) -> dict[str, Any]:
-    if model.task.name != "capo":
+    if model.task.name not in KNOWLEDGE:
         return HYPER_PARAMETERS[model.label]
-    people, exposures = model.task.parameters["N"], model.trainings[0].exposures
-    if exposures == 1000:
+    exposures, junk = model.trainings[0].exposures, isinstance(model.task, Mixture)
+    people = (model.task.tasks[0] if isinstance(model.task, Mixture) else model.task).parameters["N"]
+    if exposures == 1000 and not junk:
         batch, rate, decay = CAPO_1000[people]
         return {**CAPO, "exposures": 1000, "batch": batch, "lr": {rate}, "weight_decay": decay}
     batch, dense, experts = CAPO_100[people]
     rates = experts if model.model.model == "llama-moe" else dense
-    return {**CAPO, "exposures": 100, "batch": batch, "lr": rates}
+    assert exposures == 100 or (junk and exposures in (300, 600, 1000))
+    return {**CAPO, "exposures": exposures, "batch": batch, "lr": rates}
 
 
 @pytest.mark.parametrize("recipe", PAPER)
@@ -191,12 +195,12 @@ def test_hyper_parameters_are_the_published_ones(recipe: str) -> None:
     for model in models(recipe):
         wanted, found = expected(model), asked(model)
         assert {key: found[key] for key in wanted} == wanted, (model.task, model.model)
-        assert model.decoder.tied == (model.task.name == "capo")
+        assert model.decoder.tied == (model.task.name in KNOWLEDGE)
 
 
 def test_every_task_and_number_of_people_is_there() -> None:
     found = {model.label for model in paper_models()}
-    assert {label for label in found if label[0] != "capo"} == set(HYPER_PARAMETERS)
+    assert {label for label in found if label[0] not in KNOWLEDGE} == set(HYPER_PARAMETERS)
     people = {
         (model.trainings[0].exposures, model.task.parameters["N"])
         for model in paper_models()

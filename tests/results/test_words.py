@@ -5,6 +5,8 @@ import math
 import pytest
 
 from canonlab.results import words
+from canonlab.results.words import setting_text
+from canonlab.tasks.catalog import build_task
 from fabricate import metric
 
 
@@ -88,3 +90,13 @@ def test_settings() -> None:
 
 def test_enumeration() -> None:
     assert [words.enumeration("abc"[:n]) for n in range(4)] == ["", "a", "a and b", "a, b and c"]
+
+
+def test_parts_of_a_mixture() -> None:
+    task = build_task("biod-junk")
+    wanted = "1 window of biod-mini (N = 200, N0 = 16,777,216)"
+    assert setting_text(task.parameters["parts"]).startswith(f"({wanted}, 7 windows of biod-mini (N = 10,000,000")
+    capo = build_task("capo-junk", {"parts": [{"task": "capo", "domain": True}, {"task": "mano", "share": 3}]})
+    first, second = capo.identity["parameters"]["parts"]
+    assert setting_text(first) == "1 window of capo (N = 50,000, simple = no) with a token of its own"
+    assert setting_text(second).startswith("3 windows of mano (L = 10")

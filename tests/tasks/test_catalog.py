@@ -26,11 +26,13 @@ def test_presets_are_complete(name: str) -> None:
 def test_unknown_tasks() -> None:
     with pytest.raises(InputError, match="unknown task 'depo3'; did you mean 'depo[12]?'"):
         build_task("depo3")
-    with pytest.raises(InputError, match=r"unknown task 'x' \(allowed: biod, brevo1, brevo2, capo, .*depo2, .*mano\)"):
+    with pytest.raises(
+        InputError, match=r"unknown task 'x' \(allowed: biod, .*, brevo1, brevo2, capo, .*depo2, .*mano\)"
+    ):
         build_task("x")
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_what_makes_a_task_harder_is_one_of_its_parameters(name: str) -> None:
     task = build_task(name)
-    assert task.difficulty_parameter in task.identity["parameters"] or name == "capo-junk"  # two tasks in one
+    assert task.difficulty_parameter in task.identity["parameters"] or name.endswith("-junk")  # two tasks in one

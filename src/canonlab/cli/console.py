@@ -16,7 +16,7 @@ from canonlab.cli.terminal import Terminal, say, wide
 from canonlab.errors import visible
 from canonlab.models import table as models
 from canonlab.models.cost import PASSES
-from canonlab.results.words import duration, si, span
+from canonlab.results.words import duration, setting_text, si, span
 from canonlab.sweeps.estimate import Estimate, Time
 from canonlab.sweeps.forecast import Forecast, Work
 from canonlab.tasks.base import Task
@@ -239,7 +239,8 @@ def print_task(name: str, task: Task) -> None:
     summary = (type(task).__doc__ or "").strip().splitlines()
     out.print(f"{name}: {summary[0] if summary else ''}")
     for key, value in {**task.parameters, "context": task.context}.items():
-        out.print(f"  {key} = {value}")
+        parts = isinstance(value, tuple) and any(isinstance(entry, dict) for entry in value)
+        out.print(f"  {key} = {setting_text(value) if parts else value}")
     for fact in task.facts():
         out.print(f"  {fact}")
     out.print(f"vocabulary: {len(task.vocabulary)} tokens")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from canonlab.errors import unknown
 from canonlab.results.architecture import with_canon
 from canonlab.results.load import Run
-from canonlab.results.words import metric_family, setting_label, setting_text, span
+from canonlab.results.words import HASHES, metric_family, setting_label, setting_text, span
 from canonlab.tasks.base import Evaluation
 from canonlab.tasks.catalog import TASKS, build_task
 from canonlab.tasks.metrics import Metric, lower_is_better
@@ -21,9 +21,6 @@ from canonlab.training.identity import ORIGINS
 ARCHITECTURE = ("model.model", "model.canon")
 SIZE = "model.size"
 QUOTED = (SIZE, "training.steps", "training.batch", "training.lr")
-HASHES = ("pieces",)
-"""Parameters that only say which words a task has: nobody can read them."""
-
 RESOLVED = "resolved"
 """Prefix of what a model's words stand for: shown only where the same words stand for different models."""
 

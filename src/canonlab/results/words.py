@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from canonlab.errors import visible
@@ -27,6 +27,9 @@ SETTINGS = {
     "pieces": "hash of words and tokens",
 }
 """Names in files that are not the ones to print."""
+
+HASHES = ("pieces",)
+"""Parameters that only say which words a task has: nobody can read them."""
 
 FAMILIES = {"k": "{n}-hop {base}", "l": "{base} at length {n}", "depth": "{base} at depth {n}"}
 """How a metric of one difficulty reads: `accuracy_k4` is the member n = 4 of the family ("accuracy", "k")."""
@@ -71,9 +74,20 @@ def setting_text(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:g}"
+    if isinstance(value, Mapping):
+        return _part_text(value)
     if isinstance(value, list | tuple):
         return f"({', '.join(map(setting_text, value))})"
     return value[:10] if re.fullmatch("[0-9a-f]{64}", str(value)) else visible(str(value))
+
+
+def _part_text(part: Mapping[str, Any]) -> str:
+    """A part of a mixture, as a task or a run has it: "7 windows of biod (N = 10,000,000)"."""
+    name, given = part.get("task") or part.get("name"), part.get("set") or part.get("parameters") or {}
+    settings = settings_text({key: value for key, value in given.items() if key not in HASHES})
+    share = plural(part["share"], "window") + " of " if "share" in part else ""
+    labelled = " with a token of its own" if part.get("domain") else ""
+    return f"{share}{visible(str(name))}{f' ({settings})' if settings else ''}{labelled}"
 
 
 def percent(share: float) -> str:

@@ -30,12 +30,25 @@ BREVO1 = {"N": 70, "V": None, "lengths": (1, 1), "query": "last-quarter", "conte
 BREVO2 = {"N": 30, "V": 4, "lengths": (2, 4), "query": "last-quarter", "context": 1536}
 BIOD = {"N": 10_000, "K": 6, "C": 1, "D": 500, "L": 2, "T": 500, "N0": 400 * 400 * 1000, "context": 512}
 CAPO = {"N": 50_000, "simple": False, "tokenizer": "own", "context": 512}
+BIOD_MINI = {"N": 1000, "K": 1, "C": 8, "D": 64, "L": 1, "T": 64, "N0": 64**2, "context": 64}
+BIOD_JUNK = (
+    Part("biod-mini", {"N": 200, "N0": 64**4}),
+    Part("biod-mini", {"N": 10_000_000, "N0": 64**4}, share=7, name="junk"),
+)
 JUNK = (Part("capo"), Part("capo", {"N": 100_000_000}, share=7, name="junk"))
 LANO_CONTEXT = dict.fromkeys(("cfg3b", "cfg3f", "cfg3g", "cfg3h", "cfg3i"), 512) | {"cfg3j": 1536, "cfg3k": 1536}
 
 TASKS: Mapping[str, NamedTask] = MappingProxyType(
     {
         "biod": NamedTask(BioD, BIOD, "knowledge capacity: facts of K attributes, of a chosen size and variety (bioD)"),
+        "biod-junk": NamedTask(
+            Mixture,
+            {"parts": BIOD_JUNK, "context": 64},
+            "knowledge capacity among junk, in miniature: a mixture of bioD",
+        ),
+        "biod-mini": NamedTask(
+            BioD, BIOD_MINI, "knowledge capacity in miniature: eight tokens to know of each person, not of the paper"
+        ),
         "brevo1": NamedTask(Brevo, BREVO1, "reasoning breadth: all that a vertex depends on; names are one token of N"),
         "brevo2": NamedTask(Brevo, BREVO2, "reasoning breadth with names of 2-4 tokens out of a vocabulary of 2 x 4"),
         "capo": NamedTask(Capo, CAPO, "knowledge capacity: biographies, written anew in each exposure (bioS)"),

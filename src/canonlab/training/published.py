@@ -18,7 +18,7 @@ CAPO: dict[str, Any] = {
 }  # fmt: skip
 
 TRAINING: dict[str, dict[str, Any]] = {
-    "biod": CAPO,
+    **dict.fromkeys(("biod", "biod-junk", "biod-mini"), CAPO),
     "brevo1": {"steps": 100_000, "batch": 256, "lr": 1e-3},
     "brevo2": {"steps": 200_000, "batch": 192, "lr": 1e-3},
     "capo": CAPO,
