@@ -14,8 +14,9 @@ import pytest
 from canonlab.claims import FAILS, HOLDS, UNDECIDED, Claim, judge
 from canonlab.claims.capacity import CLAIMS
 from canonlab.claims.contrast import Contrast
-from canonlab.claims.knowledge import ALONE, JUNK, KNOWLEDGE, LABELLED, REPEATED, SIMPLE, Knowledge, subjects, text
+from canonlab.claims.knowledge import KNOWLEDGE, Knowledge, subjects
 from canonlab.results.groups import sections
+from canonlab.results.knowledge import ALONE, JUNK, LABELLED, REPEATED, SIMPLE, text
 from canonlab.results.load import Curves, Result, Run
 from canonlab.sweeps.recipe import load_recipe, shipped_recipes
 from canonlab.tasks.base import Evaluation

@@ -7,8 +7,15 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from canonlab.results.compare import Value
 from canonlab.results.groups import Row, Section
 from canonlab.results.load import Run
+
+RATIO = "bits_per_parameter"
+"""The main metric of the tasks about people, which is compared by factors."""
+
+FLOOR = 0.01
+"""Bits per parameter that count as nothing: a ratio to less would mean nothing."""
 
 BITS = "bits"
 """The metric of what has a place on the chart."""
@@ -50,3 +57,9 @@ def points(section: Section) -> Iterator[Point]:
                 parameters, people, each = numbers
                 low, high = measure.interval or (math.nan, math.nan)
                 yield Point(row, run, people, parameters, measure.value, low, high, parameters * each)
+
+
+def logarithm(bits: Value) -> Value:
+    """log2 of bits per parameter."""
+    each = max(bits.value, FLOOR)
+    return Value(math.log2(each), bits.error / each / math.log(2), bits.data)
