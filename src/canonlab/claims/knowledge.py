@@ -11,17 +11,10 @@ from typing import Any
 from canonlab.claims.architecture import Architecture, scales
 from canonlab.results.cells import Cell
 from canonlab.results.comparability import terms
-from canonlab.results.groups import SIZE
-from canonlab.results.knowledge import ALONE, KINDS, WORDS, text, useful
+from canonlab.results.knowledge import ALONE, KINDS, SCALED, SCHEDULE, WORDS, text, useful
 
 KNOWLEDGE = "knowledge"
 """The tasks about people together, as a subject."""
-
-SCHEDULE = ("training.steps", "training.exposures", "training.lr")
-"""What follows from the text and the exposures, or is each side's own."""
-
-SCALED = (SIZE, "training.batch", "training.weight_decay")
-"""What goes with the number of people, and differs between the sides where each stands with its best one."""
 
 
 def subjects(task: Mapping[str, Any]) -> tuple[str, ...]:

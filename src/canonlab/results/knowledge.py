@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from canonlab.results.groups import SIZE
+
 KINDS = ("capo", "biod")
 """The tasks about people."""
 
@@ -20,6 +22,12 @@ WORDS = {
 
 ONCE = 1_000_000
 """Junk about as many people or more is taken to be read once."""
+
+SCHEDULE = ("training.steps", "training.exposures", "training.lr")
+"""What follows from the text and the exposures, or is each side's own."""
+
+SCALED = (SIZE, "training.batch", "training.weight_decay")
+"""What goes with the number of people, and differs between the sides where each stands with its best one."""
 
 
 def useful(task: Mapping[str, Any]) -> Mapping[str, Any]:
