@@ -242,12 +242,12 @@ def _traits(cell: Cell) -> dict[str, Any]:
 def _among(first: Mapping[str, Any], *rest: Mapping[str, Any]) -> str:
     """What a mixture has for so many windows of its first part, such as "7 of capo (N = 1,000) for each 1"."""
 
-    def told(part: Mapping[str, Any]) -> str:
+    def words(part: Mapping[str, Any]) -> str:
         shown = {key: value for key, value in part["parameters"].items() if key not in HASHES}
         return f"{part['share']} of {part['name']} ({settings_text(shown)})"
 
     named = " with a token of its own" if first["domain"] else ""
-    return f"{enumeration(map(told, rest))} for each {first['share']}{named}"
+    return f"{enumeration(map(words, rest))} for each {first['share']}{named}"
 
 
 def _labels(found: Sequence[Series]) -> list[str]:
