@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from canonlab.claims import FAILS, HOLDS, UNDECIDED, Claim, judge
+from canonlab.claims.amounts import amount, interval, published
 from canonlab.claims.capacity import CLAIMS
 from canonlab.claims.contrast import Contrast
 from canonlab.claims.knowledge import KNOWLEDGE, Knowledge, subjects
@@ -114,6 +115,15 @@ def test_the_twelve_results() -> None:
     for contrast in (contrast for claim in CLAIMS for contrast in claim.contrasts):
         found = contrast.published
         assert found is None or contrast.least <= found < contrast.most, str(contrast)
+
+
+def test_factors_read_as_factors() -> None:
+    """Ours and the paper's, of claims about capacity."""
+    claim = CLAIMS[5]
+    (part,) = judge([claim], sections(runs(numbers(claim), spread=0.0)))[0].evidence
+    assert part.comparison is not None
+    assert amount(part.comparison.difference, part.unit) == "1.07x"
+    assert (interval(part), published(part.contrast)) == ("1.07x to 1.07x", "1.3x")
 
 
 def test_texts() -> None:

@@ -25,7 +25,9 @@ def laws_html(found: Sequence[Section]) -> Markup:
     lines = _lines(found)
     if not lines:
         return join("")
-    return join(_chart(lines), tag("h3", "Laws"), _laws(lines), _hint(found), _factors(found))
+    return join(
+        _chart(lines), tag("div", tag("h3", "Laws"), _hint(found), _laws(lines), _factors(found), class_="laws")
+    )
 
 
 def laws_data(found: Sequence[Section]) -> dict[str, Any]:
@@ -53,12 +55,8 @@ def _filtered(each: Series) -> dict[str, str]:
 def _point(law: Law) -> dict[str, Any]:
     ratios = [each.value for each in law.top.ratios.values()]
     at = f"{law.top.cell.size}, {law.top.people:,.0f} people"
-    return {"x": law.exposures, "y": law.peak.difference, "seeds": ratios, "text": f"{_ratio(law)} at {at}"}
-
-
-def _ratio(law: Law) -> str:
-    """Bits per parameter with their interval."""
-    return f"{law.peak.difference:.3g} bits per parameter{_reach(law.peak)}"
+    text = f"{law.exposures:,} exposures: {law.peak.difference:.3g} bits per parameter, {_spread(law.peak)}, at {at}"
+    return {"x": law.exposures, "y": law.peak.difference, "seeds": ratios, "text": text}
 
 
 def _drawn(lines: Sequence[tuple[Series, LineStyle]]) -> bool:
@@ -79,7 +77,7 @@ def _data(each: Series) -> dict[str, str]:
 
 
 def _laws(lines: Sequence[tuple[Series, LineStyle]]) -> Markup:
-    numbers = ["Exposures", "Bits/parameter", "Seeds", "Places", "Exponent", "Left out", "Growth"]
+    numbers = ["Exposures", "Most bits/parameter", "Places", "Exponent", "Growth"]
     caption = "Laws of knowledge: the most bits per parameter, the power of parameters, growth with exposures"
     return table_html(caption, ["Architecture and text"], numbers, *(_group(each, style) for each, style in lines))
 
@@ -94,47 +92,46 @@ def _group(each: Series, style: LineStyle) -> Markup:
 
 def _law(law: Law, step: Step | None) -> list[Markup]:
     at = f"{law.top.cell.size}, N = {law.top.people:,.0f}{', all known' if law.top.full else ''}"
+    counts = [f"{count} {why}" for count, why in ((law.full, "all known"), (law.empty, "nothing known")) if count]
     power = law.power
-    exponent = [_number(power.exponent), tag("small", f"{power.places} places")] if power else [join(NOTHING)]
-    left_out = [f"{count} {why}" for count, why in ((law.full, "all known"), (law.empty, "nothing known")) if count]
+    exponent = _cell(f"{power.exponent.difference:.3g}", _spread(power.exponent)) if power else _cell(NOTHING)
     return [
-        tag("td", f"{law.exposures:,}", class_="number"),
-        tag("td", _number(law.peak), " ", tag("small", at), class_="number"),
-        tag("td", str(law.peak.seeds), class_="number"),
-        tag("td", str(len(law.places)), class_="number"),
-        tag("td", *exponent, class_="number"),
-        tag("td", ", ".join(left_out) or NOTHING, class_="number"),
-        tag("td", *_growth(step), class_="number"),
+        _cell(f"{law.exposures:,}"),
+        _cell(f"{law.peak.difference:.3g}", _spread(law.peak), at),
+        _cell(str(len(law.places)), ", ".join(counts)),
+        exponent,
+        _growth(step),
     ]
 
 
-def _growth(step: Step | None) -> list[object]:
-    if step is None or step.factor is None:
-        return [NOTHING, " ", tag("small", "all known") if step and step.full else ""]
-    low, high = (amount(side, FACTOR) for side in (step.factor.low, step.factor.high))
-    reach = f"[{low}..{high}] " if step.factor.seeds > 1 else ""
-    return [tag("b", amount(step.factor.difference, FACTOR)), " ", tag("small", reach, step.verdict)]
+def _growth(step: Step | None) -> Markup:
+    found = step.factor if step else None
+    if step is None or found is None:
+        return _cell(NOTHING, "all known" if step and step.full else "")
+    factor, low, high = (amount(each, FACTOR) for each in (found.difference, found.low, found.high))
+    return _cell(factor, f"[{low}..{high}]" if found.seeds > 1 else "", step.verdict)
 
 
-def _number(found: Comparison) -> Markup:
-    return join(tag("b", f"{found.difference:.3g}"), tag("small", _reach(found)), " ")
+def _cell(number: str, *notes: str) -> Markup:
+    return tag("td", tag("b", number), *(tag("small", note) for note in notes if note), class_="number")
 
 
-def _reach(found: Comparison) -> str:
-    return "" if math.isnan(found.low) else f" [{found.low:.3g}..{found.high:.3g}]"
+def _spread(found: Comparison) -> str:
+    """The interval, or that there is one seed alone."""
+    return "one seed" if math.isnan(found.low) else f"[{found.low:.3g}..{found.high:.3g}], {found.seeds} seeds"
 
 
 def _hint(found: Sequence[Section]) -> Markup:
     absent = unexposed(found)
     left = f" Not here: {plural(absent, 'run')} made for a number of steps, not of exposures." if absent else ""
     text = (
-        "A place is a size and a number of people N, and stands with its best learning rate, batch and weight "
-        "decays. Bits/parameter: the largest mean over seeds of so many places, so the more places the more it "
-        "flatters; square brackets: Student's 95% interval over seeds. All known: nine tenths of all that there is to "
-        "know, so what the model could hold is not seen. Exponent: a in bits = c · parameters^a, fitted to each seed "
-        "over the places that are not left out, of three sizes or more. Growth: the factor from the exposures above at "
-        "equal places that are not all known, seed by seed: a plateau where the interval allows no more than 10% for "
-        'each doubling, "rises" where it allows no less. Fewer than three seeds leave it open.'
+        "A place is a size and a number of people N, and stands with its best learning rate, batch and weight decay. "
+        "Most bits/parameter: the largest mean over seeds of so many places, so the more places the more it flatters; "
+        "square brackets: Student's 95% interval over seeds. All known: nine tenths of all that there is to know, so "
+        "what the model could hold is not seen. Exponent: a in bits = c · parameters^a, fitted to each seed over the "
+        "places where neither all nor nothing is known, if of three sizes. Growth: the factor from the exposures above "
+        "at equal places that are not all known, seed by seed: a plateau where the interval allows no more than 10% "
+        "for each doubling; it rises where it allows no less. Fewer than three seeds leave it open."
     )
     return tag("p", text, left, class_="hint")
 

@@ -300,16 +300,18 @@
     const drawn = lines.flatMap(({ label, colour, dash, points }) => {
       const color = style.getPropertyValue(`--series-${colour}`).trim();
       const hovertemplate = `<b>${escape(label)}</b><br>%{text}<extra></extra>`;
+      // A single mean is a short line, so that it has its series' dashes too.
+      const ends = points.length > 1 ? [1] : [1 / 1.08, 1.08];
+      const means = points.flatMap((point) => ends.map((end) => ({ ...point, x: point.x * end })));
       const seeds = points.flatMap((point) => point.seeds.map((y) => ({ x: point.x, y })));
       return [
         {
-          x: points.map((point) => point.x),
-          y: points.map((point) => point.y),
-          text: points.map((point) => escape(`${point.x.toLocaleString("en")} exposures: ${point.text}`)),
-          mode: points.length > 1 ? "lines" : "markers",
+          x: means.map((point) => point.x),
+          y: means.map((point) => point.y),
+          text: means.map((point) => escape(point.text)),
+          mode: "lines",
           hovertemplate,
           line: { color, width: 2, dash },
-          marker: { color, size: 10, symbol: "line-ew-open" },
         },
         {
           x: seeds.map((seed) => seed.x),
