@@ -1,51 +1,15 @@
 """The page's laws of knowledge, and Part 3.3's factors beside one's own."""
 
 import dataclasses
-import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from canonlab.reports.laws import laws_data, laws_html
 from canonlab.reports.page import page_html
 from canonlab.results.groups import sections
-from canonlab.results.load import Curves, Result, Run, load_runs
-from canonlab.tasks.base import Evaluation
-from canonlab.tasks.catalog import build_task
-from fabricate import metric, record, write_run
-
-SIZES = {"1L32D2H": 30_000, "1L64D2H": 90_000, "2L64D2H": 160_000}
-STANDARD, GATED = {}, {"mlp": "gated"}
-
-
-def run(ratio: float, model: Mapping[str, Any], size: str, seed: int, exposures: int) -> Run:
-    """A run with so many bits per parameter about 50,000 people."""
-    parameters, task = SIZES[size], {**build_task("capo", {"N": 50_000}).identity, "source": None}
-    asked = {"model": "gpt2-original", "size": size, "canon": "none", "mixer": {}, **model}
-    config = {
-        "task": task,
-        "model": {"size": size, "given": dict(model), "canon": {"points": ""}},
-        "training": {"steps": 1000, "exposures": exposures, "batch": 8, "lr": 0.01, "seed": seed},
-        "precision": "fp32",
-    }
-    metrics = {"bits_per_parameter": metric(ratio, ratio, ratio), "bits": metric(ratio * parameters)}
-    notes = {"parameters": parameters, "N": 50_000, "r_max": 2e6 / parameters}
-    evaluation = Evaluation(metrics, ("bits_per_parameter", "bits"), notes)
-    cost = {"parameters": parameters, "flops_per_token": 1.0, "tokens": 1.0, "seconds": 1.0}
-    name = hashlib.sha256(repr((config, asked)).encode()).hexdigest()
-    told = record(identity=name, written_identity=name, name=name, config=config, asked={"model": asked})
-    return Run(Path(name), told, Curves(), Result(evaluation, cost, {}))
-
-
-def runs() -> Iterator[Run]:
-    for seed in range(3):
-        noise = 1 + (seed - 1) / 100
-        for size in SIZES:
-            for exposures, ratio in ((100, 1.0), (200, 1.5), (400, 1.5)):
-                yield run(ratio * noise, STANDARD, size, seed, exposures)
-            yield run(0.8 * noise, GATED, size, seed, 100)
+from canonlab.results.load import load_runs
+from fabricate import learners, write_run
 
 
 def text_of(html: str) -> str:
@@ -53,7 +17,7 @@ def text_of(html: str) -> str:
 
 
 def test_laws_and_factors_are_on_the_page() -> None:
-    page = page_html([*runs()])
+    page = page_html(learners())
     text = text_of(page[page.index("Laws") : page.index('id="task-0"')])
     assert "gpt2-original 100 1 [0.975..1.02], 3 seeds" in text
     assert "200 1.5 [1.46..1.54], 3 seeds 1L32D2H, N = 50,000 3 1 [1..1], 3 seeds 1.5x [1.5x..1.5x] rises" in text
@@ -64,23 +28,23 @@ def test_laws_and_factors_are_on_the_page() -> None:
 
 
 def test_the_chart_has_a_line_for_each_architecture() -> None:
-    found = laws_data(sections([*runs()]))["exposures"]
+    found = laws_data(sections(learners()))["exposures"]
     assert json.loads(json.dumps(found, allow_nan=False)) == {**found, "published": [[100, 1], [1000, 2]]}
     assert [line["label"] for line in found["lines"]] == ["gpt2-original", "gpt2-original, mlp gated"]
     assert [point["x"] for point in found["lines"][0]["points"]] == [100, 200, 400]
     assert all(len(point["seeds"]) == 3 for point in found["lines"][0]["points"])
-    assert 'class="chart exposures"' in laws_html(sections([*runs()]))
+    assert 'class="chart exposures"' in laws_html(sections(learners()))
 
 
 def test_one_number_of_exposures_makes_no_chart() -> None:
-    found = sections([each for each in runs() if each.record.config["training"]["exposures"] == 100])
+    found = sections([each for each in learners() if each.record.config["training"]["exposures"] == 100])
     assert laws_data(found) == {}
     html = laws_html(found)
     assert "figure" not in html and "Laws of knowledge" in html
 
 
 def test_runs_of_so_many_steps_are_counted() -> None:
-    first, *rest = runs()
+    first, *rest = learners()
     config = {**first.record.config, "training": {**first.record.config["training"], "exposures": 0}}
     stepped = dataclasses.replace(first, record=dataclasses.replace(first.record, config=config))
     assert "Not here: 1 run made for a number of steps" in laws_html(sections([stepped, *rest]))

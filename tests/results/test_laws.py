@@ -1,6 +1,5 @@
 """Laws of knowledge from runs that follow known ones."""
 
-import hashlib
 import json
 import math
 import random
@@ -12,10 +11,9 @@ import pytest
 
 from canonlab.results.groups import sections
 from canonlab.results.laws import OPEN, PLATEAU, RISES, Series, plain, series, unexposed
-from canonlab.results.load import Curves, Result, Run, load_runs
-from canonlab.tasks.base import Evaluation
+from canonlab.results.load import Run, load_runs
 from canonlab.tasks.catalog import build_task
-from fabricate import metric, record
+from fabricate import knowing
 
 SIZES = {"1L32D2H": 10_000, "1L64D2H": 30_000, "2L64D2H": 100_000, "4L64D2H": 300_000}
 EACH = 50.0
@@ -29,29 +27,13 @@ def made(
     people: int = 1_000_000,
     seed: int = 0,
     task: Mapping[str, Any] | None = None,
-    canon: str = "",
+    canon: str = "none",
     **training: Any,
 ) -> Run:
     """A finished run that knows so many bits."""
-    settings = {"steps": 10, "exposures": 100, "batch": 8, "lr": 0.01, "seed": seed, **training}
-    about = {"name": "capo", "version": 1, "parameters": {"N": people}, "context": 64, "source": None}
-    parameters = SIZES[size]
-    asked = {"model": "gpt2-original", "size": size, "canon": canon or "none", "mixer": {}}
-    config = {
-        "task": dict(task or about),
-        "model": {"size": size, "canon": {"points": canon}},
-        "training": settings,
-        "precision": "fp32",
-    }
-    metrics = {
-        "bits_per_parameter": metric(bits / parameters, bits / parameters, bits / parameters),
-        "bits": metric(bits, bits, bits),
-    }
-    notes = {"parameters": parameters, "N": people, "r_max": people * EACH / parameters}
-    name = hashlib.sha256(repr(config).encode()).hexdigest()
-    cost = {"parameters": parameters, "flops_per_token": 1.0, "tokens": 1.0, "seconds": 1.0}
-    result = Result(Evaluation(metrics, ("bits_per_parameter",), notes), cost, {})
-    return Run(Path(name), record(identity=name, config=config, asked={"model": asked}), Curves(), result)
+    return knowing(
+        bits, SIZES[size], size, seed, people, EACH, task=task or {}, model={"canon": canon}, training=training
+    )
 
 
 def law_of(coefficient: float, exponents: Mapping[int, float], **settings: Any) -> list[Run]:
