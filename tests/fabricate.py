@@ -65,14 +65,7 @@ def knowing(
     config = {
         "task": given.get("task") or {**build_task("capo", {"N": people}).identity, "source": None},
         "model": {"asked": model, "canon": {"points": "" if model["canon"] == "none" else model["canon"]}},
-        "training": {
-            "steps": 1000,
-            "exposures": 100,
-            "batch": 8,
-            "lr": 0.01,
-            "seed": seed,
-            **given.get("training", {}),
-        },
+        "training": training,
         "precision": "fp32",
     }
     ratio = bits / parameters

@@ -79,12 +79,11 @@ def test_all_charts_are_drawn_without_an_error(page: Path, document: Callable[..
 def test_laws_are_drawn(tmp_path: Path, document: Callable[..., str]) -> None:
     """Bits against parameters; the most of them against exposures, two series and two guides."""
     text = document(write_page(learners(), tmp_path / "report.html"))
-    assert 'data-errors="0"' in text
-    chart = re.search(r'class="chart exposures.*?</figure>', text, re.DOTALL)
-    assert chart and len(re.findall(r'class="js-line"', chart[0])) == 2 + 2
-    assert "published peak after 1,000" in chart[0]
     filtered = document(with_script(tmp_path / "report.html", choose(size="1L32D2H")))
-    assert 'data-errors="0"' in filtered and "Nothing left" not in filtered, "a series is over sizes"
+    for page in (text, filtered):  # a series is over sizes
+        chart = re.search(r'class="chart exposures.*?</figure>', page, re.DOTALL)
+        assert 'data-errors="0"' in page and chart and "published peak after 1,000" in chart[0]
+        assert len(re.findall(r'class="js-line"', chart[0])) == 2 + 2
 
 
 @pytest.mark.slow

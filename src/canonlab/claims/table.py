@@ -85,5 +85,5 @@ def _legend(judgements: Sequence[Judgement]) -> Text:
         "where that is at the edge of those tried. A comparison supports its claim when its 95% interval lies "
         "within the bounds; a claim holds when all do, and fails when one is refuted at the level 0.05 / "
         "comparisons. Fewer than three seeds decide nothing; to refute one of many takes more. "
-        "Paper: the mean over its own cells, as information."
+        "Paper: the mean over its own cells, or the factor that it states, as information."
     )
