@@ -187,6 +187,13 @@ def test_other_people_are_no_evidence() -> None:
     assert not judged.evidence[0].places and "of one size" in judged.evidence[0].missing[0]
 
 
+def test_two_that_know_nothing_are_not_alike() -> None:
+    claim = CLAIMS[4]
+    (judged,) = judge([claim], sections(runs(dict.fromkeys(numbers(claim), 0.001))))
+    assert not any(part.places for part in judged.evidence)
+    assert any("a run that learns anything" in missing for missing in judged.missing)
+
+
 def recipe_runs(recipe: str, limit: int = 4000) -> Iterator[Run]:
     """What a recipe makes, at three seeds, with made-up results."""
     for run in load_recipe(recipe).runs[:limit]:

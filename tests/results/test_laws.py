@@ -123,6 +123,15 @@ def test_what_the_people_limit_is_no_plateau() -> None:
     assert (step.places, step.full, step.factor, step.verdict) == (0, 1, None, OPEN)
 
 
+def test_what_knows_nothing_is_no_plateau() -> None:
+    """Bits may even be negative, as a model that has learnt little is worse than a guess."""
+    runs = [made(bits, seed=seed, exposures=n) for n, bits in ((100, -50.0), (200, 20.0)) for seed in range(3)]
+    (step,) = only(runs).steps
+    assert (step.places, step.empty, step.factor, step.verdict) == (0, 1, None, OPEN)
+    last = only([*runs, *(made(1e4, seed=seed, exposures=400) for seed in range(3))]).steps[-1]
+    assert last.factor is not None and last.verdict == RISES, "at least that much: from what counts as nothing"
+
+
 def test_two_seeds_make_no_plateau() -> None:
     (step,) = only([made(1e4, seed=seed, exposures=n) for n in (100, 200) for seed in range(2)]).steps
     assert step.factor is not None and step.factor.seeds == 2 and step.verdict == OPEN

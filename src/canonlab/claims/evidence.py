@@ -15,7 +15,7 @@ from functools import cached_property
 from canonlab.claims.architecture import Architecture
 from canonlab.claims.contrast import RANK, Contrast, Measure
 from canonlab.claims.knowledge import subjects
-from canonlab.results.capacity import RATIO, logarithm
+from canonlab.results.capacity import FLOOR, RATIO, logarithm
 from canonlab.results.cells import Cell, as_many_rates, cells
 from canonlab.results.compare import DECIDING, LEVEL, Comparison, Pair, Value, average, common_seeds, compare, seeds_for
 from canonlab.results.groups import Section
@@ -153,7 +153,7 @@ def _place(contrast: Contrast, task: str, first: Cell, second: Cell) -> Place | 
         rates = " against ".join(plural(len(cell.tried), "learning rate") for cell in (first, second))
         return f"as many learning rates of both ({rates})"
     if not learnt(first, contrast.measure) and not learnt(second, contrast.against):
-        return f"a run that learns {metric_label(contrast.measure.metric)}"
+        return f"a run that learns {metric_label(contrast.measure.metric) or 'anything'}"
     one, bound, unit = values(first, contrast.measure), contrast.second, _unit(first, contrast.measure)
     other = dict.fromkeys(one, _fixed(bound, unit)) if isinstance(bound, float) else values(second, contrast.against)
     if not one or not other:
@@ -211,8 +211,10 @@ def values(cell: Cell, measure: Measure) -> dict[int, Value]:
 
 
 def learnt(cell: Cell, measure: Measure) -> bool:
-    """Whether some run of the cell reached what a speed is measured by; always so for what is no speed."""
+    """Whether some run of the cell reached what a speed is measured by, or knows anything; always so for the rest."""
     runs = cell.best.finished if cell.best else ()
+    if measure.kind == "capacity":
+        return any(found.value > FLOOR for found in cell.values(RATIO).values())
     return measure.kind != "speed" or any(_step(run, measure.metric) for run in runs)
 
 

@@ -92,13 +92,12 @@ def _group(each: Series, style: LineStyle) -> Markup:
 
 def _law(law: Law, step: Step | None) -> list[Markup]:
     at = f"{law.top.cell.size}, N = {law.top.people:,.0f}{', all known' if law.top.full else ''}"
-    counts = [f"{count} {why}" for count, why in ((law.full, "all known"), (law.empty, "nothing known")) if count]
     power = law.power
     exponent = _cell(f"{power.exponent.difference:.3g}", _spread(power.exponent)) if power else _cell(NOTHING)
     return [
         _cell(f"{law.exposures:,}"),
         _cell(f"{law.peak.difference:.3g}", _spread(law.peak), at),
-        _cell(str(len(law.places)), ", ".join(counts)),
+        _cell(str(len(law.places)), _unseen(law.full, law.empty)),
         exponent,
         _growth(step),
     ]
@@ -107,9 +106,14 @@ def _law(law: Law, step: Step | None) -> list[Markup]:
 def _growth(step: Step | None) -> Markup:
     found = step.factor if step else None
     if step is None or found is None:
-        return _cell(NOTHING, "all known" if step and step.full else "")
+        return _cell(NOTHING, _unseen(step.full, step.empty) if step else "")
     factor, low, high = (amount(each, FACTOR) for each in (found.difference, found.low, found.high))
     return _cell(factor, f"[{low}..{high}]" if found.seeds > 1 else "", step.verdict)
+
+
+def _unseen(full: int, empty: int) -> str:
+    """How many places are left out."""
+    return ", ".join(f"{count} {why}" for count, why in ((full, "all known"), (empty, "nothing known")) if count)
 
 
 def _cell(number: str, *notes: str) -> Markup:
@@ -128,10 +132,10 @@ def _hint(found: Sequence[Section]) -> Markup:
         "A place is a size and a number of people N, and stands with its best learning rate, batch and weight decay. "
         "Most bits/parameter: the largest mean over seeds of so many places, so the more places the more it flatters; "
         "square brackets: Student's 95% interval over seeds. All known: nine tenths of all that there is to know, so "
-        "what the model could hold is not seen. Exponent: a in bits = c · parameters^a, fitted to each seed over the "
-        "places where neither all nor nothing is known, if of three sizes. Growth: the factor from the exposures above "
-        "at equal places that are not all known, seed by seed: a plateau where the interval allows no more than 10% "
-        "for each doubling; it rises where it allows no less. Fewer than three seeds leave it open."
+        "what the model could hold is not seen; nothing known: less than 0.01 bits/parameter at some seed. Exponent: a "
+        "in bits = c · parameters^a, fitted to each seed over the other places, if of three sizes. Growth: the factor "
+        "from the exposures above at equal places of these, seed by seed: a plateau where the interval allows no more "
+        "than 10% for each doubling; it rises where it allows no less. Fewer than three seeds leave it open."
     )
     return tag("p", text, left, class_="hint")
 

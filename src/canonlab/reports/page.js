@@ -290,6 +290,9 @@
     const soft = style.getPropertyValue("--soft").trim();
     const xs = [...new Set(lines.flatMap((line) => line.points.map((point) => point.x)))].sort((a, b) => a - b);
     const [left, right] = [xs[0] / 1.3, xs[xs.length - 1] * 1.3];
+    // A guide far above all dots would leave them no room.
+    const most = greatest(lines.flatMap((line) => line.points.flatMap((point) => point.seeds)));
+    published = published.filter(([, bits]) => bits <= 3 * most);
     const guides = published.map(([, bits]) => ({
       x: [left, right],
       y: [bits, bits],

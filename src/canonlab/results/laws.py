@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from canonlab.models.config import ModelConfig
 from canonlab.results.architecture import ANY, SCALES
-from canonlab.results.capacity import BITS, logarithm, told
+from canonlab.results.capacity import BITS, FLOOR, logarithm, told
 from canonlab.results.cells import Cell, as_many_rates, cells, telling
 from canonlab.results.comparability import terms
 from canonlab.results.compare import DECIDING, Comparison, Pair, Side, Value, average, compare
@@ -59,6 +59,11 @@ class Place(NamedTuple):
     def full(self) -> bool:
         """Whether there are too few people to show what the model could hold."""
         return self.mean * self.parameters >= FULL * self.most
+
+    @property
+    def empty(self) -> bool:
+        """Whether a seed knows nothing, the logarithm of which would mean nothing."""
+        return any(each.value < FLOOR for each in self.ratios.values())
 
     @property
     def rank(self) -> tuple[int, float]:
@@ -104,13 +109,13 @@ class Law:
 
     @property
     def empty(self) -> int:
-        """How many places have a seed that knows nothing, which has no logarithm."""
-        return sum(_empty(place) for place in self.places)
+        """How many places have a seed that knows nothing."""
+        return sum(place.empty for place in self.places)
 
     @cached_property
     def power(self) -> Power | None:
         """Over the places that are neither; None where no seed has three sizes."""
-        fitted = [place for place in self.places if not place.full and not _empty(place)]
+        fitted = [place for place in self.places if not place.full and not place.empty]
         lines = {seed: line for seed in _seeds(fitted) if (line := _line(fitted, seed))}
         if not lines:
             return None
@@ -124,7 +129,8 @@ class Step(NamedTuple):
 
     Attributes:
         factor: log2 of that of bits per parameter at the places that both have, paired by seed; None without any.
-        places: How many these are, without those that are `full` (limited by their people) by then.
+        places: How many these are, without those that are `full` (limited by their people) or `empty` (know nothing) by
+            then.
     """
 
     first: int
@@ -132,6 +138,7 @@ class Step(NamedTuple):
     factor: Comparison | None
     places: int
     full: int
+    empty: int
 
     @property
     def verdict(self) -> str:
@@ -263,10 +270,6 @@ def _labels(found: Sequence[Series]) -> list[str]:
     return [label(each) for each in found]
 
 
-def _empty(place: Place) -> bool:
-    return any(each.value <= 0 for each in place.bits.values())
-
-
 def _seeds(places: Sequence[Place]) -> list[int]:
     return sorted({seed for place in places for seed in place.bits})
 
@@ -292,9 +295,11 @@ def _step(first: Law, second: Law) -> Step:
     before = {(place.cell.size, place.people): place for place in first.places}
     both = [(place, before[key]) for place in second.places if (key := (place.cell.size, place.people)) in before]
     both = [(after, then) for after, then in both if as_many_rates(after.cell, then.cell)]
-    used: list[Pair] = [(_logs(after), _logs(then)) for after, then in both if not after.full and not then.full]
-    factor = compare(*average(used)) if used else None
-    return Step(first.exposures, second.exposures, factor, len(used), len(both) - len(used))
+    full, empty = sum(after.full or then.full for after, then in both), sum(after.empty for after, _ in both)
+    used = [(after, then) for after, then in both if not (after.full or then.full or after.empty)]
+    pairs: list[Pair] = [(_logs(after), _logs(then)) for after, then in used]
+    factor = compare(*average(pairs)) if pairs else None
+    return Step(first.exposures, second.exposures, factor, len(used), full, empty)
 
 
 def _logs(place: Place) -> Side:
