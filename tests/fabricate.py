@@ -1,14 +1,18 @@
-"""Fabricated run folders: the files that training writes, with plausible numbers."""
+"""Fabricated run folders: the files that training writes, with plausible numbers; and runs in memory."""
 
 import hashlib
 import json
 import math
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from canonlab.models.config import ModelConfig
 from canonlab.models.presets import PRESETS
+from canonlab.results.load import Curves, Result, Run
+from canonlab.tasks.base import Evaluation
+from canonlab.tasks.catalog import build_task
 from canonlab.tasks.metrics import Metric, share
 from canonlab.training.record import Record
 
@@ -47,6 +51,44 @@ def metric(
 ) -> Metric:
     """A metric of which little is known."""
     return Metric(value, right, count, low, high, 0)
+
+
+def knowing(
+    bits: float, parameters: float, size: str, seed: int, people: int, each: float = 50.0, **given: Mapping[str, Any]
+) -> Run:
+    """A finished run in memory that knows so many bits, of `each` that there are about one of the people.
+
+    `given` may have settings of `model` and `training`, and the `task`.
+    """
+    model = {"model": "gpt2-original", "size": size, "canon": "none", "mixer": {}, **given.get("model", {})}
+    training = {"steps": 1000, "exposures": 100, "batch": 8, "lr": 0.01, "seed": seed, **given.get("training", {})}
+    config = {
+        "task": given.get("task") or {**build_task("capo", {"N": people}).identity, "source": None},
+        "model": {"asked": model, "canon": {"points": "" if model["canon"] == "none" else model["canon"]}},
+        "training": training,
+        "precision": "fp32",
+    }
+    ratio = bits / parameters
+    metrics = {"bits_per_parameter": metric(ratio, ratio, ratio), "bits": metric(bits, bits, bits)}
+    notes = {"parameters": parameters, "N": people, "r_max": people * each / parameters}
+    name = sha256(config)
+    cost = {"parameters": parameters, "flops_per_token": 1.0, "tokens": 1.0, "seconds": 1.0}
+    told = record(identity=name, written_identity=name, name=name, config=config, asked={"model": model})
+    found = Evaluation(metrics, ("bits_per_parameter", "bits"), notes)
+    return Run(Path(name), told, Curves(), Result(found, cost, {}))
+
+
+def learners() -> list[Run]:
+    """Three seeds of three sizes that know 1 bit per parameter after 100 exposures, 1.5 after 200 and no more after
+    400; with a gated MLP 0.8 after 100."""
+    found = []
+    for seed in range(3):
+        for size, parameters in {"1L32D2H": 30_000, "1L64D2H": 90_000, "2L64D2H": 160_000}.items():
+            bits = parameters * (1 + (seed - 1) / 100)
+            for exposures, ratio, mlp in ((100, 1.0, ""), (200, 1.5, ""), (400, 1.5, ""), (100, 0.8, "gated")):
+                settings = {"model": {"mlp": mlp} if mlp else {}, "training": {"exposures": exposures}}
+                found.append(knowing(ratio * bits, parameters, size, seed, 50_000, **settings))
+    return found
 
 
 def _mixer(model: str, size: str) -> dict[str, Any]:

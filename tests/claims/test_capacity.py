@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from canonlab.claims import FAILS, HOLDS, UNDECIDED, Claim, judge
+from canonlab.claims.amounts import amount, interval, published
 from canonlab.claims.capacity import CLAIMS
 from canonlab.claims.contrast import Contrast
-from canonlab.claims.knowledge import ALONE, JUNK, KNOWLEDGE, LABELLED, REPEATED, SIMPLE, Knowledge, subjects, text
+from canonlab.claims.knowledge import KNOWLEDGE, Knowledge, subjects
 from canonlab.results.groups import sections
+from canonlab.results.knowledge import ALONE, JUNK, LABELLED, REPEATED, SIMPLE, text
 from canonlab.results.load import Curves, Result, Run
 from canonlab.sweeps.recipe import load_recipe, shipped_recipes
 from canonlab.tasks.base import Evaluation
@@ -115,6 +117,15 @@ def test_the_twelve_results() -> None:
         assert found is None or contrast.least <= found < contrast.most, str(contrast)
 
 
+def test_factors_read_as_factors() -> None:
+    """Ours and the paper's, of claims about capacity."""
+    claim = CLAIMS[5]
+    (part,) = judge([claim], sections(runs(numbers(claim), spread=0.0)))[0].evidence
+    assert part.comparison is not None
+    assert amount(part.comparison.difference, part.unit) == "1.07x"
+    assert (interval(part), published(part.contrast)) == ("1.07x to 1.07x", "1.3x")
+
+
 def test_texts() -> None:
     for kind, (name, settings) in TASKS.items():
         task = identity(name, repr(settings))
@@ -174,6 +185,13 @@ def test_other_people_are_no_evidence() -> None:
     among = [run_of(second, KNOWLEDGE, 0.1, seed) for seed in range(3)]
     (judged,) = judge([claim], sections([*others, *among]))
     assert not judged.evidence[0].places and "of one size" in judged.evidence[0].missing[0]
+
+
+def test_two_that_know_nothing_are_not_alike() -> None:
+    claim = CLAIMS[4]
+    (judged,) = judge([claim], sections(runs(dict.fromkeys(numbers(claim), 0.001))))
+    assert not any(part.places for part in judged.evidence)
+    assert any("a run that learns anything" in missing for missing in judged.missing)
 
 
 def recipe_runs(recipe: str, limit: int = 4000) -> Iterator[Run]:

@@ -27,11 +27,10 @@ from canonlab.claims.evidence import (
     REFUTED,
     SUPPORTED,
     Evidence,
-    average,
     comparable,
     gather,
 )
-from canonlab.results.compare import Value
+from canonlab.results.compare import Value, average
 from canonlab.results.groups import sections
 from canonlab.results.load import Run
 from canonlab.tasks.base import Evaluation

@@ -39,7 +39,7 @@ def test_with_runs_it_shows_the_evidence(true_numbers: Any, runs_of: Any) -> Non
         line for line in text.splitlines() if line.startswith("llama-rope + Canon-ABCD better than llama-rope on depo")
     )
     assert row.split()[-8:] == ["+10.0", "+9.7", "to", "+10.4", "3", "1", "+81.8", "supported"]
-    assert "x1.5" in text and "1 claim: 1 holds, 0 fails, 0 not decided." in text
+    assert "1.5x" in text and "1 claim: 1 holds, 0 fails, 0 not decided." in text
 
 
 @pytest.mark.parametrize("width", [60, 80])

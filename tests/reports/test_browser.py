@@ -10,6 +10,7 @@ import pytest
 
 from canonlab.reports import write_page
 from canonlab.results.load import load_runs
+from fabricate import learners
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = [
@@ -73,6 +74,16 @@ def test_all_charts_are_drawn_without_an_error(page: Path, document: Callable[..
     assert text.count('class="scatterlayer') == 7
     # Copy: two charts of a line a row. Depo: four of three and three seeds and a mean a row; one of speeds.
     assert len(re.findall(r'class="js-line"', text)) == 2 * 2 + 4 * (3 + 1 + 3 + 1) + 2
+
+
+def test_laws_are_drawn(tmp_path: Path, document: Callable[..., str]) -> None:
+    """Bits against parameters; the most of them against exposures, two series and two guides."""
+    text = document(write_page(learners(), tmp_path / "report.html"))
+    filtered = document(with_script(tmp_path / "report.html", choose(size="1L32D2H")))
+    for page in (text, filtered):  # a series is over sizes
+        chart = re.search(r'class="chart exposures.*?</figure>', page, re.DOTALL)
+        assert 'data-errors="0"' in page and chart and "published peak after 1,000" in chart[0]
+        assert len(re.findall(r'class="js-line"', chart[0])) == 2 + 2
 
 
 @pytest.mark.slow

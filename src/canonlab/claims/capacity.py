@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from canonlab.claims.claim import Claim
 from canonlab.claims.contrast import Contrast, Measure
-from canonlab.claims.knowledge import JUNK, KNOWLEDGE, LABELLED, REPEATED, SIMPLE, Knowledge
+from canonlab.claims.knowledge import KNOWLEDGE, Knowledge
+from canonlab.results.knowledge import JUNK, LABELLED, REPEATED, SIMPLE
 
 SAME = math.log2(1.1)
 """What "no difference" allows: ten percent."""

@@ -15,8 +15,9 @@ from functools import cached_property
 from canonlab.claims.architecture import Architecture
 from canonlab.claims.contrast import RANK, Contrast, Measure
 from canonlab.claims.knowledge import subjects
+from canonlab.results.capacity import FLOOR, RATIO, logarithm
 from canonlab.results.cells import Cell, as_many_rates, cells
-from canonlab.results.compare import DECIDING, LEVEL, Comparison, Value, common_seeds, compare, seeds_for
+from canonlab.results.compare import DECIDING, LEVEL, Comparison, Pair, Value, average, common_seeds, compare, seeds_for
 from canonlab.results.groups import Section
 from canonlab.results.load import Run
 from canonlab.results.speed import THRESHOLDS, first_step
@@ -25,18 +26,9 @@ from canonlab.tasks.metrics import lower_is_better
 
 SUPPORTED, REFUTED, OPEN = "supported", "refuted", "open"
 
-CAPACITY = "bits_per_parameter"
-"""The main metric of Capo, which is compared by factors."""
-
 POINTS, FACTOR, NATS = "points", "factor", "nats"
 """What a difference is one of: shares of right answers, log2 of factors, or losses (less the loss, so that more is
 better)."""
-
-FLOOR = 0.01
-"""Bits per parameter that count as nothing: a ratio to less would mean nothing."""
-
-Side = dict[int, Value]
-Pair = tuple[Side, Side]
 
 
 @dataclass(frozen=True)
@@ -115,21 +107,6 @@ class Evidence:
         return wide.high < self.contrast.least or wide.low > self.contrast.most
 
 
-def average(pairs: Sequence[Pair]) -> Pair:
-    """The mean of both sides over pairs, for the seeds that all of them have on both sides."""
-    seeds = sorted(set.intersection(*(first.keys() & second.keys() for first, second in pairs)))
-
-    def mean(side: int) -> Side:
-        return {seed: _mean([pair[side][seed] for pair in pairs]) for seed in seeds}
-
-    return mean(0), mean(1)
-
-
-def _mean(found: Sequence[Value]) -> Value:
-    n = len(found)
-    return Value(math.fsum(v.value for v in found) / n, math.sqrt(math.fsum(v.error**2 for v in found)) / n)
-
-
 def comparable(found: Sequence[Section]) -> list[Cell]:
     """The cells with a finished run in all sections, but for a user's own tasks, which are none of the papers',
     whatever their names."""
@@ -176,7 +153,7 @@ def _place(contrast: Contrast, task: str, first: Cell, second: Cell) -> Place | 
         rates = " against ".join(plural(len(cell.tried), "learning rate") for cell in (first, second))
         return f"as many learning rates of both ({rates})"
     if not learnt(first, contrast.measure) and not learnt(second, contrast.against):
-        return f"a run that learns {metric_label(contrast.measure.metric)}"
+        return f"a run that learns {metric_label(contrast.measure.metric) or 'anything'}"
     one, bound, unit = values(first, contrast.measure), contrast.second, _unit(first, contrast.measure)
     other = dict.fromkeys(one, _fixed(bound, unit)) if isinstance(bound, float) else values(second, contrast.against)
     if not one or not other:
@@ -206,7 +183,7 @@ def _unit(cell: Cell, measure: Measure) -> str:
         return FACTOR
     if lower_is_better(measure.metric or cell.metric):
         return NATS
-    return FACTOR if cell.metric == CAPACITY and not measure.metric else POINTS
+    return FACTOR if cell.metric == RATIO and not measure.metric else POINTS
 
 
 def values(cell: Cell, measure: Measure) -> dict[int, Value]:
@@ -220,7 +197,7 @@ def values(cell: Cell, measure: Measure) -> dict[int, Value]:
     if measure.kind == "metric":
         return cell.values(measure.metric)
     if measure.kind == "capacity":  # which is compared between texts too, so between other data
-        return {s: dataclasses.replace(_logarithm(v), data=None) for s, v in cell.values(CAPACITY).items()}
+        return {s: dataclasses.replace(logarithm(v), data=None) for s, v in cell.values(RATIO).items()}
     metric = cell.metric
     if measure.kind != "main":
         hops = dict(enumerate(cell.section.own_headline)).get(RANK[measure.kind])
@@ -230,12 +207,14 @@ def values(cell: Cell, measure: Measure) -> dict[int, Value]:
     found = cell.values(metric)
     if cell.sign < 0:  # of a loss, less is better
         return {seed: dataclasses.replace(value, value=-value.value) for seed, value in found.items()}
-    return {seed: _logarithm(value) for seed, value in found.items()} if cell.metric == CAPACITY else found
+    return {seed: logarithm(value) for seed, value in found.items()} if cell.metric == RATIO else found
 
 
 def learnt(cell: Cell, measure: Measure) -> bool:
-    """Whether some run of the cell reached what a speed is measured by; always so for what is no speed."""
+    """Whether some run of the cell reached what a speed is measured by, or knows anything; always so for the rest."""
     runs = cell.best.finished if cell.best else ()
+    if measure.kind == "capacity":
+        return any(found.value > FLOOR for found in cell.values(RATIO).values())
     return measure.kind != "speed" or any(_step(run, measure.metric) for run in runs)
 
 
@@ -251,11 +230,6 @@ def _speeds(cell: Cell, metric: str) -> Iterator[tuple[int, Value]]:
             # Evaluations are some steps apart, and it was reached somewhere between two of them.
             gap = (steps[-1] - steps[0]) / max(1, len(steps) - 1)
             yield run.seed, Value(-math.log2(step), gap / step / math.log(2) / math.sqrt(12), run.data)
-
-
-def _logarithm(bits: Value) -> Value:
-    each = max(bits.value, FLOOR)
-    return Value(math.log2(each), bits.error / each / math.log(2), bits.data)
 
 
 def _by_place(architecture: Architecture, found: Sequence[Cell]) -> dict[str, Cell]:

@@ -11,41 +11,10 @@ from typing import Any
 from canonlab.claims.architecture import Architecture, scales
 from canonlab.results.cells import Cell
 from canonlab.results.comparability import terms
-from canonlab.results.groups import SIZE
+from canonlab.results.knowledge import ALONE, KINDS, SCALED, SCHEDULE, WORDS, text, useful
 
 KNOWLEDGE = "knowledge"
-"""The tasks of `KINDS` together, as a subject."""
-
-KINDS = ("capo", "biod")
-
-ALONE, SIMPLE, JUNK, REPEATED, LABELLED = "alone", "simple", "junk", "repeated junk", "labelled, junk"
-"""Texts: people alone, written anew each time or (`SIMPLE`) always alike; or in between of junk that never comes again,
-of junk that does, and of the former with a token of their own before each of them (`LABELLED`)."""
-
-WORDS = {
-    ALONE: "",
-    SIMPLE: "always in the same words",
-    JUNK: "among junk",
-    REPEATED: "among repeated junk",
-    LABELLED: "among junk, with a token of their own",
-}
-
-ONCE = 1_000_000
-"""Junk about as many people or more is taken to be read once."""
-
-SCHEDULE = ("training.steps", "training.exposures", "training.lr")
-"""What follows from the text and the exposures, or is each side's own."""
-
-SCALED = (SIZE, "training.batch", "training.weight_decay")
-"""What goes with the number of people, and differs between the sides where each stands with its best one."""
-
-
-def useful(task: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The task that a section is about, as its record has it: a mixture's first part, or itself."""
-    if task["name"] != "mixture":
-        return task
-    part: Mapping[str, Any] = task["parameters"]["parts"][0]
-    return part
+"""The tasks about people together, as a subject."""
 
 
 def subjects(task: Mapping[str, Any]) -> tuple[str, ...]:
@@ -53,22 +22,6 @@ def subjects(task: Mapping[str, Any]) -> tuple[str, ...]:
     name = str(useful(task)["name"])
     known = (KNOWLEDGE,) if name in KINDS else ()
     return known if task["name"] == "mixture" else (name, *known)
-
-
-def text(task: Mapping[str, Any]) -> str | None:
-    """In which text people are read; None for one that no finding is about."""
-    if task["name"] != "mixture":
-        return SIMPLE if task["parameters"].get("simple") else ALONE
-    first, *rest = task["parameters"]["parts"]
-    if any(part["name"] not in KINDS for part in rest) or any(part["domain"] for part in rest):
-        return None
-    share = first["share"] / sum(part["share"] for part in task["parameters"]["parts"])
-    if share != 1 / 8:
-        return None
-    once = all(part["parameters"]["N"] >= ONCE for part in rest)
-    if first["domain"]:
-        return LABELLED if once else None
-    return JUNK if once else REPEATED
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from canonlab.claims.amounts import amount, interval, published
 from canonlab.claims.claim import FAILS, HOLDS, UNDECIDED, Claim, Judgement
-from canonlab.claims.contrast import Contrast, published_difference
-from canonlab.claims.evidence import FACTOR, NATS, POINTS, Evidence
+from canonlab.claims.evidence import Evidence
 from canonlab.results.words import NOTHING, enumeration, plural
 
 NAMED = 6
@@ -52,15 +52,14 @@ def _table(evidence: Sequence[Evidence]) -> Table:
         table.add_column(name, justify="right", overflow="fold")
     for part in evidence:
         found, contrast = part.comparison, part.contrast
-        interval = _interval(part) or NOTHING
         edge = " ↔" if any(place.at_edge for place in part.used) else ""
         table.add_row(
             Text(f"{contrast}{edge}"),
-            NOTHING if found is None else _amount(found.difference, part.unit),
-            interval,
+            NOTHING if found is None else amount(found.difference, part.unit),
+            interval(part) or NOTHING,
             NOTHING if found is None else str(found.seeds),
             str(len(part.used)),
-            _published(contrast),
+            published(contrast),
             part.verdict,
         )
     return table
@@ -71,28 +70,6 @@ def _where(evidence: Sequence[Evidence]) -> str:
     places = list(dict.fromkeys(place.where for part in evidence for place in part.used))
     named, more = places[:NAMED], len(places) - NAMED
     return f"Measured at: {'; '.join(named)}{f'; and {more:,} more' if more > 0 else ''}."
-
-
-def _interval(part: Evidence) -> str:
-    found = part.comparison
-    if found is None or found.seeds < 2:
-        return ""
-    low, high = found.low, found.high
-    if part.unit == POINTS:  # a difference of shares cannot be more than all
-        low, high = max(low, -1.0), min(high, 1.0)
-    return f"{_amount(low, part.unit)} to {_amount(high, part.unit)}"
-
-
-def _published(contrast: Contrast) -> str:
-    found = published_difference(contrast)
-    return NOTHING if found is None else _amount(found, POINTS)
-
-
-def _amount(difference: float, unit: str) -> str:
-    """Points with their sign, such as "+12.3"; of a logarithm the factor, "x1.32"; of losses "+0.215 nats"."""
-    if unit == NATS:
-        return f"{difference:+.3f} nats"
-    return f"x{2 ** min(difference, 99.0):.3g}" if unit == FACTOR else f"{100 * difference:+.1f}"
 
 
 def _legend(judgements: Sequence[Judgement]) -> Text:
@@ -108,5 +85,5 @@ def _legend(judgements: Sequence[Judgement]) -> Text:
         "where that is at the edge of those tried. A comparison supports its claim when its 95% interval lies "
         "within the bounds; a claim holds when all do, and fails when one is refuted at the level 0.05 / "
         "comparisons. Fewer than three seeds decide nothing; to refute one of many takes more. "
-        "Paper: the mean over its own cells, as information."
+        "Paper: the mean over its own cells, or the factor that it states, as information."
     )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from canonlab.reports.fragments import filtered
+from canonlab.reports.laws import laws_html
 from canonlab.reports.markup import Markup, join, tag
 from canonlab.results.capacity import BITS, LINES, points
 from canonlab.results.groups import Section
@@ -12,7 +13,7 @@ from canonlab.results.words import plural, si
 
 
 def capacity_html(found: Sequence[Section]) -> Markup:
-    """The place of the chart with its words; nothing where no task is one of capacity."""
+    """The chart with its words, and the laws; nothing where no task is one of capacity."""
     if not any(BITS in section.metrics for section in found):
         return join("")
     tasks = {section.task["name"] for section in found if BITS in section.metrics}
@@ -30,6 +31,7 @@ def capacity_html(found: Sequence[Section]) -> Markup:
         tag("p", text, class_="hint"),
         tag("figure", tag("figcaption", "Bits against parameters"), place, class_="wide"),
         _unknowing(found),
+        laws_html(found),
         aria_labelledby="capacity",
         data_task=next(iter(tasks)) if len(tasks) == 1 else None,
     )

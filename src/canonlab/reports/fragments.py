@@ -32,6 +32,11 @@ from canonlab.results.words import (
 )
 from canonlab.tasks.catalog import build_task
 
+COLOURS = 6
+"""How many series colours page.css has."""
+
+DASHES = ("solid", "8px,4px", "2px,3px", "9px,3px,2px,3px", "15px,5px", "4px,3px")
+
 
 class LineStyle(NamedTuple):
     """How a row is drawn: a colour of the palette in page.css, and a dash pattern, "solid" or lengths in px."""
@@ -44,7 +49,7 @@ def section_html(section: Section, number: int, styles: Sequence[LineStyle]) -> 
     """All on one task; `number` is its place on the page, `styles` has the line of each row."""
     name = title(section.task["name"])
     shared = [(setting_label(key), _plain(value)) for key, value in section.shared.items()]
-    labels = [join(_swatch(style), section.label(row)) for row, style in zip(section.rows, styles, strict=True)]
+    labels = [join(swatch(style), section.label(row)) for row, style in zip(section.rows, styles, strict=True)]
     return tag(
         "section",
         tag("h2", name, " ", tag("small", settings_text(section.parameters)), id=f"task-{number}"),
@@ -115,7 +120,7 @@ def filtered(row: Row) -> dict[str, str]:
 
 
 def _results(section: Section, styles: Sequence[LineStyle]) -> Markup:
-    return _table(
+    return table_html(
         f"Results on {title(section.task['name'])}",
         ["Architecture", *map(setting_label, section.varied), "Seed"],
         [*map(metric_label, section.headline), "Parameters", "FLOPs/token", "Time"],
@@ -160,7 +165,7 @@ def _result_group(section: Section, row: Row, style: LineStyle) -> Markup:
     rows = str(len(lines))
     costs = [si(row.cost("parameters")), si(row.cost("flops_per_token")), duration(row.cost("seconds"))]
     lines[0] = [
-        tag("th", _swatch(style), row.architecture, scope="rowgroup", rowspan=rows),
+        tag("th", swatch(style), row.architecture, scope="rowgroup", rowspan=rows),
         *(tag("td", setting_text(row.settings.get(key)), rowspan=rows) for key in section.varied),
         *lines[0],
         *(tag("td", text, rowspan=rows, class_="number") for text in costs),
@@ -209,7 +214,7 @@ def _all_metrics(section: Section, labels: Sequence[Markup]) -> Markup:
         for row, label in zip(section.rows, labels, strict=True)
     ]
     caption = f"All metrics on {title(section.task['name'])}: mean and range over finished seeds, published in italics"
-    return _table(caption, ["Architecture"], [*map(metric_label, section.metrics)], tag("tbody", *rows))
+    return table_html(caption, ["Architecture"], [*map(metric_label, section.metrics)], tag("tbody", *rows))
 
 
 def _speeds(section: Section, labels: Sequence[Markup]) -> Markup:
@@ -223,7 +228,7 @@ def _speeds(section: Section, labels: Sequence[Markup]) -> Markup:
 
     caption = f"Skill speed on {title(section.task['name'])}: training steps to reach a share, seed by seed"
     names = [f"{metric_label(metric)}: {percent(threshold)}" for metric, threshold in columns]
-    return _table(caption, ["Architecture"], names, tag("tbody", *map(line, section.rows, labels)))
+    return table_html(caption, ["Architecture"], names, tag("tbody", *map(line, section.rows, labels)))
 
 
 def _steps(found: Reached | None) -> str:
@@ -252,7 +257,7 @@ def _costs(section: Section, labels: Sequence[Markup]) -> Markup:
         device = tag("td", ", ".join(devices) or NOTHING)
         return tag("tr", tag("th", label, scope="row"), device, *numbers, **filtered(row))
 
-    return _table(
+    return table_html(
         f"Costs on {title(section.task['name'])}: means over finished seeds",
         ["Architecture", "Device"],
         ["Parameters", "Without embedding", "Forward FLOPs/token", "Training tokens", "Time"],
@@ -315,7 +320,7 @@ def _definitions(entries: Iterable[tuple[str, object]]) -> Markup:
     return tag("dl", *(tag("div", tag("dt", key), tag("dd", value)) for key, value in entries))
 
 
-def _table(caption: str, words: Sequence[str], numbers: Sequence[str], *bodies: Markup) -> Markup:
+def table_html(caption: str, words: Sequence[str], numbers: Sequence[str], *bodies: Markup) -> Markup:
     """A table, its columns of words before those of numbers, that scrolls sideways where the screen is too narrow."""
     columns = [tag("th", title(name), scope="col") for name in words]
     columns += [tag("th", title(name), scope="col", class_="number") for name in numbers]
@@ -323,7 +328,7 @@ def _table(caption: str, words: Sequence[str], numbers: Sequence[str], *bodies: 
     return tag("div", table, class_="scroll", tabindex="0", role="region", aria_label=caption)
 
 
-def _swatch(style: LineStyle) -> Markup:
+def swatch(style: LineStyle) -> Markup:
     """The line of a row as the charts draw it."""
     dash = None if style.dash == "solid" else style.dash.replace("px", "")
     line = tag("line", x1=1, y1=5, x2=29, y2=5, stroke_dasharray=dash)

@@ -116,13 +116,14 @@
   }
 
   /** Hide what the filters leave out, and draw the charts anew without it. */
-  function filter(sections, capacity) {
+  function filter({ sections, capacity, exposures }) {
     const asked = wanted();
     for (const part of document.querySelectorAll("[data-task], [data-model], [data-size]")) {
       part.hidden = leftOut(part, asked);
     }
     for (const place of document.querySelectorAll(".chart[data-section]")) draw(place, sections);
     for (const place of document.querySelectorAll(".capacity")) drawCapacity(place, capacity);
+    for (const place of document.querySelectorAll(".exposures")) drawExposures(place, exposures);
   }
 
   function draw(place, sections) {
@@ -277,6 +278,74 @@
     }, { displayModeBar: false, responsive: true }).then(() => root.dataset.charts++);
   }
 
+  /** The most bits per parameter against exposures: a line for each architecture and text, a dot for each seed. */
+  function drawExposures(place, { lines, published }) {
+    const asked = Object.entries(wanted()).filter(([name]) => name === "model" || name === "canon");
+    lines = lines.filter((line) => asked.every(([name, value]) => line[name] === value));
+    Plotly.purge(place);
+    place.classList.toggle("empty", !lines.length);
+    place.textContent = lines.length ? "" : "Nothing left by the filters.";
+    if (!lines.length) return;
+    const style = getComputedStyle(root);
+    const soft = style.getPropertyValue("--soft").trim();
+    const xs = [...new Set(lines.flatMap((line) => line.points.map((point) => point.x)))].sort((a, b) => a - b);
+    const [left, right] = [xs[0] / 1.3, xs[xs.length - 1] * 1.3];
+    // A guide far above all dots would leave them no room.
+    const most = greatest(lines.flatMap((line) => line.points.flatMap((point) => point.seeds)));
+    published = published.filter(([, bits]) => bits <= 3 * most);
+    const guides = published.map(([, bits]) => ({
+      x: [left, right],
+      y: [bits, bits],
+      mode: "lines",
+      hoverinfo: "skip",
+      line: { color: soft, width: 1, dash: "dot" },
+    }));
+    const drawn = lines.flatMap(({ label, colour, dash, points }) => {
+      const color = style.getPropertyValue(`--series-${colour}`).trim();
+      const hovertemplate = `<b>${escape(label)}</b><br>%{text}<extra></extra>`;
+      // A single mean is a short line, so that it has its series' dashes too.
+      const ends = points.length > 1 ? [1] : [1 / 1.08, 1.08];
+      const means = points.flatMap((point) => ends.map((end) => ({ ...point, x: point.x * end })));
+      const seeds = points.flatMap((point) => point.seeds.map((y) => ({ x: point.x, y })));
+      return [
+        {
+          x: means.map((point) => point.x),
+          y: means.map((point) => point.y),
+          text: means.map((point) => escape(point.text)),
+          mode: "lines",
+          hovertemplate,
+          line: { color, width: 2, dash },
+        },
+        {
+          x: seeds.map((seed) => seed.x),
+          y: seeds.map((seed) => seed.y),
+          text: seeds.map((seed) => `one seed: ${seed.y.toPrecision(3)}`),
+          mode: "markers",
+          hovertemplate,
+          marker: { color, size: 6, opacity: 0.7 },
+        },
+      ];
+    });
+    const base = layout("value", [{ x: [1], y: [1] }]);
+    Plotly.newPlot(place, [...guides, ...drawn], {
+      ...base,
+      height: 380,
+      margin: { ...base.margin, l: 56 },
+      annotations: published.map(([count, bits]) => ({
+        text: `published peak after ${count.toLocaleString("en")}`,
+        x: Math.log10(left),
+        y: bits,
+        xanchor: "left",
+        yanchor: "bottom",
+        showarrow: false,
+        font: { size: 11, color: soft },
+      })),
+      xaxis: { ...base.xaxis, type: "log", title: { text: "exposures", standoff: 8 },
+        range: [Math.log10(left), Math.log10(right)], tickvals: xs, ticktext: xs.map((x) => x.toLocaleString("en")) },
+      yaxis: { ...base.yaxis, title: { text: "bits per parameter", standoff: 8 } },
+    }, { displayModeBar: false, responsive: true }).then(() => root.dataset.charts++);
+  }
+
   /** A link to what stands behind a number opens the boxes that it stands in. */
   function reveal() {
     const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
@@ -286,12 +355,12 @@
   }
 
   document.addEventListener("DOMContentLoaded", () => {
-    const { sections, capacity } = JSON.parse(document.getElementById("data").textContent);
+    const data = JSON.parse(document.getElementById("data").textContent);
     window.addEventListener("hashchange", reveal);
     reveal();
-    document.getElementById("filters")?.addEventListener("change", () => filter(sections, capacity));
+    document.getElementById("filters")?.addEventListener("change", () => filter(data));
     // Charts have the page's colours of when they are drawn.
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => filter(sections, capacity));
-    filter(sections, capacity);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => filter(data));
+    filter(data);
   });
 })();

@@ -12,19 +12,15 @@ from typing import Any
 from canonlab import __version__
 from canonlab.files import write_text
 from canonlab.reports.capacity import capacity_data, capacity_html
-from canonlab.reports.fragments import LineStyle, filtered, section_html
+from canonlab.reports.fragments import COLOURS, DASHES, LineStyle, filtered, section_html
 from canonlab.reports.heatmaps import heatmaps_html
+from canonlab.reports.laws import laws_data
 from canonlab.reports.markup import Markup, join, script_json, tag
 from canonlab.results.findings import BETTER, findings, overview
 from canonlab.results.groups import Section, natural, sections
 from canonlab.results.load import Run
 from canonlab.results.speed import Reached, reached
 from canonlab.results.words import INTERVALS, enumeration, metric_label, percent, plural, settings_text, title
-
-COLOURS = 6
-"""How many series colours page.css has."""
-
-DASHES = ("solid", "8px,4px", "2px,3px", "9px,3px,2px,3px", "15px,5px", "4px,3px")
 
 MOST_POINTS, LEAST_POINTS, ALL_POINTS = 200, 40, 60_000
 """A longer curve is thinned to at most MOST_POINTS, on a page of many runs to fewer, so that all together stay below
@@ -77,6 +73,7 @@ def page_html(runs: Sequence[Run], left_out: Sequence[str] = (), baseline: str =
         data=script_json(
             {
                 "capacity": capacity_data(found, [[style.colour for style in lines] for lines in styles]),
+                **laws_data(found),
                 "sections": [_section_data(section, styles[n], points) for n, section in enumerate(found)],
             }
         ),

@@ -7,8 +7,16 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from canonlab.results.compare import Value
 from canonlab.results.groups import Row, Section
 from canonlab.results.load import Run
+from canonlab.tasks.base import Evaluation
+
+RATIO = "bits_per_parameter"
+"""The main metric of the tasks about people, which is compared by factors."""
+
+FLOOR = 0.01
+"""Bits per parameter that count as nothing: a ratio to less would mean nothing."""
 
 BITS = "bits"
 """The metric of what has a place on the chart."""
@@ -41,12 +49,21 @@ def points(section: Section) -> Iterator[Point]:
     for row in section.rows:
         for run in row.finished:
             found = run.evaluation
-            measure = found.metrics.get(BITS) if found else None
-            if found is None or measure is None or not measure.value > 0:
-                continue
-            told = [found.notes.get(key) for key in NOTES]
-            numbers = [float(value) for value in told if isinstance(value, int | float) and math.isfinite(value)]
-            if len(numbers) == len(NOTES):
+            measure, numbers = (found.metrics.get(BITS), told(found)) if found else (None, None)
+            if measure and numbers and measure.value > 0:
                 parameters, people, each = numbers
                 low, high = measure.interval or (math.nan, math.nan)
                 yield Point(row, run, people, parameters, measure.value, low, high, parameters * each)
+
+
+def told(found: Evaluation) -> tuple[float, float, float] | None:
+    """Parameters, people and the most bits for each parameter, of an evaluation whose notes tell all of them."""
+    notes = [found.notes.get(key) for key in NOTES]
+    numbers = [float(value) for value in notes if isinstance(value, int | float) and math.isfinite(value)]
+    return (numbers[0], numbers[1], numbers[2]) if len(numbers) == len(NOTES) else None
+
+
+def logarithm(bits: Value) -> Value:
+    """log2 of bits per parameter."""
+    each = max(bits.value, FLOOR)
+    return Value(math.log2(each), bits.error / each / math.log(2), bits.data)

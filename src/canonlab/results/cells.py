@@ -1,6 +1,6 @@
 """Rows -> cells: one architecture at one size on one task, the best of its learning rates, all of its seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -222,20 +222,19 @@ def more_words(found: Sequence[Cell]) -> list[list[str]]:
     keys: dict[str, list[str]] = {}
     for (architecture, _), same in alike.items():
         chosen = keys.setdefault(architecture, [])
-        chosen += [key for key in _telling(same) if key not in chosen]
+        chosen += [key for key in telling([_traits(cell) for cell in same]) if key not in chosen]
     return [
         [f"{setting_label(key)} {setting_text(_traits(cell).get(key))}" for key in keys[cell.architecture]]
         for cell in found
     ]
 
 
-def _telling(same: Sequence[Cell]) -> list[str]:
-    """The first keys of `_traits` that are enough to tell cells of one name apart."""
-    traits = [_traits(cell) for cell in same]
+def telling(traits: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The first keys that are enough to tell things with these traits apart."""
     chosen: list[str] = []
     classes = 1
     for key in dict.fromkeys(key for each in traits for key in each):
-        if classes == len(same):
+        if classes == len(traits):
             break
         told = len({repr([each.get(name, ()) for name in (*chosen, key)]) for each in traits})
         if told > classes:

@@ -42,6 +42,11 @@ class Value:
     data: str | None = None
 
 
+Side = dict[int, Value]
+Pair = tuple[Side, Side]
+"""Two rows, each a value by seed."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """The mean of first - second over `seeds` common seeds, with its interval (95% for LEVEL), NaN with fewer than two
@@ -93,6 +98,21 @@ def compare(first: Mapping[int, Value], second: Mapping[int, Value]) -> Comparis
         return Comparison(mean, math.nan, math.nan, 1)
     half = t_quantile(n - 1, LEVEL) * math.sqrt(max(_variance(differences, mean), _noise(first, second, seeds)) / n)
     return Comparison(mean, mean - half, mean + half, n)
+
+
+def average(pairs: Sequence[Pair]) -> Pair:
+    """The mean of both sides over pairs, for the seeds that all of them have on both sides."""
+    seeds = sorted(set.intersection(*(first.keys() & second.keys() for first, second in pairs)))
+
+    def mean(side: int) -> Side:
+        return {seed: _mean([pair[side][seed] for pair in pairs]) for seed in seeds}
+
+    return mean(0), mean(1)
+
+
+def _mean(found: Sequence[Value]) -> Value:
+    n = len(found)
+    return Value(math.fsum(v.value for v in found) / n, math.sqrt(math.fsum(v.error**2 for v in found)) / n)
 
 
 def _variance(values: Sequence[float], mean: float) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 from canonlab.results.cells import Cell
 from canonlab.results.findings import Finding, findings
 from canonlab.results.groups import Row, Section, sections
+from canonlab.results.laws import plain
 from canonlab.results.load import Run
 from canonlab.results.notes import section_notes
 from canonlab.results.speed import Reached, reached
@@ -19,9 +20,11 @@ def summary(runs: Sequence[Run], baseline: str = "") -> dict[str, Any]:
     A row's `metrics` have mean, low (least), high (greatest) and number of seeds over its finished runs; its `speed` is
     after how many steps each seed reached a share (null: never). A run's `metrics` have value, low and high (95%
     interval), right and count, of an unfinished run those of its latest evaluation; its `areas` are the mean heights of
-    the metrics' curves over training.
+    the metrics' curves over training. Runs about people have `laws` too, see `canonlab.results.laws`.
     """
-    return finite({"format": 1, "sections": [_section(section) for section in sections(runs, baseline)]})
+    found = sections(runs, baseline)
+    known = {"laws": laws} if (laws := plain(found)) else {}
+    return finite({"format": 1, "sections": [_section(section) for section in found], **known})
 
 
 def finite(value: Any) -> Any:
