@@ -30,6 +30,11 @@ class Architecture:
     layers: int | None = None
     settings: tuple[tuple[str, Any], ...] = ()
 
+    @property
+    def at_its_best(self) -> bool:
+        """Whether it stands with the best of all that was tried of it, however much that is."""
+        return False
+
     def __str__(self) -> str:
         layers = () if self.layers is None else (f"{self.layers} layer{'s' if self.layers > 1 else ''}",)
         return ", ".join([with_canon(self.model, self.canon), *layers, *in_words(self.settings)])

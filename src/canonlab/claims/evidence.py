@@ -149,7 +149,7 @@ def _matched(contrast: Contrast, found: Sequence[Cell]) -> list[tuple[Cell, Cell
 
 def _place(contrast: Contrast, task: str, first: Cell, second: Cell) -> Place | str:
     """The comparison of two cells, or what is missing for one."""
-    if not as_many_rates(first, second):
+    if not as_many_rates(first, second) and not contrast.first.at_its_best:
         rates = " against ".join(plural(len(cell.tried), "learning rate") for cell in (first, second))
         return f"as many learning rates of both ({rates})"
     if not learnt(first, contrast.measure) and not learnt(second, contrast.against):

@@ -28,12 +28,17 @@ def subjects(task: Mapping[str, Any]) -> tuple[str, ...]:
 class Knowledge(Architecture):
     """An architecture after so many exposures of people in a text.
 
-    `peak`: at the size and number of people at which its bits per parameter are most; else at each of them.
+    `peak`: at the size, number of people, batch and rate at which its bits per parameter are most, as the published
+    peaks are; else at each size and number of people.
     """
 
     exposures: int = 100
     text: str = ALONE
     peak: bool = False
+
+    @property
+    def at_its_best(self) -> bool:
+        return self.peak
 
     def __str__(self) -> str:
         at = "at its peak" if self.peak else ""
