@@ -35,7 +35,7 @@ TASKS = {
     "small capo": ("capo", {"N": 30, "context": 100}),
     "capo-junk": ("capo-junk", {}),
     "lano beside mano": (
-        "capo-junk",
+        "mixture",
         {"context": 64, "parts": [{"task": "lano-mini", "share": 2}, {"task": "mano", "share": 3, "domain": True}]},
     ),
     "capo in few words": ("capo", {"N": 30, "paraphrases": 5, "permute": False, "context": 100}),

@@ -76,6 +76,11 @@ TASKS: Mapping[str, NamedTask] = MappingProxyType(
             {"grammar": "mini", "context": 64},
             "hierarchical structure in miniature: a grammar of five levels, not of the paper",
         ),
+        "mixture": NamedTask(
+            Mixture,
+            {"parts": (Part("lano-mini"), Part("mano")), "context": 512},
+            "several tasks in exact shares, any of them: here two skills at once, structure and arithmetic",
+        ),
         "mano": NamedTask(Mano, {"L": 10, "context": 1024}, "knowledge manipulation: arithmetic modulo 23, at once"),
     }
 )
