@@ -91,10 +91,10 @@ def test_an_exposure_shows_every_useful_person_once(N: int, share: int, junk: in
 def test_domains_and_vocabularies() -> None:
     capo, mano, lano = build_task("capo"), SKILLS.tasks[1], SKILLS.tasks[0]
     assert KNOWLEDGE.vocabulary.tokens == capo.vocabulary.tokens and all(words.same for words in KNOWLEDGE.words)
-    assert KNOWLEDGE.separator_id == 0
+    assert (KNOWLEDGE.separator, KNOWLEDGE.separator_id) == ("<eos>", 0)
     names = [token.name for token in LABELLED.vocabulary]
     assert names == [*(token.name for token in capo.vocabulary), "<capo>"]
-    assert LABELLED.separator_id is None
+    assert LABELLED.separator is None and LABELLED.separator_id is None
     tokens = LABELLED.windows(0, 0, 8).tokens
     opened = (tokens == len(names) - 1).any(axis=1)
     assert opened.sum() == 1 and not (tokens[opened] == 0).any() and (tokens[~opened] == 0).any()

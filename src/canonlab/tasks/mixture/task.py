@@ -143,10 +143,10 @@ class Mixture(Task):
         return Vocabulary(entries), ids
 
     @property
-    def separator_id(self) -> int | None:
+    def separator(self) -> str | None:  # type: ignore[override]
         """That of all parts; None where they have different ones."""
         found = {
-            None if task.separator_id is None else int(words.ids[task.separator_id])
+            None if task.separator_id is None else self.vocabulary[words.ids[task.separator_id]].name
             for task, words in zip(self.tasks, self.words, strict=True)
         }
         return found.pop() if len(found) == 1 else None
