@@ -9,7 +9,7 @@ import pytest
 
 from canonlab.claims.architecture import Architecture
 from canonlab.errors import InputError
-from canonlab.files import read_json
+from canonlab.files import read_json, sha256
 from canonlab.models.config import ModelConfig
 from canonlab.models.presets import PRESETS
 from canonlab.quantization.config import QuantizationConfig
@@ -24,7 +24,7 @@ from canonlab.training.plan import plan_run
 from canonlab.training.quantized import make_quantized, produce
 from canonlab.training.run import RunFolder, create_run, find_run, known_runs, open_run, open_trained
 from commands import Cli
-from tiny_runs import MIXER, Recorder, tiny_config, varied
+from tiny_runs import MIXER, Recorder, edit, tiny_config, varied
 
 
 @pytest.fixture
@@ -250,3 +250,17 @@ def test_eight_bits_change_the_loss_by_less_than_its_interval(tmp_path: Path) ->
     for method in ("gptq", "nearest"):
         loss = quantize(origin, 8, method)[1]["evaluation"]["metrics"]["loss"]["value"]
         assert metric["low"] < loss < metric["high"]
+
+
+@pytest.mark.parametrize("value", [None, 3, "gptq", []])
+def test_a_record_whose_quantization_is_none_is_left_out_of_reports(origin: RunFolder, value: Any) -> None:
+    run, _ = quantize(origin, 4, "nearest")
+
+    def change(file: dict[str, Any]) -> None:
+        file["config"]["quantization"] = file["identified_by"]["quantization"] = value
+        file["identity"] = sha256(file["identified_by"])
+
+    (run.folder / "result.json").unlink()
+    edit(run.folder / "config.json", change)
+    with pytest.raises(InputError, match="config: quantization = .*must be an object"):
+        load_runs([run.folder])
