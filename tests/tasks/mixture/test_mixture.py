@@ -21,6 +21,7 @@ from canonlab.tasks.catalog import build_task
 from canonlab.tasks.copy import Copy
 from canonlab.tasks.known_windows import KnownWindows
 from canonlab.tasks.mixture import Mixture, Part
+from canonlab.tasks.mixture.words import Words
 from canonlab.tasks.mixture.layout import lay_out
 
 PEOPLE = Part("capo", {"N": 40}, share=1)
@@ -195,7 +196,7 @@ def test_parts_that_make_no_mixture(parts: tuple[Part, ...], says: str) -> None:
         Mixture(parts, context=64)
 
 
-def test_a_task_without_a_separator_has_no_domain() -> None:
+def test_any_separator_gives_way_to_a_domains() -> None:
     assert Copy(N=4, context=64).separator_id is not None
     part = Part("copy", {"N": 4}, domain=True)
     assert Mixture((part, PEOPLE), context=64).vocabulary[-1].name == "<copy>"
@@ -206,3 +207,7 @@ def test_facts_and_padding_of_the_parts() -> None:
     assert facts[0] == "capo: 1 of 8 windows, capo (N = 40)" and "junk: 7 of 8 windows, capo (N = 100000000)" in facts
     assert any(line.startswith("capo: N = 40") for line in KNOWLEDGE.warnings())
     assert KNOWLEDGE.coincidence(8) is None and KNOWLEDGE.default_windows == KNOWLEDGE.tasks[0].default_windows
+
+
+def test_logits_beyond_the_tokens_stay_as_those_of_a_padded_head() -> None:
+    assert Words([2, 0], 3).columns(torch.arange(5.0)).tolist() == [2, 0, 1, 3, 4]
