@@ -21,8 +21,8 @@ from canonlab.tasks.catalog import build_task
 from canonlab.tasks.copy import Copy
 from canonlab.tasks.known_windows import KnownWindows
 from canonlab.tasks.mixture import Mixture, Part
-from canonlab.tasks.mixture.words import Words
 from canonlab.tasks.mixture.layout import lay_out
+from canonlab.tasks.mixture.words import Words
 
 PEOPLE = Part("capo", {"N": 40}, share=1)
 JUNK = Part("capo", {"N": 100_000_000}, share=7, name="junk")
