@@ -66,7 +66,7 @@ class Mixture(Task):
     def __post_init__(self) -> None:
         require_integer("context", self.context, 2)
         if len(self.parts) < 2:
-            raise InputError(f"parts = {shown(self.parts)}: must be two or more")
+            raise InputError(f"parts: {len(self.parts)} given, must be two or more")
         for i, part in enumerate(self.parts):
             require_integer(f"parts[{i}].share", part.share, 1, MOST_SHARES)
             if part.name and not re.fullmatch("[a-z]+", part.name):
