@@ -1,6 +1,7 @@
 """Models out of canonlab and back, without any library of others: bit-equal, or refused in one line."""
 
 import ast
+import dataclasses
 import json
 import shutil
 import sys
@@ -17,7 +18,9 @@ from canonlab.errors import InputError
 from canonlab.files import read_json
 from canonlab.hub import export, import_published, load_published
 from canonlab.hub.bundle import bundle
+from canonlab.hub.export import special_ids
 from canonlab.models.config import ModelConfig
+from canonlab.tasks.mixture import Mixture, Part
 from canonlab.training.loop import train
 from canonlab.training.run import create_run
 from commands import Cli
@@ -126,6 +129,13 @@ def test_instances_apart_are_said(tmp_path: Path) -> None:
     train(create_run(tiny_config(isolate=True, steps=2), tmp_path / "run"), Recorder(), "")
     export(tmp_path / "run", tmp_path / "out")
     assert "one instance at a time, each opened by `<bos>`" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_what_opens_a_mixtures_instances() -> None:
+    parts = [Part("biod-mini", {"N": 20}), Part("biod-mini", {"N": 30}, name="other")]
+    assert special_ids(Mixture(tuple(parts), context=64)) == {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
+    parts[0] = dataclasses.replace(parts[0], domain=True)
+    assert "bos_token_id" not in special_ids(Mixture(tuple(parts), context=64))
 
 
 def test_a_mixer_of_the_users_own_is_refused_and_not_executed(tmp_path: Path) -> None:

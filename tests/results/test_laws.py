@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from canonlab.results.capacity import FLOOR
 from canonlab.results.groups import sections
 from canonlab.results.laws import OPEN, PLATEAU, RISES, Series, plain, series, unexposed
 from canonlab.results.load import Run, load_runs
@@ -130,6 +131,9 @@ def test_what_knows_nothing_is_no_plateau() -> None:
     assert (step.places, step.empty, step.factor, step.verdict) == (0, 1, None, OPEN)
     last = only([*runs, *(made(1e4, seed=seed, exposures=400) for seed in range(3))]).steps[-1]
     assert last.factor is not None and last.verdict == RISES, "at least that much: from what counts as nothing"
+    hardly = [made(1.01 * FLOOR * SIZES["1L32D2H"], seed=seed, exposures=400) for seed in range(3)]
+    last = only([*runs, *hardly]).steps[-1]
+    assert last.factor is not None and (last.begun, last.verdict) == (1, OPEN), "it may have grown a hundred times"
 
 
 def test_two_seeds_make_no_plateau() -> None:

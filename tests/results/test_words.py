@@ -30,6 +30,20 @@ def test_metric_labels(name: str, label: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("key", "label"),
+    [
+        ("training.lr", "learning rate"),
+        ("start.lora", "lora"),
+        ("start.precision", "parent's precision"),
+        ("start.quantization.bits", "parent's bits"),
+        ("start.start.training.lr", "parent's parent's learning rate"),
+    ],
+)
+def test_setting_labels(key: str, label: str) -> None:
+    assert words.setting_label(key) == label
+
+
+@pytest.mark.parametrize(
     ("share", "text"),
     [
         (0, "0.0%"),

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from canonlab.claims.architecture import Architecture
 from canonlab.errors import InputError
-from canonlab.files import read_json
+from canonlab.files import read_json, sha256
 from canonlab.models.config import ModelConfig
 from canonlab.models.presets import PRESETS
 from canonlab.quantization.config import QuantizationConfig
@@ -18,13 +19,14 @@ from canonlab.results.groups import sections
 from canonlab.results.load import load_runs
 from canonlab.training import quantized
 from canonlab.training.checkpoint import MODEL, SafetensorsStore
-from canonlab.training.config import BackendConfig, RunConfig, TaskConfig, TrainingConfig
+from canonlab.training.config import BackendConfig, RunConfig, StartConfig, TaskConfig, TrainingConfig
 from canonlab.training.loop import evaluate_checkpoint, train
 from canonlab.training.plan import plan_run
 from canonlab.training.quantized import make_quantized, produce
+from canonlab.training.record import read_record
 from canonlab.training.run import RunFolder, create_run, find_run, known_runs, open_run, open_trained
 from commands import Cli
-from tiny_runs import MIXER, Recorder, tiny_config, varied
+from tiny_runs import MIXER, Recorder, edit, tiny_config, varied
 
 
 @pytest.fixture
@@ -250,3 +252,43 @@ def test_eight_bits_change_the_loss_by_less_than_its_interval(tmp_path: Path) ->
     for method in ("gptq", "nearest"):
         loss = quantize(origin, 8, method)[1]["evaluation"]["metrics"]["loss"]["value"]
         assert metric["low"] < loss < metric["high"]
+
+
+@pytest.mark.parametrize("value", [None, 3, "gptq", []])
+def test_a_record_whose_quantization_is_none_is_left_out_of_reports(origin: RunFolder, value: Any) -> None:
+    run, _ = quantize(origin, 4, "nearest")
+
+    def change(file: dict[str, Any]) -> None:
+        file["config"]["quantization"] = file["identified_by"]["quantization"] = value
+        file["identity"] = sha256(file["identified_by"])
+
+    (run.folder / "result.json").unlink()
+    edit(run.folder / "config.json", change)
+    with pytest.raises(InputError, match="config: quantization = .*must be an object"):
+        load_runs([run.folder])
+
+
+def test_a_run_goes_on_from_quantized_weights_and_is_quantized_again(origin: RunFolder) -> None:
+    first, _ = quantize(origin, 4, "nearest")
+    config = dataclasses.replace(tiny_config(steps=4), start=StartConfig(str(first.folder)))
+    tuned = create_run(config, origin.folder.parent / "tuned")
+    assert tuned.plan.content["start"] == {
+        **read_record(first.folder).identified_by,
+        "checkpoint": "last",
+        "step": 12,
+        "lora": 0,
+        "lora_embedding": 0,
+    }
+    weights = [
+        SafetensorsStore(folder).load(name, identity)
+        for folder, name, identity in (
+            (first.folder / "checkpoints", "last", first.identity),
+            (tuned.folder, "start", sha256(read_record(first.folder).identified_by)),
+        )
+    ]
+    assert weights[0] and weights[1] and weights[0].weights.keys() == weights[1].weights.keys()
+    assert all(torch.equal(tensor, weights[1].weights[name]) for name, tensor in weights[0].weights.items())
+    train(tuned, Recorder())
+    again, _ = quantize(tuned, 3, "nearest")
+    assert again.plan.content["quantization"] == {"bits": 3, "method": "nearest"}
+    assert again.plan.content["start"]["quantization"] == {"bits": 4, "method": "nearest"}

@@ -11,6 +11,7 @@ import torch
 from canonlab.errors import InputError, Interrupted
 from canonlab.files import read_json
 from canonlab.models.config import ModelConfig
+from canonlab.quantization.config import QuantizationConfig
 from canonlab.results.groups import sections
 from canonlab.results.load import load_runs
 from canonlab.tasks.catalog import build_task
@@ -18,6 +19,7 @@ from canonlab.training.checkpoint import Checkpoint, SafetensorsStore
 from canonlab.training.config import RunConfig, StartConfig, TaskConfig, run_config
 from canonlab.training.loop import evaluate_checkpoint, train
 from canonlab.training.plan import plan_run
+from canonlab.training.quantized import produce
 from canonlab.training.record import read_record
 from canonlab.training.run import RunFolder, create_run, open_run, open_trained
 from canonlab.training.start import with_parent
@@ -215,7 +217,7 @@ def of_another_step(path: Path) -> None:
     ("change", "message"),
     [
         (Path.unlink, r"start.safetensors is missing, which the run begins with"),
-        (damaged, r"start.safetensors is damaged \(its bytes"),
+        (damaged, r"start.safetensors is damaged \(its bytes .*place, or start anew"),
         (foreign, r"start.safetensors belongs to another run"),
         (of_another_step, r"start.safetensors is of step 3: the run begins with step 12 of its parent"),
     ],
@@ -240,6 +242,7 @@ def test_a_kill_before_the_configuration_is_written_leaves_nothing_in_the_way(tm
     "change",
     [
         lambda file: file["config"].update(start=3),
+        lambda file: file["config"].update(start=None),
         lambda file: file["config"]["start"].pop("step"),
         lambda file: file["config"]["start"].update(lora="x"),
         lambda file: file["config"].pop("start"),
@@ -264,3 +267,12 @@ def test_a_sweep_makes_them_and_seeds_are_one_row(tmp_path: Path) -> None:
     assert len(fresh.runs) == 1 and len(tuned.runs) == 2
     assert tuned.settings["start.training.lr"] == 0.01 and tuned.settings["start.checkpoint"] == "last"
     assert "start.step" not in tuned.settings and "start.training.seed" not in tuned.settings
+
+
+def test_what_is_quantized_has_no_copy_of_the_parents_weights(tmp_path: Path) -> None:
+    config = dataclasses.replace(child(parent(tmp_path / "a")), quantization=QuantizationConfig(4, "nearest"))
+    run = create_run(config, parent=tmp_path / "runs")
+    produce(run, Recorder())
+    assert {path.parent for path in (tmp_path / "runs").glob("*/start.safetensors")} == {
+        path.parent for path in (tmp_path / "runs").glob("*/result.json") if path.parent != run.folder
+    }

@@ -131,22 +131,28 @@ class Step(NamedTuple):
         factor: log2 of that of bits per parameter at the places that both have, paired by seed; None without any.
         places: How many these are, without those that are `full` (limited by their people) or `empty` (know nothing) by
             then.
+        begun: How many of these knew nothing at first, where the factor is from what counts as nothing, so at least so
+            much.
     """
 
     first: int
     second: int
     factor: Comparison | None
     places: int
+    begun: int
     full: int
     empty: int
 
     @property
     def verdict(self) -> str:
-        """A plateau where the interval allows no more than ten percent for each doubling of the exposures."""
+        """A plateau where the interval, from what was known before, allows no more than ten percent for each doubling
+        of the exposures."""
         if self.factor is None or self.factor.seeds < DECIDING:
             return OPEN
         allowed = GROWTH * math.log2(self.second / self.first)
-        return PLATEAU if self.factor.high <= allowed else RISES if self.factor.low > allowed else OPEN
+        if self.factor.low > allowed:
+            return RISES
+        return PLATEAU if self.factor.high <= allowed and not self.begun else OPEN
 
 
 @dataclass(frozen=True, eq=False)
@@ -299,7 +305,8 @@ def _step(first: Law, second: Law) -> Step:
     used = [(after, then) for after, then in both if not (after.full or then.full or after.empty)]
     pairs: list[Pair] = [(_logs(after), _logs(then)) for after, then in used]
     factor = compare(*average(pairs)) if pairs else None
-    return Step(first.exposures, second.exposures, factor, len(used), full, empty)
+    begun = sum(then.empty for _, then in used)
+    return Step(first.exposures, second.exposures, factor, len(used), begun, full, empty)
 
 
 def _logs(place: Place) -> Side:

@@ -18,6 +18,7 @@ INTERVALS = (
 
 SETTINGS = {
     "canon": "Canon",
+    "start.precision": "parent's precision",
     "machine.canon": "Canon implementation",
     "machine.linear": "implementation of linear mixers",
     "lr": "learning rate",
@@ -59,7 +60,11 @@ def title(text: str) -> str:
 
 
 def setting_label(key: str) -> str:
-    """The name of a dotted configuration key for people: `training.lr` -> "learning rate"."""
+    """The name of a dotted configuration key for people: `training.lr` -> "learning rate", and that of a parent
+    `start.training.lr` -> "parent's learning rate"."""
+    origin, _, rest = key.partition(".")
+    if origin == "start" and "." in rest:
+        return f"parent's {setting_label(rest)}"
     last = key.rsplit(".", 1)[-1]
     return SETTINGS.get(key) or SETTINGS.get(last) or last.replace("_", " ")
 

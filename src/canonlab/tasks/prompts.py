@@ -1,6 +1,7 @@
 """Reading a prompt from left to right, in plain Python, with InputErrors that name the position and what is wrong."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from canonlab.errors import InputError
 from canonlab.tasks.base import Token, Vocabulary, require_token_ids
@@ -8,9 +9,10 @@ from canonlab.tasks.names import Names
 
 
 def instances(tokens: Sequence[int], first: int) -> list[list[int]]:
-    """A window cut before every `first`, the token that begins an instance; the last part may lack its end."""
+    """A window cut before every `first`, the token that begins an instance; the last part may lack its end, and a
+    window inside of one instance has none."""
     starts = [position for position, token in enumerate(tokens) if token == first]
-    return [list(tokens[start:stop]) for start, stop in zip(starts, [*starts[1:], len(tokens)], strict=True)]
+    return [list(tokens[start:stop]) for start, stop in pairwise([*starts, len(tokens)])]
 
 
 class PromptReader:

@@ -43,10 +43,10 @@ class Checkpoint:
 
 
 class SafetensorsStore:
-    """Checkpoints as `<name>.safetensors` in one folder."""
+    """Checkpoints as `<name>.safetensors` in one folder. `remedy`: what helps where one is damaged."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, remedy: str = REMEDY) -> None:
+        self.folder, self.remedy = folder, remedy
 
     def path(self, name: str) -> Path:
         """The file of checkpoint `name`."""
@@ -83,14 +83,14 @@ class SafetensorsStore:
         except OSError as error:
             raise unreadable(path, error) from None
         except (SafetensorError, ValueError) as error:
-            raise InputError(f"checkpoint {path} is damaged ({error}); {REMEDY}") from None
+            raise InputError(f"checkpoint {path} is damaged ({error}); {self.remedy}") from None
         if not isinstance(facts, dict):
-            raise InputError(f"checkpoint {path} is damaged (its facts are no JSON object); {REMEDY}")
+            raise InputError(f"checkpoint {path} is damaged (its facts are no JSON object); {self.remedy}")
         version = facts.pop("format", None)
         check_format(path, version)
         written = facts.pop("sha256", None)
         if written != (tensors_hash(tensors) if version == 1 else _hash(tensors, facts)):
-            raise InputError(f"checkpoint {path} is damaged (its bytes are not those that were written); {REMEDY}")
+            raise InputError(f"checkpoint {path} is damaged (its bytes are not those that were written); {self.remedy}")
         if facts.get("identity") != identity:
             raise InputError(f"{path} belongs to another run")
         entry(facts, "step", int, path, least=0)

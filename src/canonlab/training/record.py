@@ -27,7 +27,7 @@ from canonlab.tasks.base import Evaluation
 from canonlab.tasks.catalog import TASKS
 from canonlab.tasks.metrics import Metric, problem
 from canonlab.training.config import TrainingConfig
-from canonlab.training.identity import FIELDS, MEASURING, completed, identifying, introduced, split_training
+from canonlab.training.identity import FIELDS, MEASURING, ORIGINS, completed, identifying, introduced, split_training
 
 REQUIRED: dict[str, type] = {
     "identity": str,
@@ -111,7 +111,8 @@ def read_record(folder: Path) -> Record:
         for key, kind in BLOCK.items():
             entry(block, key, kind, f"{path}: config.model.pattern[{place}]")
     config, asked = dict(file["config"]), file["asked"]
-    maybe(config, "start", dict, f"{path}: config")
+    for origin in config.keys() & set(ORIGINS):
+        entry(config, origin, dict, f"{path}: config")
     if file["format"] == 1:
         measuring, machine = _from_format_1(config, path)
     else:

@@ -149,7 +149,7 @@ def make_run(plan: Plan, folder: Path) -> RunFolder:
         place.parent.mkdir(parents=True, exist_ok=True)
         with replacing(place) as temporary:
             temporary.write_bytes(content)
-    if plan.start:
+    if plan.start and not plan.quantizes:  # where nothing begins with them
         plan.start.keep(folder)
     try:
         write_json(folder / "config.json", _config_file(plan), new=True)

@@ -34,6 +34,9 @@ from canonlab.typed import user_path
 OWN = ("checkpoint", "step", "lora", "lora_embedding")
 """What a start says besides what identifies the parent."""
 
+REMEDY = "put a copy in its place, or start anew"
+"""What helps where the copy of the parent's weights isn't what it was: nothing else has them."""
+
 
 @dataclass(frozen=True)
 class Start:
@@ -58,12 +61,12 @@ class Start:
 
     def load(self, folder: Path) -> Checkpoint:
         """The parent's weights out of a run's own folder. InputError where they are not there, damaged, or others."""
-        store = SafetensorsStore(folder)
+        store = SafetensorsStore(folder, REMEDY)
         return self._checked(store.load(Path(START).stem, self._identity), folder / START)
 
     def _checked(self, checkpoint: Checkpoint | None, path: Path) -> Checkpoint:
         if checkpoint is None:
-            raise InputError(f"{path} is missing, which the run begins with; put a copy in its place, or start anew")
+            raise InputError(f"{path} is missing, which the run begins with; {REMEDY}")
         if (step := checkpoint.facts["step"]) != self.content["step"]:
             raise InputError(f"{path} is of step {step}: the run begins with step {self.content['step']} of its parent")
         return checkpoint

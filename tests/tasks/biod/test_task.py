@@ -55,6 +55,7 @@ def test_wrong_settings(settings: dict[str, object], complaint: str) -> None:
 def test_the_attribute_that_is_left() -> None:
     examples = [example for row in TASK.windows(0, 0, 6).tokens.tolist() for example in TASK.examples(row)]
     assert len(examples) == 30, "a context of five whole records"
+    assert [TASK.examples(row[1:9]) for row in TASK.windows(0, 0, 6).tokens.tolist()] == [[]] * 6, "inside of a record"
     prompt, answer = examples[0]
     assert sorted([prompt[5], prompt[10], *answer]) == [1, 2, 3]
     assert TASK.score(prompt, answer).right

@@ -22,6 +22,7 @@ from canonlab.tasks.copy import Copy
 from canonlab.tasks.known_windows import KnownWindows
 from canonlab.tasks.mixture import Mixture, Part
 from canonlab.tasks.mixture.layout import lay_out
+from canonlab.tasks.mixture.words import Words
 
 PEOPLE = Part("capo", {"N": 40}, share=1)
 JUNK = Part("capo", {"N": 100_000_000}, share=7, name="junk")
@@ -91,10 +92,10 @@ def test_an_exposure_shows_every_useful_person_once(N: int, share: int, junk: in
 def test_domains_and_vocabularies() -> None:
     capo, mano, lano = build_task("capo"), SKILLS.tasks[1], SKILLS.tasks[0]
     assert KNOWLEDGE.vocabulary.tokens == capo.vocabulary.tokens and all(words.same for words in KNOWLEDGE.words)
-    assert KNOWLEDGE.separator_id == 0
+    assert (KNOWLEDGE.separator, KNOWLEDGE.separator_id) == ("<eos>", 0)
     names = [token.name for token in LABELLED.vocabulary]
     assert names == [*(token.name for token in capo.vocabulary), "<capo>"]
-    assert LABELLED.separator_id is None
+    assert LABELLED.separator is None and LABELLED.separator_id is None
     tokens = LABELLED.windows(0, 0, 8).tokens
     opened = (tokens == len(names) - 1).any(axis=1)
     assert opened.sum() == 1 and not (tokens[opened] == 0).any() and (tokens[~opened] == 0).any()
@@ -179,7 +180,7 @@ def test_streams_differ_by_all_that_changes_windows_and_by_no_name() -> None:
 @pytest.mark.parametrize(
     ("parts", "says"),
     [
-        ((PEOPLE,), "parts = .*: must be two or more"),
+        ((PEOPLE,), "parts: 1 given, must be two or more"),
         ((PEOPLE, Part("cappo")), r"parts\[1\]: unknown task 'cappo'; did you mean 'capo'"),
         ((PEOPLE, Part("capo", {"n": 3})), r"parts\[1\]: unknown task parameter 'n'; did you mean 'N'"),
         ((PEOPLE, Part("mano", share=0)), r"parts\[1\].share = 0: must be an integer from 1 to 1048576"),
@@ -195,7 +196,7 @@ def test_parts_that_make_no_mixture(parts: tuple[Part, ...], says: str) -> None:
         Mixture(parts, context=64)
 
 
-def test_a_task_without_a_separator_has_no_domain() -> None:
+def test_any_separator_gives_way_to_a_domains() -> None:
     assert Copy(N=4, context=64).separator_id is not None
     part = Part("copy", {"N": 4}, domain=True)
     assert Mixture((part, PEOPLE), context=64).vocabulary[-1].name == "<copy>"
@@ -206,3 +207,7 @@ def test_facts_and_padding_of_the_parts() -> None:
     assert facts[0] == "capo: 1 of 8 windows, capo (N = 40)" and "junk: 7 of 8 windows, capo (N = 100000000)" in facts
     assert any(line.startswith("capo: N = 40") for line in KNOWLEDGE.warnings())
     assert KNOWLEDGE.coincidence(8) is None and KNOWLEDGE.default_windows == KNOWLEDGE.tasks[0].default_windows
+
+
+def test_logits_beyond_the_tokens_stay_as_those_of_a_padded_head() -> None:
+    assert Words([2, 0], 3).columns(torch.arange(5.0)).tolist() == [2, 0, 1, 3, 4]

@@ -20,10 +20,8 @@ from canonlab.tasks.capo.pieces import BEFORE, Kind
 from canonlab.tasks.capo.task import Capo
 from canonlab.tasks.capo.words import ATTRIBUTES
 from canonlab.tasks.evaluation import Losses, Teach, teaching
+from canonlab.tasks.knowledge import PEOPLE
 from canonlab.tasks.metrics import Metric, share
-
-PEOPLE = 8192
-"""How many are asked about by default."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +39,7 @@ class CapoQuestions(Capo):
     many questions as always fit, and <eos> in the rest.
 
     Args:
-        N, simple, tokenizer: as for capo.
+        N, simple, tokenizer, paraphrases, permute, words: as for capo.
         context: the window length in tokens, of the biographies too.
     """
 

@@ -18,12 +18,12 @@ import numpy as np
 
 from canonlab.data.jit import kernel
 from canonlab.data.random import Int, permuted, round_keys, stream
-from canonlab.tasks.capo.kernels import BIRTH_DATE, SENTENCES, VALUE_COLUMN, VALUE_KIND, CapoLaw, write_biography
-from canonlab.tasks.capo.people import COLUMNS, DAY, FIRST, LAST, MIDDLE, YEAR, people_keys, write_person
+from canonlab.tasks.capo.kernels import SENTENCES, VALUE, CapoLaw, tokens_in, write_biography, write_value
+from canonlab.tasks.capo.people import COLUMNS, FIRST, LAST, MIDDLE, people_keys, write_person
 from canonlab.tasks.capo.pieces import BEFORE, EOS, Kind
 
-PIECES = 10
-"""Of the longest question, about a date."""
+FORM = 6
+"""The pieces of a question before the value."""
 
 PERSON, ATTRIBUTE, BEGIN, END = range(4)
 """The columns of a question: who is asked about, what, and the tokens of the window that are the value."""
@@ -45,29 +45,14 @@ def windows_of(people: int, per_window: int) -> int:
 
 @kernel
 def write_question(plan: np.ndarray, person: np.ndarray, attribute: Int, law: QuestionLaw) -> Int:
-    """Write the pieces of a question to `plan` (PIECES,), the value from the seventh on; returns how many they are."""
+    """Write the pieces of a question to `plan` (FORM + VALUE,); returns how many they are."""
     base = law.capo.base
     plan[0] = base[BEFORE + attribute]
     plan[1] = plan[5] = base[Kind.COMMA]
     plan[2] = base[Kind.FIRST] + person[FIRST]
     plan[3] = base[Kind.MIDDLE] + person[MIDDLE]
     plan[4] = base[Kind.LAST] + person[LAST]
-    plan[6] = base[VALUE_KIND[attribute]] + person[VALUE_COLUMN[attribute]]
-    if attribute != BIRTH_DATE:
-        return 7
-    plan[7] = base[Kind.DAY] + person[DAY]
-    plan[8] = base[Kind.COMMA]
-    plan[9] = base[Kind.YEAR] + person[YEAR]
-    return PIECES
-
-
-@kernel
-def tokens_in(plan: np.ndarray, law: QuestionLaw) -> Int:
-    """How many tokens some pieces have."""
-    length: Int = 0
-    for piece in plan:
-        length += law.capo.start[piece + 1] - law.capo.start[piece]
-    return length
+    return FORM + write_value(plan[FORM:], person, attribute, law.capo)
 
 
 @kernel
@@ -90,7 +75,7 @@ def fill(
     first: Int = law.trained if split else 0
     questions = (law.capo.people - law.trained if split else law.trained) * SENTENCES
     windows = (questions + law.per_window - 1) // law.per_window
-    person, plan = np.empty(COLUMNS, np.int64), np.empty(PIECES, np.int64)
+    person, plan = np.empty(COLUMNS, np.int64), np.empty(FORM + VALUE, np.int64)
     tokens[:] = EOS
     mask[:] = 0
     asked[:] = -1
@@ -106,8 +91,8 @@ def fill(
             write_person(person, index, values_key, name_keys, law.capo.redraw_person)
             pieces = write_question(plan, person, attribute, law)
             write_biography(tokens[row], position, plan[:pieces], law.capo)
-            begin = position + 1 + tokens_in(plan[:6], law)
-            position = begin + tokens_in(plan[6:pieces], law)
+            begin = position + 1 + tokens_in(plan[:FORM], law.capo)
+            position = begin + tokens_in(plan[FORM:pieces], law.capo)
             mask[row, begin:position] = 1
             asked[row, place, PERSON], asked[row, place, ATTRIBUTE] = index, attribute
             asked[row, place, BEGIN], asked[row, place, END] = begin, position

@@ -47,8 +47,11 @@ SENTENCES = len(ATTRIBUTES)
 ORDERS = np.array(list(permutations(range(SENTENCES))), np.int64)
 """All orders of the sentences, in lexicographic order."""
 
-PIECES = 3 + (SENTENCES - 1) + 3 * SENTENCES + 3
-"""The pieces of a biography: the name, pronouns, three a sentence, and three more as a date has four."""
+VALUE = 4
+"""The most pieces of a value: a date has four, the others have one."""
+
+PIECES = 3 + (SENTENCES - 1) + 3 * SENTENCES + VALUE - 1
+"""The pieces of a biography: the name, pronouns, three a sentence, and more for the date."""
 
 BIRTH_DATE = ATTRIBUTES.index("birth_date")
 VALUE_KIND = (Kind.MONTH, Kind.CITY, Kind.UNIVERSITY, Kind.MAJOR, Kind.EMPLOYER, Kind.EMPLOYER_CITY)
@@ -124,6 +127,28 @@ def description(drawn: np.ndarray, values_key: np.uint64, index: Int, law: CapoL
 
 
 @kernel
+def write_value(plan: np.ndarray, person: np.ndarray, attribute: Int, law: CapoLaw) -> Int:
+    """Write the pieces of the value of a person's attribute to `plan` (VALUE,); returns how many they are."""
+    base = law.base
+    plan[0] = base[VALUE_KIND[attribute]] + person[VALUE_COLUMN[attribute]]
+    if attribute != BIRTH_DATE:
+        return 1
+    plan[1] = base[Kind.DAY] + person[DAY]
+    plan[2] = base[Kind.COMMA]
+    plan[3] = base[Kind.YEAR] + person[YEAR]
+    return VALUE
+
+
+@kernel
+def tokens_in(plan: np.ndarray, law: CapoLaw) -> Int:
+    """How many tokens some pieces have."""
+    length: Int = 0
+    for piece in plan:
+        length += law.start[piece + 1] - law.start[piece]
+    return length
+
+
+@kernel
 def write_plan(plan: np.ndarray, person: np.ndarray, order: Int, templates: np.ndarray, law: CapoLaw) -> Int:
     """Write the pieces of a biography to `plan` (PIECES,); returns the tokens that they have in all."""
     base = law.base
@@ -137,18 +162,10 @@ def write_plan(plan: np.ndarray, person: np.ndarray, order: Int, templates: np.n
             plan[position] = base[Kind.PRONOUN] + person[PRONOUN]
             position += 1
         plan[position] = base[BEFORE + attribute] + templates[attribute]
-        plan[position + 1] = base[VALUE_KIND[attribute]] + person[VALUE_COLUMN[attribute]]
-        if attribute == BIRTH_DATE:
-            plan[position + 2] = base[Kind.DAY] + person[DAY]
-            plan[position + 3] = base[Kind.COMMA]
-            plan[position + 4] = base[Kind.YEAR] + person[YEAR]
-            position += 3
-        plan[position + 2] = base[AFTER + attribute] + templates[attribute]
-        position += 3
-    length: Int = 0
-    for piece in plan:
-        length += law.start[piece + 1] - law.start[piece]
-    return length
+        position += 1 + write_value(plan[position + 1 :], person, attribute, law)
+        plan[position] = base[AFTER + attribute] + templates[attribute]
+        position += 1
+    return tokens_in(plan, law)
 
 
 @kernel

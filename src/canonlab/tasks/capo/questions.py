@@ -17,27 +17,8 @@ import numpy as np
 
 from canonlab.data.jit import kernel
 from canonlab.data.random import Int, permuted, round_keys, stream, word
-from canonlab.tasks.capo.kernels import (
-    BIRTH_DATE,
-    ORDERS,
-    SENTENCES,
-    VALUE_COLUMN,
-    VALUE_KIND,
-    CapoLaw,
-    description,
-    write_templates,
-)
-from canonlab.tasks.capo.people import (
-    COLUMNS,
-    DAY,
-    FIRST,
-    LAST,
-    MIDDLE,
-    PRONOUN,
-    YEAR,
-    people_keys,
-    write_person,
-)
+from canonlab.tasks.capo.kernels import ORDERS, SENTENCES, VALUE, CapoLaw, description, write_templates, write_value
+from canonlab.tasks.capo.people import COLUMNS, FIRST, LAST, MIDDLE, PRONOUN, people_keys, write_person
 from canonlab.tasks.capo.pieces import AFTER, BEFORE, EOS, Kind
 from canonlab.tasks.capo.words import ATTRIBUTES
 from canonlab.tasks.knowledge import Questions
@@ -75,18 +56,6 @@ def _write(row: np.ndarray, position: Int, piece: Int, law: CapoLaw) -> np.int64
 
 
 @kernel
-def _write_value(row: np.ndarray, position: Int, person: np.ndarray, attribute: Int, law: CapoLaw) -> np.int64:
-    """Write the value of a person's attribute."""
-    base = law.base
-    position = _write(row, position, base[VALUE_KIND[attribute]] + person[VALUE_COLUMN[attribute]], law)
-    if attribute == BIRTH_DATE:
-        position = _write(row, position, base[Kind.DAY] + person[DAY], law)
-        position = _write(row, position, base[Kind.COMMA], law)
-        position = _write(row, position, base[Kind.YEAR] + person[YEAR], law)
-    return np.int64(position)
-
-
-@kernel
 def _ask(
     tokens: np.ndarray,
     name: np.ndarray,
@@ -101,6 +70,7 @@ def _ask(
     templates_key = word(rng)
     sample_keys = round_keys(rng)
     person, templates = np.empty(COLUMNS, np.int64), np.empty(SENTENCES, np.int64)
+    value = np.empty(VALUE, np.int64)
     for i in range(len(tokens)):
         index = permuted(first + i, law.people, sample_keys)
         write_person(person, index, values_key, name_keys, law.redraw_person)
@@ -116,7 +86,8 @@ def _ask(
             attribute = question if question < SENTENCES - 1 else ORDERS[order, 0]
             position = _write(row, position, law.base[BEFORE + attribute] + templates[attribute], law)
             start[i, question] = position
-            position = _write_value(row, position, person, attribute, law)
+            for piece in value[: write_value(value, person, attribute, law)]:
+                position = _write(row, position, piece, law)
             if question == QUESTIONS - 1:
                 position = _write(row, position, law.base[AFTER + attribute] + templates[attribute], law)
                 start[i, question] = position

@@ -66,7 +66,7 @@ class Mixture(Task):
     def __post_init__(self) -> None:
         require_integer("context", self.context, 2)
         if len(self.parts) < 2:
-            raise InputError(f"parts = {shown(self.parts)}: must be two or more")
+            raise InputError(f"parts: {len(self.parts)} given, must be two or more")
         for i, part in enumerate(self.parts):
             require_integer(f"parts[{i}].share", part.share, 1, MOST_SHARES)
             if part.name and not re.fullmatch("[a-z]+", part.name):
@@ -143,10 +143,10 @@ class Mixture(Task):
         return Vocabulary(entries), ids
 
     @property
-    def separator_id(self) -> int | None:
+    def separator(self) -> str | None:  # type: ignore[override]
         """That of all parts; None where they have different ones."""
         found = {
-            None if task.separator_id is None else int(words.ids[task.separator_id])
+            None if task.separator_id is None else self.vocabulary[words.ids[task.separator_id]].name
             for task, words in zip(self.tasks, self.words, strict=True)
         }
         return found.pop() if len(found) == 1 else None

@@ -57,9 +57,10 @@ class Words:
         return torch.from_numpy(self.order).to(ids.device)[ids]
 
     def columns(self, output: Any) -> Tensor:
-        """The logits of an output, the part's tokens first."""
+        """The logits of an output, the part's tokens first; columns beyond the mixture's tokens stay where they are."""
         logits: Tensor = getattr(output, "logits", output)
-        return logits[..., torch.from_numpy(self.order).to(logits.device)]
+        own = logits[..., torch.from_numpy(self.order).to(logits.device)]
+        return torch.cat([own, logits[..., self.size :]], dim=-1) if logits.shape[-1] > self.size else own
 
 
 class ModulePart(nn.Module):
