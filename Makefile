@@ -30,8 +30,8 @@ test-references: $(REFERENCES)/installed
 
 # Beside Hugging Face's libraries, in an environment of their own; elsewhere these tests are skipped.
 test-hub: $(HUB)/installed
-	$(HUB)/bin/pip list --disable-pip-version-check | grep -iE '^(torch|transformers|peft|lm_eval) '
-	$(HUB)/bin/pytest $(PARALLEL) tests/hub tests/training/test_lora.py
+	$(HUB)/bin/pip list --disable-pip-version-check | grep -iE '^(torch|transformers|peft|bitsandbytes|lm_eval) '
+	$(HUB)/bin/pytest $(PARALLEL) tests/hub tests/training/test_lora.py tests/quantization/test_grid.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
