@@ -90,7 +90,6 @@ CLAIMS = (
         "bioS-simple gives slightly less.",
         ("paper/capo-1000",),
         (no_less(LONG, _in(SIMPLE, 1000), "capo"),),
-        small=("mini/capacity-text",),
     ),
     Claim(
         "3.3.4",
