@@ -104,7 +104,7 @@ def _neighbours(task: Task, field: str) -> Iterator[Task]:
     """The task with other values of a numeric field, those that it allows."""
     value = getattr(task, field)
     if isinstance(value, int | float) and not isinstance(value, bool):
-        for other in (value + 1, value - 1, 2 * value):
+        for other in (value + 1, value - 1, *([2 * value] if value else [])):
             try:
                 yield dataclasses.replace(task, **{field: other})  # type: ignore[type-var]
             except (InputError, ValueError):
