@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import json
 import math
 import random
 from collections.abc import Iterator, Mapping
@@ -41,7 +42,7 @@ TASKS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @functools.cache
 def identity(name: str, settings: str) -> dict[str, Any]:
-    return {**build_task(name, eval(settings)).identity, "source": None}
+    return {**build_task(name, json.loads(settings)).identity, "source": None}
 
 
 @functools.cache
@@ -83,7 +84,7 @@ def run_of(side: Knowledge, subject: str, bits: float, seed: int) -> Run:
     model |= {"model": side.model, "canon": side.canon or "none"}
     quantization = {key.partition(".")[2]: value for key, value in side.settings if key.startswith("quantization.")}
     task = ("biod", {}) if subject == "biod" else TASKS[side.text]
-    return made(identity(task[0], repr(task[1])), model, side.exposures, bits, seed, quantization)
+    return made(identity(task[0], json.dumps(task[1])), model, side.exposures, bits, seed, quantization)
 
 
 def numbers(claim: Claim) -> dict[tuple[Knowledge, str], float]:
@@ -135,7 +136,7 @@ def test_factors_read_as_factors() -> None:
 
 def test_texts() -> None:
     for kind, (name, settings) in TASKS.items():
-        task = identity(name, repr(settings))
+        task = identity(name, json.dumps(settings))
         assert text(task) == kind
         assert subjects(task) == ((KNOWLEDGE,) if name == "capo-junk" else ("capo", KNOWLEDGE))
     mixture = build_task("capo-junk", {"parts": [{"task": "capo", "share": 2}, {"task": "mano", "share": 14}]})
@@ -176,9 +177,9 @@ def test_the_peak_is_that_over_sizes_and_people() -> None:
     found = []
     for seed in range(3):
         for n, size, bits in ((50, "1L32D2H", 1.0), (50, "2L32D2H", 0.5), (90, "2L32D2H", 2.0)):
-            task = identity("capo", repr({"N": n}))
+            task = identity("capo", json.dumps({"N": n}))
             found.append(made(task, {"size": size}, 1000, bits * (1 + seed / 100), seed, batch=n))
-        found.append(made(identity("capo", repr({"N": 50})), {}, 100, 1.0 * (1 + seed / 100), seed))
+        found.append(made(identity("capo", json.dumps({"N": 50})), {}, 100, 1.0 * (1 + seed / 100), seed))
     (judged,) = judge([claim], sections(found))
     evidence = judged.evidence[0].comparison
     assert evidence is not None and evidence.difference == pytest.approx(math.log2(2.0)) and evidence.seeds == 3
@@ -188,7 +189,7 @@ def test_other_people_are_no_evidence() -> None:
     claim = CLAIMS[9]
     first, second = claim.contrasts[0].first, claim.contrasts[0].second
     assert isinstance(first, Knowledge) and isinstance(second, Knowledge)
-    others = [made(identity("capo", repr({"N": 51})), {}, 100, 1.0, seed) for seed in range(3)]
+    others = [made(identity("capo", json.dumps({"N": 51})), {}, 100, 1.0, seed) for seed in range(3)]
     among = [run_of(second, KNOWLEDGE, 0.1, seed) for seed in range(3)]
     (judged,) = judge([claim], sections([*others, *among]))
     assert not judged.evidence[0].places and "of one size" in judged.evidence[0].missing[0]
@@ -204,7 +205,7 @@ def test_two_that_know_nothing_are_not_alike() -> None:
 def recipe_runs(recipe: str, limit: int = 4000) -> Iterator[Run]:
     """What a recipe makes, at three seeds, with made-up results."""
     for run in load_recipe(recipe).runs[:limit]:
-        task = identity(run.task.name, repr(run.task.set))
+        task = identity(run.task.name, json.dumps(run.task.set))
         model = dataclasses.asdict(run.model)
         told = run.quantization.plain()
         training = {"batch": run.training.batch, "lr": run.training.lr, "steps": run.training.steps}
