@@ -10,8 +10,8 @@ from tyro.conf import Positional, arg
 from canonlab.cli import console, terminal
 from canonlab.cli.arguments import Json, option
 from canonlab.cli.training import listening
-from canonlab.errors import InputError
-from canonlab.quantization.config import METHODS, QuantizationConfig
+from canonlab.errors import InputError, require_integer
+from canonlab.quantization.config import BITS, METHODS, QuantizationConfig
 from canonlab.training.quantized import make_quantized, require_quantizable
 from canonlab.training.run import find_run, known_runs, open_run
 
@@ -30,8 +30,7 @@ def quantize(
     """
     if not runs:
         raise InputError("RUN: name at least one folder of a run")
-    if not bits:
-        raise InputError("bits = 0: must be an integer from 2 to 8")
+    require_integer("bits", bits, BITS[0], BITS[-1])
     quantization = QuantizationConfig(bits, method, windows)
     origins = [open_run(folder) for folder in runs]
     for origin in origins:
